@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IConsortium} from "./IConsortium.sol";
+
+/// @title IBallots
+/// @notice How membership changes: any active member opens a motion, active members vote for it, and the vote that
+///         completes the quorum carries it out at once.
+interface IBallots {
+    enum Motion {
+        Admit,
+        Suspend,
+        Reinstate,
+        Remove
+    }
+
+    /// @param member The member concerned; 0 for an admission.
+    /// @param candidate The organisation to admit; empty for other motions.
+    struct Ballot {
+        Motion motion;
+        uint16 member;
+        uint16 votes;
+        uint40 expiresAt;
+        bool carried;
+        IConsortium.Organisation candidate;
+    }
+
+    event MotionOpened(
+        uint256 indexed ballot, Motion indexed motion, uint256 indexed member, address candidate, uint256 expiresAt
+    );
+    event VoteCast(uint256 indexed ballot, uint256 indexed member, uint256 votes);
+    event MotionCarried(uint256 indexed ballot);
+
+    error NotSealed();
+    error NotActiveMember(address caller);
+    error UnknownBallot(uint256 ballot);
+    error BallotClosed(uint256 ballot);
+    error AlreadyVoted(uint256 ballot, uint256 member);
+    error OwnCase(uint256 member);
+    error WrongMotion(Motion motion);
+
+    /// @notice Opens a motion to admit an organisation, with the caller's own vote for it.
+    function proposeAdmission(IConsortium.Organisation calldata candidate) external returns (uint256 ballot);
+
+    /// @notice Opens a motion to suspend, reinstate or remove a member, with the caller's own vote for it.
+    function proposeMotion(Motion motion, uint16 member) external returns (uint256 ballot);
+
+    /// @notice Votes for a motion. It is carried by more than half of the active members, the one concerned left aside,
+    ///         who has no vote either.
+    function vote(uint256 ballot) external;
+
+    /// @notice Votes that a motion concerning `member` (0: an admission) needs.
+    function quorum(uint256 member) external view returns (uint256);
+
+    function ballot(uint256 id) external view returns (Ballot memory);
+    function ballotCount() external view returns (uint256);
+}

@@ -1,0 +1,173 @@
+"""The `hmchain` command. Only here is the environment read, and only here does an exception become an exit code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from hmchain.errors import HMChainError, StorageError, VerificationError
+
+EXIT_CODES = """\b
+Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or weights,
+6 local disk, 70 a defect of ours, 130 interrupted.
+"""
+DEFECT, INTERRUPTED = 70, 130
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """One line on standard error and a documented exit code for every expected fault."""
+
+    @functools.wraps(command)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except HMChainError as fault:
+            fail(str(fault), fault.exit_code)
+        except (KeyboardInterrupt, click.exceptions.Abort):
+            fail("interrupted", INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except MemoryError:
+            fail("not enough memory", StorageError.exit_code)
+        except Exception as fault:  # the last resort: a defect is reported as one
+            if "HMCHAIN_TRACEBACK" in os.environ:
+                traceback.print_exc()
+            kind = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
+            fail(f"this is a defect of hmchain, please report it ({kind}); HMCHAIN_TRACEBACK=1 shows where", DEFECT)
+
+    return call
+
+
+def fail(message: str, code: int) -> None:
+    """Ends the process."""
+    click.echo(f"hmchain: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="fl-hmchain")
+def main() -> None:
+    """Hospitals train one model together through smart contracts, and anyone can check every step.
+
+    \b
+    hmchain run                      train a federation on real images, on a chain inside this process
+    hmchain verify runs/my-run       execute its ledger again and recompute every global model
+    """
+
+
+@main.command(epilog=EXIT_CODES)
+@click.option("--dataset", default="organamnist-sample", show_default=True, help="A 2D MedMNIST set, or NAME.npz.")
+@click.option("--members", default=20, show_default=True, help="Hospitals in the consortium.")
+@click.option("--fraction", default=0.25, show_default=True, help="Share of them that trains in a round.")
+@click.option("--masters", default=4, show_default=True, help="Masters that judge a round; 3f+1 tolerates f faults.")
+@click.option("--rounds", default=10, show_default=True)
+@click.option("--epochs", default=3, show_default=True, help="Local epochs a round.")
+@click.option("--batch-size", default=128, show_default=True)
+@click.option("--lr", "learning_rate", default=0.1, show_default=True, help="Learning rate of local SGD.")
+@click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
+@click.option(
+    "--standard",
+    default="relative:-0.2",
+    show_default=True,
+    help="Standard value: absolute:X, or relative:-D, at most D below what the base model scores.",
+)
+@click.option(
+    "--metric", type=click.Choice(["accuracy", "balanced_accuracy"]), default="accuracy", show_default=True,
+    help="What masters score.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of partition, initial weights, shuffles and draws.")
+@click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
+@click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder with NAME.npz. [default: MEDMNIST_ROOT, else medmnist's own download]",
+)
+@click.option("--no-chain", is_flag=True, help="Same protocol in plain Python: no EVM, blobs or encryption.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=None, help="New folder for the run. [default: runs/NAME-TIME]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
+@guarded
+def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None, chain: str, **options: Any) -> None:
+    """Train a whole consortium in this process.
+
+    Every hospital has its own data, keys and account; what they exchange goes through the contract and sealed blobs.
+    The same seed gives the same model, with and without a chain.
+    """
+    from coordinator.options import RunOptions
+    from coordinator.progress import ConsoleProgress, Silent
+    from coordinator.run import run as run_federation
+
+    root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
+    folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    chosen = RunOptions(out=folder, data_root=root, chain=None if no_chain else chain, **options)
+    if as_json:
+        click.echo(json.dumps(run_federation(chosen, Silent()), sort_keys=True))
+        return
+    progress = ConsoleProgress(Console(), chosen.rounds)
+    try:
+        summary = run_federation(chosen, progress)
+    finally:
+        progress.close()
+    _print_summary(summary, folder, no_chain)
+
+
+def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> None:
+    click.echo(
+        f"{summary['completed_rounds']} rounds completed, {summary['failed_rounds']} failed in "
+        f"{summary['seconds']['total']:.1f} s"
+    )
+    if summary["test_auc"] is not None:
+        click.echo(f"test AUC {summary['test_auc']:.4f}  ACC {summary['test_acc']:.4f}  model {summary['model_digest']}")
+    if summary["gas"]:
+        click.echo(f"gas a round: {summary['gas']['round_total']['median']:,} (median)")
+    click.echo(f"report in {folder}" + ("" if no_chain else f"; check it with: hmchain verify {folder}"))
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--data-root", type=click.Path(path_type=Path), default=None, help="As for run; to measure the model again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, and nothing else.")
+@guarded
+def verify(folder: Path, data_root: Path | None, as_json: bool) -> None:
+    """Check a run from its ledger and blobs alone.
+
+    Executes every recorded transaction again (or opens the recorded chain), recomputes every aggregate from the
+    clients' updates, and compares the report with both. Prints VALID, or the first thing that is not.
+    """
+    from coordinator.verify import verify as verify_run
+
+    root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
+    try:
+        verdict = verify_run(folder, root, Console(quiet=as_json))
+    except VerificationError as fault:
+        if not as_json:
+            click.echo(f"INVALID  {fault}")
+        else:
+            click.echo(
+                json.dumps({"valid": False, "round": fault.round, "member": fault.member, "reason": fault.reason})
+            )
+        sys.exit(fault.exit_code)
+    click.echo(json.dumps({"valid": True, **verdict}, sort_keys=True) if as_json else _valid_text(verdict))
+
+
+def _valid_text(verdict: dict[str, Any]) -> str:
+    lines = [
+        f"VALID  {verdict['completed_rounds']} rounds, {verdict['updates']} updates and {verdict['models']} models "
+        f"recomputed in {verdict['seconds']:.1f} s",
+        f"model  {verdict['model_digest']}",
+        f"chain  head block {verdict['head']} {verdict['head_hash']}",
+    ]
+    return "\n".join([*lines, *(f"note   {note}" for note in verdict["notes"])])

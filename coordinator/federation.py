@@ -1,0 +1,190 @@
+"""All the parties of a whole-consortium run in one process: on a chain, or on the plain model of the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.deploy import Founder, connect, create_job, found_consortium, fund, open_job, publish_initial
+from coordinator.folder import BLOBS, LedgerFile, RunFile, write_key
+from coordinator.options import EMBEDDED, RunOptions
+from coordinator.report import GasTable, digest_text
+from hmchain.blobs import open_store
+from hmchain.chain import ChainClient
+from hmchain.embedded import EmbeddedChain
+from hmchain.envelope import new_identity
+from hmchain.exchange import DirectExchange, Exchange, SealedExchange, model_header
+from hmchain.identity import MemberIdentity
+from hmchain.keyring import open_key
+from hmchain.ledger import ContractLedger, JobFeed, Ledger
+from hmchain.manifest import Manifest
+from hmchain.plain import PlainJob
+from hmchain.stopwatch import Stopwatch
+from hmchain.weights import Weights, digest, encode, specification
+from trainers.dataset_root import dataset_root
+from trainers.datasets import Dataset
+from trainers.hospital import Hospital, base_model
+from trainers.networks import Compute, build, initial_weights
+from trainers.partition import Shard
+
+
+@dataclass
+class Federation:
+    """The parties of one job, and what the run needs besides them."""
+
+    manifest: Manifest
+    hospitals: dict[int, Hospital]
+    coordinator: Ledger
+    exchange: Exchange
+    watch: Stopwatch
+    gas: GasTable
+    wait_until: Callable[[int], None]  # until the chain's clock has passed a time
+    save: Callable[[], None]
+    file_report: Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every way of building a federation starts from."""
+
+    options: RunOptions
+    dataset: Dataset
+    manifest: Manifest
+    shards: list[Shard]
+    initial: Weights
+    watch: Stopwatch
+
+    @classmethod
+    def of(cls, options: RunOptions, dataset: Dataset, shards: list[Shard], watch: Stopwatch) -> Parts:
+        """Raises UsageError."""
+        manifest = options.manifest(dataset)
+        classes = len(dataset.classes)
+        initial = initial_weights(manifest.architecture, dataset.channels, classes, manifest.seed)
+        return cls(options, dataset, manifest, shards, initial, watch)
+
+    def identities(self) -> list[MemberIdentity]:
+        """Fresh keys for every member. Only salts follow from the seed, so that the same seed draws the same members."""
+        seed = self.options.seed.to_bytes(8, "big")
+        return [
+            MemberIdentity.create(hmac.digest(seed, f"hmchain/simulated-salt/{n}".encode(), hashlib.sha256))
+            for n in range(1, self.options.members + 1)
+        ]
+
+    def hospitals(
+        self,
+        identities: Sequence[MemberIdentity],
+        ledger_of: Callable[[int], Ledger],
+        exchange: Exchange,
+    ) -> dict[int, Hospital]:
+        """The members, who share a network to compute on, one after the other, and an exchange."""
+        network = build(self.manifest.architecture, self.dataset.channels, len(self.dataset.classes))
+        hospitals = {}
+        for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
+            ledger = ledger_of(number)
+            base = base_model(self.manifest.digest(), exchange, self.initial, ledger.records)
+            hospitals[number] = Hospital(
+                number, shard, identity, self.manifest, ledger, exchange, base, network, Compute(), self.watch
+            )
+        return hospitals
+
+
+def plain_federation(parts: Parts) -> Federation:
+    """On the plain Python model of the protocol: no EVM, no blobs, no encryption."""
+    model = digest(encode(parts.initial, model_header(parts.manifest.digest(), 0, bytes(32))))
+    job = PlainJob(parts.manifest.terms(), parts.manifest.digest(), model)
+    for number, shard in enumerate(parts.shards, start=1):
+        job.join(number, len(shard.train))
+    job.start()
+    exchange = DirectExchange()
+    hospitals = parts.hospitals(parts.identities(), job.ledger, exchange)
+    coordinator = job.ledger(0)
+    return Federation(
+        manifest=parts.manifest,
+        hospitals=hospitals,
+        coordinator=coordinator,
+        exchange=exchange,
+        watch=parts.watch,
+        gas=GasTable(),
+        wait_until=job.wait_until,
+        save=lambda: None,
+        file_report=lambda report: None,
+    )
+
+
+def chain_federation(parts: Parts, folder: Path) -> Federation:
+    """On a chain, embedded or by URL, with sealed blobs. Raises ChainError, BlobError, StorageError."""
+    options, manifest, watch = parts.options, parts.manifest, parts.watch
+    identities, deployer, key = parts.identities(), MemberIdentity.create(), new_identity()
+    store = open_store(options.blobs or folder / BLOBS)
+    with watch.measure("chain"):
+        accounts = [deployer.account.address, *(identity.account.address for identity in identities)]
+        embedded = EmbeddedChain(accounts) if options.chain == EMBEDDED else None
+        web3 = embedded.web3 if embedded else connect(str(options.chain))
+        if embedded is None:
+            fund(web3, accounts)
+        clients = found_consortium(web3, deployer.account, founders(parts, identities))
+    with watch.measure("blobs"):
+        blobs, model = publish_initial(store, manifest, parts.initial, key)
+    with watch.measure("chain"):
+        job = create_job(clients[1], clients[0].sender, manifest, blobs, model)
+        members = [(client, identity.encryption.public) for client, identity in zip(clients[1:], identities, strict=True)]
+        keyring = open_job(clients[0], job, store, key, members)
+
+    opened = open_key(store.get(keyring, keyring.size), 1, identities[0].encryption)
+    exchange = SealedExchange(store, opened, specification(parts.initial), watch)
+    feed, gas = JobFeed(clients[0]), GasTable()
+    ledgers = [ContractLedger(client, feed, job, n, watch, gas.add) for n, client in enumerate(clients)]
+    file = LedgerFile(folder, embedded) if embedded else None
+
+    def save() -> None:
+        if file:
+            file.extend()
+
+    def file_report(report: bytes) -> None:
+        clients[0].transact("fileReport", job, report)
+        save()
+
+    run_file(parts, clients[0], job).write(folder)
+    write_key(folder, key)
+    save()
+    hospitals = parts.hospitals(identities, lambda n: ledgers[n], exchange)
+    wait = embedded.wait_until if embedded else sleep_until(clients[0])
+    return Federation(manifest, hospitals, ledgers[0], exchange, watch, gas, wait, save, file_report)
+
+
+def founders(parts: Parts, identities: Sequence[MemberIdentity]) -> list[Founder]:
+    """The members as they found the consortium, each committed to its own data under a salt that it keeps."""
+    return [
+        Founder(identity, f"Hospital {number}", dataset_root(shard.train, secrets.token_bytes(32)), len(shard.train))
+        for number, (identity, shard) in enumerate(zip(identities, parts.shards, strict=True), start=1)
+    ]
+
+
+def run_file(parts: Parts, coordinator: ChainClient, job: int) -> RunFile:
+    """run.json of this federation."""
+    options = parts.options
+    return RunFile(
+        chain=str(options.chain),
+        chain_id=coordinator.chain_id,
+        contract=coordinator.address,
+        deployment=coordinator.deployment,
+        job=job,
+        blobs=str(options.blobs or BLOBS),
+        dataset=parts.dataset.name,
+        dataset_digest=digest_text(parts.dataset.digest),
+    )
+
+
+def sleep_until(client: ChainClient) -> Callable[[int], None]:
+    """Waits for a chain whose time is not ours to set."""
+
+    def wait(deadline: int) -> None:
+        while client.now() <= deadline:
+            time.sleep(1)
+
+    return wait

@@ -1,0 +1,79 @@
+"""What `hmchain run` can be told, checked before anything is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hmchain.errors import UsageError
+from hmchain.manifest import Manifest, Metric
+from hmchain.rounds import MAX_CLIENTS, MAX_MASTERS, clients_of
+from trainers.datasets import Dataset
+
+EMBEDDED = "embedded"
+MAX_MEMBERS = 2047  # what one job's election holds (contracts/lib/SumTree.sol), numbers from 1
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of one whole-consortium run. `chain` is "embedded", a JSON-RPC URL, or None for --no-chain; `blobs` a
+    folder, "ipfs:MULTIADDR", or None for a folder of the run's own.
+    """
+
+    out: Path
+    dataset: str = "organamnist-sample"
+    members: int = 20
+    fraction: float = 0.25
+    masters: int = 4
+    rounds: int = 10
+    epochs: int = 3
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    partition: str = "iid"
+    standard: str = "relative:-0.2"
+    metric: Metric = "accuracy"
+    seed: int = 0
+    chain: str | None = EMBEDDED
+    blobs: str | None = None
+    data_root: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.members <= MAX_MEMBERS:
+            raise UsageError(f"--members must lie between 1 and {MAX_MEMBERS}, not {self.members}")
+        if not 1 <= self.masters <= min(self.members, MAX_MASTERS):
+            raise UsageError(
+                f"--masters must lie between 1 and {min(self.members, MAX_MASTERS)}, not {self.masters}: "
+                f"masters are drawn from the {self.members} members, at most {MAX_MASTERS}"
+            )
+        if not 0 < self.fraction <= 1:
+            raise UsageError(f"--fraction must lie above 0 and up to 1, not {self.fraction}")
+        if self.members * self.fraction < 1:
+            raise UsageError(f"a fraction of {self.fraction} of {self.members} members is no client at all")
+        if self.members * round(self.fraction * 10_000) // 10_000 > MAX_CLIENTS:
+            raise UsageError(
+                f"a fraction of {self.fraction} of {self.members} members is more than {MAX_CLIENTS} clients a round"
+            )
+        if self.seed < 0 or self.seed >= 2**63:
+            raise UsageError(f"--seed must lie between 0 and 2^63 - 1, not {self.seed}")
+
+    @property
+    def clients(self) -> int:
+        """Clients of a round while every member is enrolled."""
+        return clients_of(self.members, round(self.fraction * 10_000))
+
+    def manifest(self, dataset: Dataset) -> Manifest:
+        """The job that these options describe. Raises UsageError."""
+        return Manifest(
+            dataset=dataset.name,
+            channels=dataset.channels,
+            classes=dataset.classes,
+            seed=self.seed,
+            rounds=self.rounds,
+            fraction=self.fraction,
+            masters=self.masters,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            metric=self.metric,
+            standard=self.standard,
+        )

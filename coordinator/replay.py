@@ -1,0 +1,66 @@
+"""Executing a recorded ledger again, and saying where it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from eth_account import Account
+from eth_utils import decode_hex
+from web3 import Web3
+
+from coordinator.folder import RunFile
+from hmchain.chain import Artifact, ChainClient
+from hmchain.embedded import BlockRecord, EmbeddedChain
+from hmchain.errors import ChainError, HMChainError, VerificationError
+
+
+def replay(chain: EmbeddedChain, blocks: Iterable[BlockRecord], run: RunFile) -> None:
+    """Executes the blocks in order. Raises VerificationError at the first that does not give its recorded hash."""
+    done = 0
+    for block in blocks:
+        try:
+            chain.replay(block)
+        except VerificationError as fault:
+            round, member = place(chain, block, run)
+            raise VerificationError(fault.reason, round, member) from fault
+        done += 1
+    if not done:
+        raise VerificationError("the ledger holds no block")
+
+
+def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int | None, int | None]:
+    """Round and member that a block's first transaction claims to be of, as far as it can still be read."""
+    contract = Web3().eth.contract(abi=Artifact.load().abi)
+    for raw in block.transactions:
+        try:
+            arguments = contract.decode_function_input(_input_of(raw))[1]
+            sender = Account.recover_transaction(raw)
+            member, _ = ChainClient(chain.web3, None, run.contract).call("memberOf", sender)
+        except Exception:  # it was tampered with: that nothing can be read of it is an answer too
+            continue
+        return arguments.get("round"), member or None
+    return None, None
+
+
+def _input_of(raw: str) -> bytes:
+    """The call data of a signed transaction of any type."""
+    from eth_account.typed_transactions import TypedTransaction
+    from hexbytes import HexBytes
+
+    return bytes(decode_hex(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["data"]))
+
+
+@contextmanager
+def explain(what: str, round: int | None = None) -> Iterator[None]:
+    """Whatever hostile content makes our reading of it stumble is a finding, not a defect."""
+    try:
+        yield
+    except VerificationError:
+        raise
+    except ChainError:
+        raise
+    except (HMChainError, LookupError, TypeError, ValueError, AttributeError) as fault:
+        raise VerificationError(f"{what} ({type(fault).__name__}: {fault})", round=round) from fault
+
+

@@ -1,0 +1,134 @@
+"""What a run leaves behind for people: summary.json, metrics.jsonl and a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from hmchain.errors import StorageError
+from hmchain.history import RoundRecord, verdict_text
+from trainers.scoring import Metrics
+
+SUMMARY, METRICS, CURVES = "summary.json", "metrics.jsonl", "curves.png"
+CALLS = {
+    "submitUpdate": "submit_update",
+    "commitScores": "commit_scores",
+    "revealScores": "reveal_scores",
+    "proposeModel": "propose_model",
+    "attestModel": "attest_model",
+}
+
+
+@dataclass
+class GasTable:
+    """Gas by call and by round."""
+
+    calls: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in CALLS.values()})
+    rounds: dict[int, int] = field(default_factory=dict)
+
+    def add(self, round: int, call: str, gas: int) -> None:
+        """Counts one transaction of the contract function `call`."""
+        self.calls[CALLS[call]].append(gas)
+        self.rounds[round] = self.rounds.get(round, 0) + gas
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """min, median and max of each call and of a round's total; empty without a chain."""
+        rows = {**self.calls, "round_total": list(self.rounds.values())}
+        return {name: _spread(values) for name, values in rows.items() if values}
+
+
+def _spread(values: Sequence[int]) -> dict[str, int]:
+    return {"min": min(values), "median": round(median(values)), "max": max(values)}
+
+
+def round_row(record: RoundRecord, metrics: Metrics | None, gas: int, seconds: dict[str, float]) -> dict[str, Any]:
+    """One line of metrics.jsonl. Members are named by number; scores are in 0..1."""
+    verdict = record.judgement
+    return {
+        "round": record.number,
+        "outcome": "finalized" if record.model else "failed",
+        "failed_in": record.failed.name if record.failed else None,
+        "clients": list(record.clients),
+        "masters": list(record.masters),
+        "accepted": [update.member for update in record.accepted()],
+        "refused": {
+            str(record.clients[p]): verdict_text(verdict, p) for p in sorted(set(record.updates) - verdict.accepted)
+        }
+        if verdict
+        else {},
+        "silent": [member for p, member in enumerate(record.clients) if p not in record.updates],
+        "standard": verdict.standard / 10_000 if verdict else None,
+        "model_digest": digest_text(record.model) if record.model else None,
+        "test": asdict(metrics) if metrics else None,
+        "gas": gas,
+        "seconds": {name: round(value, 4) for name, value in sorted(seconds.items())},
+    }
+
+
+def digest_text(digest: bytes) -> str:
+    """As people and machines are shown a digest."""
+    return f"sha256:{digest.hex()}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all. Raises StorageError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as fault:
+        raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+
+
+def write_report(folder: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bytes:
+    """Writes summary, metrics and picture. Returns the report's digest, which the coordinator files on chain."""
+    write_text(folder / METRICS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    write_text(folder / SUMMARY, json.dumps(summary, indent=2, sort_keys=True) + "\n")
+    draw_curves(folder / CURVES, summary, rows)
+    return report_digest(folder)
+
+
+def report_digest(folder: Path) -> bytes:
+    """SHA-256 over the digests of the report's files, in a fixed order. Raises StorageError."""
+    whole = hashlib.sha256()
+    for name in (SUMMARY, METRICS, CURVES):
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as fault:
+            raise StorageError(f"cannot read {folder / name}: {fault.strerror}") from fault
+        whole.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return whole.digest()
+
+
+def draw_curves(path: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """AUC and ACC on the test set by round. Raises StorageError."""
+    # Imported here: it takes half a second, and only the end of a run needs it.
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    points = [(row["round"], row["test"]) for row in rows if row["test"]]
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for key, label in (("auc", "AUC"), ("accuracy", "ACC")):
+        axes.plot([r for r, _ in points], [test[key] for _, test in points], marker="o", markersize=3, label=label)
+    for row in rows:
+        if row["outcome"] == "failed":
+            axes.axvline(row["round"], color="0.85", zorder=0)
+    axes.set(xlabel="round", ylabel="test set", ylim=(0, 1.02))
+    axes.set_title(f"{summary['dataset']}: {summary['members']} hospitals, {summary['completed_rounds']} rounds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as fault:
+        raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+    finally:
+        plt.close(figure)

@@ -1,0 +1,123 @@
+"""`hmchain run`: a whole consortium in one process, round after round, and the report on it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from coordinator.federation import Federation, Parts, chain_federation, plain_federation
+from coordinator.folder import create_folder
+from coordinator.options import RunOptions
+from coordinator.progress import Progress
+from coordinator.report import digest_text, round_row, write_report
+from hmchain.exchange import aggregate_of
+from hmchain.rounds import Phase, RoundState, quorum_of
+from hmchain.stopwatch import Stopwatch
+from hmchain.weights import Weights
+from trainers.datasets import Dataset, load
+from trainers.networks import load_weights
+from trainers.partition import split
+from trainers.scoring import Metrics, evaluate
+
+TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
+
+
+def run(options: RunOptions, progress: Progress) -> dict[str, Any]:
+    """Runs all rounds and writes the report. Returns the summary. Raises HMChainError."""
+    watch, started = Stopwatch(), time.perf_counter()
+    dataset = load(options.dataset, options.data_root)
+    shards = split(dataset, options.members, options.partition, options.seed)
+    parts = Parts.of(options, dataset, shards, watch)
+    create_folder(options.out)
+    progress.note(
+        f"{dataset.name}: {options.members} hospitals, {options.clients} of them train in a round, "
+        f"{options.masters} masters, {options.rounds} rounds"
+    )
+    federation = plain_federation(parts) if options.chain is None else chain_federation(parts, options.out)
+    rows = [_play(federation, dataset, progress) for _ in range(options.rounds)]
+    summary = _summary(options, dataset, federation, rows, time.perf_counter() - started)
+    federation.file_report(write_report(options.out, summary, rows))
+    return summary
+
+
+def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[str, Any]:
+    """One round, from REQUEST to its end."""
+    started, before = time.perf_counter(), Counter(federation.watch.seconds)
+    ledger = federation.coordinator
+    state = ledger.state()
+    number = state.number
+    model: Weights | None = None
+    while state.number == number and state.phase not in (Phase.CLOSED, Phase.WAITING):
+        if state.phase == Phase.FAILED:
+            ledger.advance()
+        elif state.phase == Phase.COMMIT:
+            model = _propose(federation, state)
+        elif not _act(federation, state, progress):
+            federation.wait_until(state.deadline)
+        state = ledger.state()
+    federation.save()
+    record = ledger.record(number)
+    metrics = _evaluate(federation, dataset, model) if record.model is not None and model is not None else None
+    gas = federation.gas.rounds.get(number, 0)
+    seconds = dict(Counter(federation.watch.seconds) - before) | {"total": time.perf_counter() - started}
+    progress.round_over(record, metrics, gas, seconds["total"])
+    return round_row(record, metrics, gas, seconds)
+
+
+def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
+    """Lets the parties of the phase act; attestations end with the quorum. False where nobody had anything to send."""
+    roster = state.clients if state.phase == Phase.REQUEST else state.masters
+    enough = quorum_of(len(roster)) - len(state.attested) if state.phase == Phase.REPLY else len(roster)
+    record, acted = federation.coordinator.record(state.number), 0
+    for done, number in enumerate(roster):
+        progress.step(record, state.phase, done, len(roster))
+        acted += federation.hospitals[number].act(state)
+        if acted == enough:
+            break
+    return acted > 0
+
+
+def _propose(federation: Federation, state: RoundState) -> Weights:
+    """COMMIT: the coordinator recomputes the aggregate and proposes it."""
+    record = federation.coordinator.record(state.number)
+    with federation.watch.measure("aggregation"):
+        weights, header = aggregate_of(record, federation.manifest.digest(), federation.exchange)
+    digest, blob = federation.exchange.publish(weights, header)
+    federation.coordinator.propose_model(state, digest, blob)
+    return weights
+
+
+def _evaluate(federation: Federation, dataset: Dataset, model: Weights) -> Metrics:
+    """The global model on the test split, which belongs to no hospital."""
+    hospital = federation.hospitals[1]
+    with federation.watch.measure("evaluation"):
+        load_weights(hospital.network.to(hospital.compute.device), model)
+        return evaluate(hospital.network, dataset.test, hospital.compute)
+
+
+def _summary(
+    options: RunOptions, dataset: Dataset, federation: Federation, rows: list[dict[str, Any]], total: float
+) -> dict[str, Any]:
+    last = next((row for row in reversed(rows) if row["test"]), None)
+    completed = sum(row["outcome"] == "finalized" for row in rows)
+    return {
+        "dataset": dataset.name,
+        "dataset_digest": digest_text(dataset.digest),
+        "members": options.members,
+        "clients": options.clients,
+        "masters": options.masters,
+        "partition": options.partition,
+        "seed": options.seed,
+        "rounds": options.rounds,
+        "completed_rounds": completed,
+        "failed_rounds": len(rows) - completed,
+        "test_auc": last["test"]["auc"] if last else None,
+        "test_acc": last["test"]["accuracy"] if last else None,
+        "model_digest": last["model_digest"] if last else None,
+        "manifest_digest": digest_text(federation.manifest.digest()),
+        "chain": options.chain or "none",
+        "gas": federation.gas.summary(),
+        "seconds": {"total": round(total, 3)}
+        | {name: round(federation.watch.seconds.get(name, 0.0), 3) for name in TIMES},
+    }

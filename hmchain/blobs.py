@@ -1,0 +1,213 @@
+"""Where blobs live: a folder, or an IPFS daemon. Both give a blob the same name and refuse the same bytes.
+
+What a store returns is proved: the size is compared with the limit before anything is read, never more than one byte
+beyond the recorded size is read, and SHA-256 and CID are compared before the caller sees a byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from hmchain.cid import Cid, cid_of
+from hmchain.errors import BlobError, Reason, StorageError, UsageError
+
+IPFS_PREFIX = "ipfs:"
+
+
+@dataclass(frozen=True)
+class BlobRef:
+    """What the chain records of a blob: SHA-256 of its bytes (32 bytes), CID, size in bytes."""
+
+    sha256: bytes
+    cid: Cid
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """The reference of data."""
+        return cls(hashlib.sha256(data).digest(), cid_of(data), len(data))
+
+
+class BlobStore(Protocol):
+    """A place for blobs, which are named by their content."""
+
+    def put(self, data: bytes) -> BlobRef:
+        """Store data and return its reference; storing the same bytes again is harmless.
+
+        Raises StorageError where the local disk refuses, BlobError where the daemon does.
+        """
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        """Fetch the bytes that ref names, if they are at most limit bytes.
+
+        Raises BlobError with the reason TOO_LARGE before anything is read, UNAVAILABLE, or WRONG_DIGEST for bytes
+        of another size, digest or CID; StorageError where the local disk cannot be read.
+        """
+
+
+class DirectoryStore:
+    """Blobs as files <root>/<cid>, each written whole or not at all.
+
+    fsync makes a blob survive a power cut as soon as put returns, at the price of some milliseconds. Without it a cut
+    may lose a blob, which the next put of the same bytes mends.
+    """
+
+    def __init__(self, root: Path, fsync: bool = False) -> None:
+        self._root = root
+        self._fsync = fsync
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot use {root} as a folder of blobs: {error.strerror}") from error
+
+    def put(self, data: bytes) -> BlobRef:
+        """See BlobStore.put."""
+        ref = BlobRef.of(data)
+        # The name starts with a dot, which no CID does, and is random, so that two writers do not meet in it.
+        partial = self._root / f".{ref.cid}.{secrets.token_hex(8)}"
+        try:
+            try:
+                self._write(partial, data)
+                partial.replace(self._path(ref))
+            finally:
+                with suppress(FileNotFoundError):
+                    partial.unlink()
+        except OSError as error:
+            raise StorageError(f"cannot write a blob to {self._root}: {error.strerror}") from error
+        return ref
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        """See BlobStore.get."""
+        _check_limit(ref, limit)
+        try:
+            with self._path(ref).open("rb") as file:
+                data = file.read(ref.size + 1)
+        except FileNotFoundError:
+            raise BlobError(f"blob {ref.cid} is not in {self._root}", Reason.UNAVAILABLE) from None
+        except OSError as error:
+            raise StorageError(f"cannot read blob {ref.cid} in {self._root}: {error.strerror}") from error
+        return _proved(data, ref)
+
+    def _path(self, ref: BlobRef) -> Path:
+        return self._root / str(ref.cid)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with path.open("xb") as file:
+            file.write(data)
+            if self._fsync:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+class IpfsStore:
+    """Blobs in a Kubo daemon, through its RPC API; put also pins them there.
+
+    address is the daemon's multiaddr, say /ip4/127.0.0.1/tcp/5001; timeout, in seconds, bounds each put and get. The
+    daemon is its hospital's own, so it is trusted not to flood us; what it fetched from others is proved as any blob.
+    """
+
+    def __init__(self, address: str, timeout: float = 60.0) -> None:
+        # Imported here: it takes a while, and a node that uses a folder does not need it.
+        import ipfshttpclient
+
+        # It still passes an argument that urllib3 2 ignores and 3 will refuse; users can do nothing about it.
+        warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning, r"urllib3\.")
+        self._address = address
+        self._timeout = timeout
+        # requests' errors, which are OSErrors, come through while an answer is being streamed; the last three are
+        # what the client makes of the answer of a server that is no IPFS daemon.
+        self._faults = (ipfshttpclient.exceptions.Error, OSError, LookupError, TypeError, AssertionError)
+        self._unreachable = ipfshttpclient.exceptions.ConnectionError
+        self._late = (ipfshttpclient.exceptions.TimeoutError, TimeoutError)
+        try:
+            # Not connect(): that refuses every daemon released since 2021, for its version alone.
+            self._client: Any = ipfshttpclient.Client(address, timeout=timeout)
+        except (ipfshttpclient.exceptions.AddressError, ValueError) as error:
+            raise UsageError(f"{address!r} is not the address of an IPFS daemon") from error
+
+    def put(self, data: bytes) -> BlobRef:
+        """See BlobStore.put. Raises BlobError too if the daemon names the bytes otherwise than we do."""
+        ref = BlobRef.of(data)
+        try:
+            answer = self._client.add(
+                io.BytesIO(data),
+                cid_version=1,
+                raw_leaves=True,
+                chunker="size-262144",
+                opts={"cid-base": "base32"},
+            )
+            name = str(answer["Hash"])
+        except self._faults as error:
+            raise self._unavailable(f"store {ref.cid}", error) from error
+        if Cid.parse(name) != ref.cid:
+            raise BlobError(f"the IPFS daemon at {self._address} stored {ref.cid} as {name}")
+        return ref
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        """See BlobStore.get."""
+        _check_limit(ref, limit)
+        try:
+            data = self._read(ref)
+        except self._faults as error:
+            raise self._unavailable(f"fetch {ref.cid}", error) from error
+        return _proved(data, ref)
+
+    def _read(self, ref: BlobRef) -> bytes:
+        """At most one byte more than ref.size; the client's own timeout is for each packet, ours for the whole."""
+        deadline = time.monotonic() + self._timeout
+        data = bytearray()
+        with self._client.cat(str(ref.cid), length=ref.size + 1, stream=True) as chunks:
+            for chunk in chunks:
+                data += chunk
+                if len(data) > ref.size:
+                    break
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+        # Kubo ends an answer early where it cannot find the next block.
+        if len(data) < ref.size:
+            raise OSError(f"the answer ended after {len(data):,} of {ref.size:,} bytes")
+        return bytes(data)
+
+    def _unavailable(self, action: str, error: BaseException) -> BlobError:
+        if isinstance(error, self._unreachable):
+            why = "it is not reachable"
+        elif isinstance(error, self._late):
+            why = f"no answer, or no end of it, within {self._timeout:g} s"
+        else:
+            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        return BlobError(f"the IPFS daemon at {self._address} cannot {action}: {why}", Reason.UNAVAILABLE)
+
+
+def open_store(spec: str | Path) -> BlobStore:
+    """The store that spec names: a folder, or "ipfs:" and a daemon's multiaddr (ipfs:/ip4/127.0.0.1/tcp/5001).
+
+    Raises UsageError for an address that is none, StorageError for a folder that cannot be used.
+    """
+    if isinstance(spec, str) and spec.startswith(IPFS_PREFIX):
+        return IpfsStore(spec.removeprefix(IPFS_PREFIX))
+    return DirectoryStore(Path(spec))
+
+
+def _check_limit(ref: BlobRef, limit: int) -> None:
+    if ref.size > limit:
+        raise BlobError(f"blob {ref.cid} has {ref.size:,} bytes, {limit:,} are allowed", Reason.TOO_LARGE)
+
+
+def _proved(data: bytes, ref: BlobRef) -> bytes:
+    """data, if it is what ref names; the cheapest comparison comes first."""
+    if len(data) != ref.size:
+        raise BlobError(f"blob {ref.cid} does not have the recorded {ref.size:,} bytes", Reason.WRONG_DIGEST)
+    if hashlib.sha256(data).digest() != ref.sha256:
+        raise BlobError(f"blob {ref.cid} does not have the recorded SHA-256", Reason.WRONG_DIGEST)
+    if cid_of(data) != ref.cid:
+        raise BlobError(f"the bytes recorded as blob {ref.cid} have another CID", Reason.WRONG_DIGEST)
+    return data

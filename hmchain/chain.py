@@ -1,0 +1,235 @@
+"""One account's view of the contract over web3.py: calls, transactions, events, and errors decoded in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+import requests
+from eth_abi.exceptions import DecodingError
+from eth_account.signers.local import LocalAccount
+from eth_tester.exceptions import TransactionFailed, ValidationError
+from eth_utils import decode_hex, encode_hex, event_abi_to_log_topic, function_abi_to_4byte_selector, is_0x_prefixed
+from web3 import Web3
+from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception
+from web3.types import LogReceipt, TxReceipt
+
+from hmchain.errors import ChainError, ContractError, HMChainError
+
+GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
+TIMEOUT_SECONDS = 120.0
+LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
+TRANSPORT_FAULTS = (Web3Exception, requests.RequestException, ValidationError, ConnectionError, TimeoutError, ValueError)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled contract: ABI, creation bytecode and runtime bytecode."""
+
+    abi: list[dict[str, Any]]
+    bytecode: bytes
+    runtime: bytes
+
+    @classmethod
+    def load(cls, name: str = "HMChain") -> Artifact:
+        """The artifact that this package carries."""
+        content = json.loads(files("hmchain").joinpath(f"artifacts/{name}.json").read_text())
+        return cls(content["abi"], decode_hex(content["bytecode"]), decode_hex(content["deployedBytecode"]))
+
+
+@dataclass(frozen=True)
+class Event:
+    """A contract event: its name, its decoded arguments and where it stands in the chain."""
+
+    name: str
+    args: dict[str, Any]
+    block: int
+    index: int
+    transaction: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A transaction that succeeded."""
+
+    gas: int
+    block: int
+    transaction: str
+    events: tuple[Event, ...]
+
+
+class Decoder:
+    """Turns the contract's raw logs and raw errors into ours."""
+
+    def __init__(self, web3: Web3, artifact: Artifact) -> None:
+        self._contract = web3.eth.contract(abi=artifact.abi)
+        self._codec = web3.codec
+        self._errors = {function_abi_to_4byte_selector(e): e for e in artifact.abi if e["type"] == "error"}
+        self._events = {
+            event_abi_to_log_topic(e): self._contract.events[e["name"]]() for e in artifact.abi if e["type"] == "event"
+        }
+
+    def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
+        """Decodes the contract's own events and passes over any other."""
+        for log in logs:
+            decoder = self._events.get(bytes(log["topics"][0])) if log["topics"] else None
+            if decoder is not None:
+                data = decoder.process_log(log)
+                where = (log["blockNumber"], log["logIndex"], encode_hex(log["transactionHash"]))
+                yield Event(data["event"], _plain(data["args"]), *where)
+
+    def error(self, data: bytes) -> ContractError:
+        """The contract's own error in revert data; `Reverted` where it is none of them."""
+        abi = self._errors.get(data[:4])
+        if abi is None:
+            return ContractError("Reverted", (encode_hex(data[:36]),) if data else ())
+        try:
+            values = self._codec.decode([parameter["type"] for parameter in abi["inputs"]], data[4:])
+        except DecodingError:
+            return ContractError("Reverted", (encode_hex(data[:36]),))
+        return ContractError(abi["name"], values)
+
+
+class ChainClient:
+    """The contract as one account uses it. Not for several threads at once: it counts its own nonces."""
+
+    def __init__(self, web3: Web3, account: LocalAccount | None, address: str, artifact: Artifact | None = None) -> None:
+        artifact = artifact or Artifact.load()
+        self.web3 = web3
+        self.account = account
+        self.address = Web3.to_checksum_address(address)
+        self._contract = web3.eth.contract(address=self.address, abi=artifact.abi)
+        self._decoder = Decoder(web3, artifact)
+        self._nonce: int | None = None
+        self.deployment = ""  # hash of the transaction that created the contract, where this client sent it
+
+    @classmethod
+    def deploy(cls, web3: Web3, account: LocalAccount, artifact: Artifact | None = None) -> tuple[ChainClient, Receipt]:
+        """Deploys the contract from `account`. Raises ChainError."""
+        artifact = artifact or Artifact.load()
+        client = cls(web3, account, "0x" + "00" * 20, artifact)
+        receipt = client._send({"data": artifact.bytecode})
+        if receipt["status"] != 1 or receipt["contractAddress"] is None:
+            raise ChainError("the chain refused the deployment of the contract")
+        deployed = cls(web3, account, receipt["contractAddress"], artifact)
+        deployed._nonce = client._nonce
+        deployed.deployment = encode_hex(receipt["transactionHash"])
+        return deployed, client._receipt(receipt)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Reads from the contract as of the latest block. Raises ContractError, ChainError."""
+        sender = {"from": self.account.address} if self.account else {}
+        with self._translated():
+            return self._contract.functions[function](*arguments).call(sender)
+
+    def transact(self, function: str, *arguments: Any) -> Receipt:
+        """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""
+        data = self._contract.encode_abi(function, arguments)
+        receipt = self._send({"to": self.address, "data": data})
+        if receipt["status"] != 1:
+            self.call(function, *arguments)  # the same call says why
+            raise ContractError("Reverted")
+        return self._receipt(receipt)
+
+    @property
+    def sender(self) -> str:
+        """The address that transactions come from. Raises ChainError for a client that only reads."""
+        if self.account is None:
+            raise ChainError("this client has no account to send transactions from")
+        return str(self.account.address)
+
+    @cached_property
+    def chain_id(self) -> int:
+        """The chain's number (EIP-155). Raises ChainError."""
+        with self._translated():
+            return self.web3.eth.chain_id
+
+    def head(self) -> int:
+        """The number of the latest block. Raises ChainError."""
+        with self._translated():
+            return self.web3.eth.block_number
+
+    def now(self) -> int:
+        """The latest block's time in seconds, by which deadlines are measured. Raises ChainError."""
+        with self._translated():
+            return self.web3.eth.get_block("latest")["timestamp"]
+
+    def events(self, first: int, last: int) -> Iterator[Event]:
+        """The contract's events in blocks first..last, in order. Raises ChainError."""
+        for start in range(first, last + 1, LOG_SPAN):
+            with self._translated():
+                logs = self.web3.eth.get_logs(
+                    {"address": self.address, "fromBlock": start, "toBlock": min(start + LOG_SPAN - 1, last)}
+                )
+            yield from self._decoder.events(logs)
+
+    def _send(self, fields: dict[str, Any]) -> TxReceipt:
+        sender = self.sender
+        assert self.account is not None
+        with self._translated():
+            transaction = fields | {
+                "chainId": self.chain_id,
+                "nonce": self._take_nonce(sender),
+                "gas": GAS,
+                "value": 0,
+                **self._fees(),
+            }
+            raw = self.account.sign_transaction(transaction).raw_transaction
+            sent = self.web3.eth.send_raw_transaction(raw)
+            return self.web3.eth.wait_for_transaction_receipt(sent, timeout=TIMEOUT_SECONDS)
+
+    def _take_nonce(self, address: str) -> int:
+        nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, "pending")
+        self._nonce = nonce + 1
+        return nonce
+
+    def _fees(self) -> dict[str, int]:
+        """Twice the base fee covers six full blocks (EIP-1559); a chain with free gas has a base fee of 0."""
+        base = self.web3.eth.get_block("latest").get("baseFeePerGas", 0)
+        return {"maxFeePerGas": 2 * base, "maxPriorityFeePerGas": 0}
+
+    def _receipt(self, raw: TxReceipt) -> Receipt:
+        events = tuple(self._decoder.events(raw["logs"]))
+        return Receipt(raw["gasUsed"], raw["blockNumber"], encode_hex(raw["transactionHash"]), events)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The one place where a library's exception becomes ours; the next nonce is asked for again."""
+        try:
+            yield
+        except HMChainError:
+            raise
+        except (ContractCustomError, ContractLogicError, TransactionFailed) as fault:
+            raise self._decoder.error(_revert_data(fault)) from fault
+        except TRANSPORT_FAULTS as fault:
+            self._nonce = None
+            raise ChainError(f"the chain does not answer as it should: {_one_line(fault)}") from fault
+
+
+def _revert_data(fault: Exception) -> bytes:
+    """web3 carries revert data as hex in `data`; eth-tester as its only argument."""
+    for candidate in (getattr(fault, "data", None), *fault.args):
+        if isinstance(candidate, bytes):
+            return candidate
+        if isinstance(candidate, str) and is_0x_prefixed(candidate):
+            return decode_hex(candidate)
+    return b""
+
+
+def _one_line(fault: Exception) -> str:
+    text = " ".join(str(fault).split())
+    return f"{type(fault).__name__}: {text[:200]}" if text else type(fault).__name__
+
+
+def _plain(value: Any) -> Any:
+    """AttributeDict and HexBytes become dict, list and bytes."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return bytes(value) if isinstance(value, bytes) else value

@@ -1,0 +1,115 @@
+"""An Ethereum chain inside this process (eth-tester over py-evm) that can be written down and executed again.
+
+Everything a block hash depends on is fixed: genesis, timestamps and mixHash, which the stock backend draws at random.
+So a ledger file, one line a block, is proof against itself: whoever executes it again gets the same block hashes, or
+the first block at which it was tampered with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_tester import EthereumTester, PyEVMBackend
+from eth_utils import decode_hex, encode_hex, to_canonical_address
+from web3 import EthereumTesterProvider, Web3
+from web3.types import RPCEndpoint
+
+from hmchain.errors import VerificationError
+
+GENESIS_TIME = 1_735_689_600  # 2025-01-01T00:00:00Z; the chain keeps its own time, at least one second a block
+GAS_LIMIT = 30_000_000
+MIX_HASH = b"\0" * 32  # Besu's QBFT writes a constant one too
+BALANCE = 10**24  # wei for each account at genesis; gas is free in a consortium, but py-evm wants it covered
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What is needed to execute a block again, and the hash that must come out."""
+
+    number: int
+    timestamp: int
+    hash: str
+    transactions: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """One line of a ledger file."""
+        return json.dumps(vars(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> BlockRecord:
+        """Raises VerificationError for a line that is no block record."""
+        try:
+            fields = json.loads(line)
+            transactions = tuple(fields.pop("transactions"))
+            record = cls(**fields, transactions=transactions)
+            decode_hex(record.hash), [decode_hex(raw) for raw in transactions]
+            int(record.number), int(record.timestamp)
+        except (ValueError, TypeError, KeyError, AttributeError) as fault:
+            raise VerificationError(f"the ledger holds a line that is no block: {line[:60]!r}") from fault
+        return record
+
+
+class _Backend(PyEVMBackend):
+    """The stock backend with a constant mixHash."""
+
+    def mine_blocks(self, num_blocks: int = 1, coinbase: bytes = b"\0" * 20) -> tuple[bytes, ...]:
+        return tuple(
+            self.chain.mine_block(coinbase=coinbase, mix_hash=MIX_HASH, blob_gas_used=0).hash for _ in range(num_blocks)
+        )
+
+
+class EmbeddedChain:
+    """A chain that mines every transaction at once. `accounts` are the addresses that genesis gives a balance."""
+
+    def __init__(self, accounts: list[str]) -> None:
+        state = {
+            to_canonical_address(account): {"balance": BALANCE, "nonce": 0, "code": b"", "storage": {}}
+            for account in sorted(accounts)
+        }
+        parameters = PyEVMBackend.generate_genesis_params(
+            overrides={"timestamp": GENESIS_TIME, "gas_limit": GAS_LIMIT, "mix_hash": MIX_HASH}
+        )
+        self.accounts = sorted(accounts)
+        self._backend = _Backend(genesis_parameters=parameters, genesis_state=state)
+        self._tester = EthereumTester(self._backend)
+        self.web3 = Web3(EthereumTesterProvider(self._tester))
+
+    def travel(self, seconds: int) -> None:
+        """Lets `seconds` pass: mines an empty block that much later."""
+        head = self._backend.chain.get_canonical_head()
+        self._backend.time_travel(head.timestamp + seconds)
+
+    def wait_until(self, deadline: int) -> None:
+        """Lets time pass beyond `deadline`."""
+        self.travel(max(1, deadline + 1 - int(self._backend.chain.get_canonical_head().timestamp)))
+
+    def blocks(self, after: int = 0) -> Iterator[BlockRecord]:
+        """The blocks after number `after`, in order."""
+        chain = self._backend.chain
+        for number in range(after + 1, chain.get_canonical_head().block_number + 1):
+            block = chain.get_canonical_block_by_number(number)
+            yield BlockRecord(
+                number=number,
+                timestamp=block.header.timestamp,
+                hash=encode_hex(block.hash),
+                transactions=tuple(encode_hex(transaction.encode()) for transaction in block.transactions),
+            )
+
+    def replay(self, record: BlockRecord) -> None:
+        """Executes a recorded block. Raises VerificationError if it does not give the recorded hash."""
+        chain = self._backend.chain
+        if record.number != chain.get_canonical_head().block_number + 1:
+            raise VerificationError(f"the ledger goes from block {record.number - 1} to {record.number}")
+        chain.header = chain.header.copy(timestamp=record.timestamp)
+        try:
+            for raw in record.transactions:
+                self._backend.send_raw_transaction(decode_hex(raw))
+            (block_hash,) = self._backend.mine_blocks()
+        except Exception as fault:  # py-evm, rlp and eth-keys have no common base for "this is no valid transaction"
+            raise VerificationError(f"block {record.number} cannot be executed: {type(fault).__name__}") from fault
+        if encode_hex(block_hash) != record.hash:
+            raise VerificationError(f"block {record.number} has another hash than the ledger says")

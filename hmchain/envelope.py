@@ -1,0 +1,151 @@
+"""Sealed envelopes: the age format, version 1 (age-encryption.org/v1), for X25519 recipients.
+
+The chain records a member's encryption key as 32 raw bytes; age and its tools write the same key as "age1…". Bech32
+between the two is written here and tested with BIP-173's own vectors: the `bech32` package of PyPI has had no release
+since 2020, checks nothing that these lines do not, and would be one more dependency to trust with keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import pyrage
+from pyrage import x25519
+
+from hmchain.errors import BlobError, Reason, UsageError
+
+_RECIPIENT = "age"
+_CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+
+# Points of small order, as u-coordinates: a secret agreed with one of them is zero for everyone, and age's library
+# panics (no Exception, so nothing would stop it) instead of refusing. From RFC 7748, section 6.1, and cr.yp.to/ecdh.
+_FIELD = 2**255 - 19
+_SMALL_ORDER = frozenset(
+    (
+        0,
+        1,
+        _FIELD - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    )
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A member's encryption key pair.
+
+    public is the 32-byte X25519 key; secret is "AGE-SECRET-KEY-1…", and is left out of the repr.
+    """
+
+    public: bytes
+    secret: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a secret key as age-keygen writes it; empty lines and # comments may surround it.
+
+        Raises UsageError, whose message never repeats the text.
+        """
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if len(lines) != 1:
+            raise UsageError("not an age secret key: it must be one line, AGE-SECRET-KEY-1…")
+        try:
+            key = x25519.Identity.from_str(lines[0])
+        except pyrage.IdentityError:
+            raise UsageError("not an age secret key: it must be AGE-SECRET-KEY-1… of an X25519 identity") from None
+        return cls(parse_recipient(str(key.to_public())), str(key))
+
+
+def new_identity() -> Identity:
+    """A fresh identity, from the operating system's random numbers."""
+    return Identity.parse(str(x25519.Identity.generate()))
+
+
+def seal(data: bytes, recipients: Sequence[bytes]) -> bytes:
+    """Encrypt data so that each recipient, a 32-byte X25519 public key, can read it. Differs at every call.
+
+    Raises UsageError without recipients, or where one is not usable (see is_usable).
+    """
+    if not recipients:
+        raise UsageError("an envelope needs at least one recipient")
+    unusable = next((key for key in recipients if not is_usable(key)), None)
+    if unusable is not None:
+        raise UsageError(f"not an X25519 public key that can be encrypted to: {unusable.hex()}")
+    sealed: bytes = pyrage.encrypt(data, [x25519.Recipient.from_str(format_recipient(key)) for key in recipients])
+    return sealed
+
+
+def unseal(data: bytes, identity: Identity) -> bytes:
+    """Decrypt an envelope. Raises BlobError(UNREADABLE) for bytes that are none, or not for this identity."""
+    try:
+        opened: bytes = pyrage.decrypt(data, [x25519.Identity.from_str(identity.secret)])
+    except pyrage.DecryptError as error:
+        why = (str(error).splitlines() or ["unknown"])[0]
+        raise BlobError(f"the envelope cannot be opened: {why}", Reason.UNREADABLE) from error
+    return opened
+
+
+def is_usable(public: bytes) -> bool:
+    """Whether seal accepts a public key, which its owner alone wrote on chain: 32 bytes, not of small order."""
+    # X25519 ignores the top bit and takes the rest modulo the field.
+    return len(public) == 32 and int.from_bytes(public, "little") % 2**255 % _FIELD not in _SMALL_ORDER
+
+
+def format_recipient(public: bytes) -> str:
+    """The 32-byte public key as age writes it: "age1…"."""
+    return bech32_encode(_RECIPIENT, _regroup(public, 8, 5))
+
+
+def parse_recipient(text: str) -> bytes:
+    """The 32-byte public key of "age1…". Raises UsageError for any other text."""
+    prefix, words = bech32_decode(text)
+    public = _regroup(words, 5, 8)
+    if prefix != _RECIPIENT or len(public) != 32 or format_recipient(public) != text:
+        raise UsageError(f"not an age public key: {text[:80]!r}")
+    return public
+
+
+def bech32_encode(prefix: str, words: Sequence[int]) -> str:
+    """BIP-173: a prefix and 5-bit words as text, with its checksum."""
+    checksum = _polymod(prefix, [*words, *bytes(6)]) ^ 1
+    tail = [checksum >> shift & 31 for shift in (25, 20, 15, 10, 5, 0)]
+    return f"{prefix}1" + "".join(_CHARSET[word] for word in [*words, *tail])
+
+
+def bech32_decode(text: str) -> tuple[str, list[int]]:
+    """BIP-173: the lower-case prefix and the 5-bit words of text. Raises UsageError where it is not Bech32."""
+    prefix, separator, body = text.lower().rpartition("1")
+    words = [_CHARSET.find(letter) for letter in body]
+    printable = all(33 <= ord(letter) <= 126 for letter in text)
+    one_case = text in (text.lower(), text.upper())
+    if not (printable and one_case and prefix and separator and len(text) <= 90 and len(body) >= 6) or -1 in words:
+        raise UsageError(f"not Bech32: {text[:100]!r}")
+    if _polymod(prefix, words) != 1:
+        raise UsageError(f"the checksum is wrong, is there a typing error? {text!r}")
+    return prefix, words[:-6]
+
+
+def _polymod(prefix: str, words: Sequence[int]) -> int:
+    """The remainder of BIP-173's BCH code over the expanded prefix and the words."""
+    remainder = 1
+    for value in (*(ord(c) >> 5 for c in prefix), 0, *(ord(c) & 31 for c in prefix), *words):
+        top = remainder >> 25
+        remainder = (remainder & 0x1FFFFFF) << 5 ^ value
+        for bit, generator in enumerate(_GENERATOR):
+            remainder ^= generator if top >> bit & 1 else 0
+    return remainder
+
+
+def _regroup(values: Sequence[int], old: int, new: int) -> bytes:
+    """Words of `old` bits as words of `new` bits; towards 5 bits the end is filled with zeros, towards 8 it is cut."""
+    length = -(-len(values) * old // new) if new < old else len(values) * old // new
+    number = 0
+    for value in values:
+        number = number << old | value
+    spare = length * new - len(values) * old
+    number = number << spare if spare >= 0 else number >> -spare
+    return bytes(number >> new * i & (1 << new) - 1 for i in reversed(range(length)))

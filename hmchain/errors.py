@@ -1,0 +1,120 @@
+"""Every fault this project expects, in one tree.
+
+    HMChainError                    exit code
+    ├── UsageError                  2   an option, or a combination of options, that cannot work
+    ├── DataError                   3   a data set that is missing, altered or not supported
+    ├── ChainError                  4   the chain is unreachable, or is not the chain we were told
+    │   └── ContractError           4   the contract refused a transaction (its own error, decoded)
+    ├── BlobError                   5   a blob that is missing, altered, too large or cannot be stored
+    │   └── WeightsError            5   bytes that are not the weights they claim to be (has a Reason)
+    ├── StorageError                6   the local disk: full, read-only, not a folder
+    └── VerificationError           1   a run that does not prove what it claims
+
+The command line turns each into one line on standard error and the exit code above. Anything outside this
+tree is a defect of ours and exits with 70; an interrupt exits with 130.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    """Why an update counts for nothing. Travels on chain as one byte of a master's score (see hmchain.scores)."""
+
+    UNSCORED = 0
+    UNAVAILABLE = 1
+    TOO_LARGE = 2
+    WRONG_DIGEST = 3
+    UNREADABLE = 4
+    WRONG_HEADER = 5
+    WRONG_TENSORS = 6
+    NOT_FINITE = 7
+    OUT_OF_RANGE = 8
+
+    @property
+    def text(self) -> str:
+        """The reason in words, as reports and the command line print it."""
+        return _REASON_TEXT[self]
+
+
+_REASON_TEXT = {
+    Reason.UNSCORED: "no independent master scored it",
+    Reason.UNAVAILABLE: "the blob could not be fetched",
+    Reason.TOO_LARGE: "the blob is larger than the job allows",
+    Reason.WRONG_DIGEST: "the bytes do not have the digest recorded on chain",
+    Reason.UNREADABLE: "the blob cannot be decrypted or is not canonical safetensors",
+    Reason.WRONG_HEADER: "the header names another job, round, sender or base model",
+    Reason.WRONG_TENSORS: "names, shapes or dtypes differ from the job's network",
+    Reason.NOT_FINITE: "a weight is NaN or infinite",
+    Reason.OUT_OF_RANGE: "a weight is outside the range that exact aggregation allows",
+}
+
+
+class HMChainError(Exception):
+    """Base of every expected fault. Its message is one line that a user can act on."""
+
+    exit_code = 1
+
+
+class UsageError(HMChainError):
+    """An option, or a combination of options, that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(HMChainError):
+    """A data set that is missing, altered or not supported."""
+
+    exit_code = 3
+
+
+class ChainError(HMChainError):
+    """The chain is unreachable, or is not the chain we were told."""
+
+    exit_code = 4
+
+
+class ContractError(ChainError):
+    """The contract refused a call with one of its custom errors.
+
+    name is the Solidity error's name ("NotDrawn"), arguments its decoded values in order.
+    """
+
+    def __init__(self, name: str, arguments: tuple[object, ...] = ()) -> None:
+        self.name = name
+        self.arguments = arguments
+        super().__init__(f"the contract refused: {name}({', '.join(map(str, arguments))})")
+
+
+class BlobError(HMChainError):
+    """A blob that is missing, altered, too large or cannot be stored."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, reason: Reason = Reason.UNAVAILABLE) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class WeightsError(BlobError):
+    """Bytes that are not the weights they claim to be."""
+
+
+class StorageError(HMChainError):
+    """The local disk: full, read-only, not a folder."""
+
+    exit_code = 6
+
+
+class VerificationError(HMChainError):
+    """A run that does not prove what it claims; round and member say where, as far as it is known."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, round: int | None = None, member: int | None = None) -> None:
+        self.reason = reason
+        self.round = round
+        self.member = member
+        where = ", ".join(f"{k} {v}" for k, v in (("round", round), ("member", member)) if v is not None)
+        super().__init__(f"{where}: {reason}" if where else reason)

@@ -1,0 +1,122 @@
+"""How weights travel between parties: sealed in a blob store, or, for --no-chain, from hand to hand.
+
+Both check what they hand out in the same way, so that a bad update is refused with the same reason with and without a
+chain.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+from hmchain.aggregate import fedavg
+from hmchain.blobs import BlobRef, BlobStore
+from hmchain.envelope import Identity, seal, unseal
+from hmchain.errors import BlobError, Reason
+from hmchain.history import RoundRecord
+from hmchain.stopwatch import Stopwatch
+from hmchain.weights import Header, Spec, Weights, check_values, decode, digest, encode, payload_bytes
+
+OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and what age adds, besides 16 bytes for every 64 KiB
+CACHED = 80  # weights kept open: the updates of the largest round and some models
+
+
+class Exchange(Protocol):
+    """Where one party publishes weights and fetches others'."""
+
+    def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef | None]:
+        """Makes weights available. Returns the digest of the canonical plaintext, and the blob if there is one.
+
+        Raises BlobError, StorageError.
+        """
+
+    def fetch(self, header: Header, blob: BlobRef | None) -> Weights:
+        """The weights that `header` describes. Raises BlobError (WeightsError) with the reason why they are none."""
+
+
+class SealedExchange:
+    """Blobs sealed to the job's key; every participant holds the key, so every participant can audit.
+
+    What was fetched and proved once is kept, by digest: blobs never change.
+    """
+
+    def __init__(self, store: BlobStore, key: Identity, like: dict[str, Spec], watch: Stopwatch | None = None) -> None:
+        self._store = store
+        self._key = key
+        self._like = like
+        self._watch = watch or Stopwatch()
+        self._open: OrderedDict[tuple[bytes, Header], Weights] = OrderedDict()
+
+    def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
+        """See Exchange.publish."""
+        with self._watch.measure("blobs"):
+            plaintext = encode(weights, header)
+            return digest(plaintext), self._store.put(seal(plaintext, [self._key.public]))
+
+    def fetch(self, header: Header, blob: BlobRef | None) -> Weights:
+        """See Exchange.fetch."""
+        if blob is None:
+            raise BlobError("no blob was recorded", Reason.UNAVAILABLE)
+        cached = self._open.get((blob.sha256, header))
+        if cached is not None:
+            return cached
+        with self._watch.measure("blobs"):
+            weights = decode(self.plaintext(blob), header, self._like)
+        self._open[blob.sha256, header] = weights
+        if len(self._open) > CACHED:
+            self._open.popitem(last=False)
+        return weights
+
+    def plaintext(self, blob: BlobRef) -> bytes:
+        """The unsealed bytes of a blob, not yet proved to be weights. Raises BlobError."""
+        return unseal(self._store.get(blob, self.limit), self._key)
+
+    @property
+    def limit(self) -> int:
+        """Bytes that a sealed blob of the job may have."""
+        payload = payload_bytes(self._like)
+        return payload + payload // 1000 + OVERHEAD_BYTES
+
+
+class DirectExchange:
+    """Weights handed over in memory."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[tuple[str, int, int], Weights] = OrderedDict()
+
+    def publish(self, weights: Weights, header: Header) -> tuple[bytes, None]:
+        """See Exchange.publish."""
+        self._held[header.kind, header.round, header.sender] = weights
+        if len(self._held) > CACHED:
+            self._held.popitem(last=False)
+        return digest(encode(weights, header)), None
+
+    def fetch(self, header: Header, blob: BlobRef | None) -> Weights:
+        """See Exchange.fetch."""
+        weights = self._held.get((header.kind, header.round, header.sender))
+        if weights is None:
+            raise BlobError(f"nobody published the {header.kind} of round {header.round}", Reason.UNAVAILABLE)
+        check_values(weights)
+        return weights
+
+
+def update_header(manifest: bytes, record: RoundRecord, member: int) -> Header:
+    """The header that a member's update in a round must carry."""
+    return Header("update", manifest, record.number, member, record.base)
+
+
+def model_header(manifest: bytes, round: int, base: bytes) -> Header:
+    """The header of a global model; round 0 and a base of zeros for the initial one."""
+    return Header("model", manifest, round, 0, base)
+
+
+def aggregate_of(record: RoundRecord, manifest: bytes, exchange: Exchange) -> tuple[Weights, Header]:
+    """The global model that a judged round leads to, from its accepted updates: the same bytes for everyone.
+
+    Raises BlobError where an accepted update cannot be had.
+    """
+    updates = [
+        (exchange.fetch(update_header(manifest, record, update.member), update.blob), update.samples)
+        for update in record.accepted()
+    ]
+    return fedavg(updates), model_header(manifest, record.number, record.base)

@@ -1,0 +1,198 @@
+"""What happened, rebuilt from the contract's events alone: jobs, rounds, updates, scores, verdicts, models.
+
+The one reading of the event log, for nodes, whole-consortium runs, verification and dashboards alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hmchain.blobs import BlobRef
+from hmchain.chain import Event
+from hmchain.cid import Cid, codec_for
+from hmchain.errors import Reason
+from hmchain.judgement import Judgement
+from hmchain.rounds import Phase, Terms
+from hmchain.scores import basis_points, is_score, unpack
+
+
+@dataclass(frozen=True)
+class Update:
+    """A client's update as submitted. blob is None where no blobs are used (--no-chain)."""
+
+    member: int
+    samples: int
+    blob: BlobRef | None
+
+
+def verdict_text(judgement: Judgement, position: int) -> str:
+    """Why the update at `position` was accepted or refused, in words."""
+    word = judgement.medians[position]
+    if not is_score(word):
+        return _known(word)
+    score = f"scored {basis_points(word) / 100:.2f} %"
+    return score if position in judgement.accepted else f"{score}, below the standard of {judgement.standard / 100:.2f} %"
+
+
+def _known(word: int) -> str:
+    return Reason(word).text if word in Reason._value2member_map_ else f"reason {word}"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An aggregate that somebody proposed."""
+
+    proposer: str
+    model: bytes
+    blob: BlobRef | None
+
+
+@dataclass
+class RoundRecord:
+    """A round, as far as it went."""
+
+    number: int
+    base: bytes
+    clients: tuple[int, ...]
+    masters: tuple[int, ...]
+    updates: dict[int, Update] = field(default_factory=dict)  # by position
+    commitments: dict[int, bytes] = field(default_factory=dict)  # by member
+    scores: dict[int, tuple[int, ...]] = field(default_factory=dict)  # words, by member
+    judgement: Judgement | None = None
+    proposals: list[Proposal] = field(default_factory=list)
+    attested: list[int] = field(default_factory=list)
+    model: bytes | None = None
+    failed: Phase | None = None
+
+    def accepted(self) -> list[Update]:
+        """The updates that count, in order of position."""
+        return [self.updates[p] for p in sorted(self.judgement.accepted)] if self.judgement else []
+
+    def final_blob(self) -> BlobRef | None:
+        """Where the round's model is."""
+        return next((p.blob for p in reversed(self.proposals) if p.model == self.model), None)
+
+
+@dataclass
+class JobRecord:
+    """A job and its rounds."""
+
+    number: int
+    coordinator: str
+    manifest: bytes
+    initial: bytes
+    terms: Terms
+    manifest_blob: BlobRef
+    initial_blob: BlobRef
+    keys: list[tuple[bytes, BlobRef]] = field(default_factory=list)
+    rounds: dict[int, RoundRecord] = field(default_factory=dict)
+    closed: bool = False
+    report: bytes | None = None
+
+
+@dataclass
+class History:
+    """Everything that the contract's events say, up to the last one applied."""
+
+    members: dict[int, str] = field(default_factory=dict)  # operator by member number
+    names: dict[int, str] = field(default_factory=dict)
+    keys: dict[int, bytes] = field(default_factory=dict)  # X25519 public key by member number
+    samples: dict[int, int] = field(default_factory=dict)
+    jobs: dict[int, JobRecord] = field(default_factory=dict)
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Applies events in the order of the chain."""
+        for event in events:
+            handler = getattr(self, f"_on_{event.name}", None)
+            if handler is not None:
+                handler(event.args)
+
+    def _on_MemberAdmitted(self, e: dict[str, Any]) -> None:
+        self.members[e["member"]] = e["operator"]
+        self.keys[e["member"]] = e["encryptionKey"]
+        self.names[e["member"]] = e["name"].rstrip(b"\0").decode(errors="replace")
+
+    def _on_RotationCompleted(self, e: dict[str, Any]) -> None:
+        self.members[e["member"]] = e["operator"]
+        self.keys[e["member"]] = e["encryptionKey"]
+
+    def _on_DatasetCommitted(self, e: dict[str, Any]) -> None:
+        self.samples[e["member"]] = e["sampleCount"]
+
+    def _on_JobCreated(self, e: dict[str, Any]) -> None:
+        self.jobs[e["job"]] = JobRecord(
+            e["job"],
+            e["coordinator"],
+            e["manifest"],
+            e["model"],
+            Terms(*e["terms"].values()),
+            blob_of(e["manifestBlob"]),
+            blob_of(e["modelBlob"]),
+        )
+
+    def _on_JobKeyPublished(self, e: dict[str, Any]) -> None:
+        self.jobs[e["job"]].keys.append((e["recipient"], blob_of(e["envelope"])))
+
+    def _on_RoundOpened(self, e: dict[str, Any]) -> None:
+        job = self.jobs[e["job"]]
+        masters = unroster([e["masters"]])[: job.terms.masters]
+        job.rounds[e["round"]] = RoundRecord(e["round"], e["base"], unroster(e["clients"]), masters)
+
+    def _on_UpdateSubmitted(self, e: dict[str, Any]) -> None:
+        record = self._round(e)
+        update = Update(e["member"], e["samples"], blob_of(e["blob"]))
+        record.updates[record.clients.index(e["member"])] = update
+
+    def _on_ScoresCommitted(self, e: dict[str, Any]) -> None:
+        self._round(e).commitments[e["member"]] = e["commitment"]
+
+    def _on_ScoresRevealed(self, e: dict[str, Any]) -> None:
+        record = self._round(e)
+        record.scores[e["member"]] = tuple(unpack(e["scores"], len(record.clients) + 1))
+
+    def _on_UpdatesJudged(self, e: dict[str, Any]) -> None:
+        record = self._round(e)
+        *medians, base = unpack(e["medians"], len(record.clients) + 1)
+        accepted = frozenset(p for p in range(len(record.clients)) if e["accepted"] >> p & 1)
+        record.judgement = Judgement(e["round"], accepted, e["standard"], tuple(medians), base)
+
+    def _on_ModelProposed(self, e: dict[str, Any]) -> None:
+        record = self._round(e)
+        record.proposals.append(Proposal(e["proposer"], e["model"], blob_of(e["blob"])))
+        record.attested = []
+
+    def _on_ModelAttested(self, e: dict[str, Any]) -> None:
+        self._round(e).attested.append(e["member"])
+
+    def _on_RoundFinalized(self, e: dict[str, Any]) -> None:
+        self._round(e).model = e["model"]
+
+    def _on_RoundFailed(self, e: dict[str, Any]) -> None:
+        self._round(e).failed = Phase(e["phase"])
+
+    def _on_JobClosed(self, e: dict[str, Any]) -> None:
+        self.jobs[e["job"]].closed = True
+
+    def _on_ReportFiled(self, e: dict[str, Any]) -> None:
+        self.jobs[e["job"]].report = e["report"]
+
+    def _round(self, e: dict[str, Any]) -> RoundRecord:
+        return self.jobs[e["job"]].rounds[e["round"]]
+
+
+def unroster(words: Iterable[int]) -> tuple[int, ...]:
+    """Member numbers by position, from words of sixteen; 0 ends them (contracts/lib/Roster.sol)."""
+    members = [word >> 16 * i & 0xFFFF for word in words for i in range(16)]
+    return tuple(members[: members.index(0)] if 0 in members else members)
+
+
+def blob_of(blob: dict[str, Any]) -> BlobRef:
+    """A contract's Blob; the codec of its CID follows from the size."""
+    return BlobRef(blob["sha256"], Cid(codec_for(blob["size"]), blob["cid"]), blob["size"])
+
+
+def blob_to_abi(ref: BlobRef) -> tuple[bytes, bytes, int]:
+    """The contract's Blob of a reference."""
+    return ref.sha256, ref.cid.digest, ref.size

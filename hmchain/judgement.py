@@ -1,0 +1,55 @@
+"""How masters' scores become verdicts: the median of every update against the job's standard value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hmchain.errors import Reason
+from hmchain.phases import revealed
+from hmchain.rounds import RoundState, Terms
+from hmchain.scores import basis_points, is_score, lower_median, unpack
+
+
+class Ballot(NamedTuple):
+    """What a master revealed: its scores, packed, and the salt of its commitment."""
+
+    slots: tuple[int, ...]
+    salt: bytes
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the masters made of a round's updates. `accepted` holds client positions, `medians` words by position,
+    `base` is the base model's; `standard` is in basis points.
+    """
+
+    round: int
+    accepted: frozenset[int]
+    standard: int
+    medians: tuple[int, ...]
+    base: int
+
+    def points(self, position: int) -> int:
+        """What the client's reputation moves towards: its update's score, or 0 if it was refused or never came."""
+        return basis_points(self.medians[position]) if position in self.accepted else 0
+
+
+def judge(state: RoundState, terms: Terms, ballots: Mapping[int, Ballot]) -> Judgement:
+    """The verdicts on a round's updates. ballots are by master position; only those revealed this round are read."""
+    clients = range(len(state.clients))
+    words = {position: unpack(ballots[position].slots, len(clients) + 1) for position in revealed(state)}
+    base = lower_median(scores[-1] for scores in words.values())
+    standard = max(basis_points(base) - terms.standard, 0) if terms.relative else terms.standard
+    medians = tuple(_median(state, words, client) for client in clients)
+    accepted = frozenset(i for i in clients if is_score(medians[i]) and basis_points(medians[i]) >= standard)
+    return Judgement(state.number, accepted, standard, medians, base)
+
+
+def _median(state: RoundState, words: Mapping[int, list[int]], client: int) -> int:
+    """What the masters say of an update; nobody's word on its own counts."""
+    if client not in state.updates:
+        return int(Reason.UNSCORED)
+    author = state.clients[client]
+    return lower_median(scores[client] for master, scores in words.items() if state.masters[master] != author)

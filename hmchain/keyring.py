@@ -1,0 +1,43 @@
+"""The job's key: every blob of a job is sealed to it, and it is enveloped to each participant by itself.
+
+One recipient a blob keeps opening one cheap: age tries its recipients in turn, which for a hundred of them takes 80 ms
+a blob. And a member that joins later is handed one small envelope to read all that went before.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+
+from hmchain.envelope import Identity, is_usable, seal, unseal
+from hmchain.errors import BlobError, Reason, UsageError
+
+FORMAT = "hmchain-keyring/1"
+MAX_BYTES = 4 * 1024 * 1024
+
+
+def seal_key(key: Identity, members: Mapping[int, bytes]) -> bytes:
+    """The keyring: `key` sealed to each member's X25519 public key, by member number.
+
+    A member whose key on chain is no usable key gets none; it must not keep the others from theirs.
+    """
+    envelopes = {
+        str(number): base64.b64encode(seal(key.secret.encode(), [public])).decode()
+        for number, public in sorted(members.items())
+        if is_usable(public)
+    }
+    return json.dumps({"format": FORMAT, "envelopes": envelopes}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def open_key(keyring: bytes, member: int, identity: Identity) -> Identity:
+    """The job's key, from the member's own envelope. Raises BlobError."""
+    try:
+        content = json.loads(keyring)
+        envelope = base64.b64decode(content["envelopes"][str(member)], validate=True)
+        if content["format"] != FORMAT:
+            raise BlobError(f"this is no {FORMAT}", Reason.UNREADABLE)
+        return Identity.parse(unseal(envelope, identity).decode())
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error, UsageError) as fault:
+        raise BlobError(f"the job's keyring holds no envelope for member {member}", Reason.UNREADABLE) from fault

@@ -1,0 +1,157 @@
+"""The protocol as one party uses it: the same methods on the contract and on the plain model behind --no-chain.
+
+A party is a member, or the coordinator, and acts for itself only. `state` is the round as it stands; `record` what has
+happened in it so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hmchain.blobs import BlobRef
+from hmchain.chain import ChainClient, Receipt
+from hmchain.errors import ChainError
+from hmchain.history import History, JobRecord, RoundRecord, blob_to_abi
+from hmchain.rounds import COORDINATOR, Phase, RoundState
+from hmchain.scores import commitment_of, pack
+from hmchain.stopwatch import Stopwatch
+
+GasObserver = Callable[[int, str, int], None]  # round, call, gas
+
+
+class Ledger(Protocol):
+    """One party's hand in one job."""
+
+    def state(self) -> RoundState:
+        """The round as of now."""
+
+    def record(self, round: int) -> RoundRecord:
+        """What has happened in a round so far."""
+
+    def records(self) -> list[RoundRecord]:
+        """All rounds so far, in order."""
+
+    def submit_update(self, state: RoundState, samples: int, blob: BlobRef | None) -> None:
+        """REQUEST. Each of these raises ContractError if the protocol refuses it, ChainError if the chain fails."""
+
+    def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
+        """PRE-PREPARE."""
+
+    def reveal_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
+        """PREPARE."""
+
+    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef | None) -> None:
+        """COMMIT."""
+
+    def attest_model(self, state: RoundState, model: bytes) -> None:
+        """REPLY."""
+
+    def advance(self) -> None:
+        """Moves a round on whose deadline has passed."""
+
+
+class JobFeed:
+    """The contract's events, followed from a cursor; several parties in one process may share it."""
+
+    def __init__(self, client: ChainClient, first_block: int = 0) -> None:
+        self._client = client
+        self._next = first_block
+        self.history = History()
+
+    def poll(self) -> History:
+        """Applies what is new. Raises ChainError."""
+        head = self._client.head()
+        if head >= self._next:
+            self.history.apply(self._client.events(self._next, head))
+            self._next = head + 1
+        return self.history
+
+    def job(self, number: int) -> JobRecord:
+        """A job, up to date. Raises ChainError if there is none."""
+        job = self.poll().jobs.get(number)
+        if job is None:
+            raise ChainError(f"the contract knows no job {number}")
+        return job
+
+
+class ContractLedger:
+    """A party's hand in a job on the contract. `member` is 0 for the coordinator."""
+
+    def __init__(
+        self,
+        client: ChainClient,
+        feed: JobFeed,
+        job: int,
+        member: int,
+        watch: Stopwatch | None = None,
+        on_gas: GasObserver | None = None,
+    ) -> None:
+        self.client = client
+        self.job = job
+        self.member = member
+        self._feed = feed
+        self._watch = watch or Stopwatch()
+        self._on_gas = on_gas
+
+    def state(self) -> RoundState:
+        """See Ledger.state."""
+        with self._watch.measure("chain"):
+            number, completed, _, phase, deadline, *bits = self.client.call("roundOf", self.job)
+        drawn = self.record(number) if number and phase != Phase.WAITING else None
+        clients, masters = (drawn.clients, drawn.masters) if drawn else ((), ())
+        return RoundState(number, completed, Phase(phase), deadline, clients, masters, *map(_positions, bits))
+
+    def record(self, round: int) -> RoundRecord:
+        """See Ledger.record."""
+        with self._watch.measure("chain"):
+            return self._feed.job(self.job).rounds[round]
+
+    def records(self) -> list[RoundRecord]:
+        """See Ledger.records."""
+        return list(self._feed.history.jobs[self.job].rounds.values())
+
+    def submit_update(self, state: RoundState, samples: int, blob: BlobRef | None) -> None:
+        """See Ledger.submit_update."""
+        self._send(state, "submitUpdate", state.clients.index(self.member), samples, _abi(blob))
+
+    def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
+        """See Ledger.commit_scores."""
+        where = (self.client.chain_id, self.client.address, self.job, state.number, self.client.sender)
+        commitment = commitment_of(*where, pack(words), salt)
+        self._send(state, "commitScores", state.masters.index(self.member), commitment)
+
+    def reveal_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
+        """See Ledger.reveal_scores."""
+        self._send(state, "revealScores", state.masters.index(self.member), pack(words), salt)
+
+    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef | None) -> None:
+        """See Ledger.propose_model."""
+        position = state.masters.index(self.member) if self.member else COORDINATOR
+        self._send(state, "proposeModel", position, model, _abi(blob))
+
+    def attest_model(self, state: RoundState, model: bytes) -> None:
+        """See Ledger.attest_model."""
+        self._send(state, "attestModel", state.masters.index(self.member), model)
+
+    def advance(self) -> None:
+        """See Ledger.advance."""
+        with self._watch.measure("chain"):
+            self.client.transact("advance", self.job)
+
+    def _send(self, state: RoundState, function: str, *arguments: object) -> Receipt:
+        with self._watch.measure("chain"):
+            receipt = self.client.transact(function, self.job, state.number, *arguments)
+        if self._on_gas is not None:
+            self._on_gas(state.number, function, receipt.gas)
+        return receipt
+
+
+def _positions(bits: int) -> frozenset[int]:
+    return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
+
+
+def _abi(blob: BlobRef | None) -> tuple[bytes, bytes, int]:
+    if blob is None:
+        raise ChainError("the contract records where a blob is; none was given")
+    return blob_to_abi(blob)

@@ -1,0 +1,119 @@
+"""What a job is: one canonical text, one digest, recorded on chain when the job is created.
+
+A node builds the network from its own code and this manifest, and refuses a job whose manifest it cannot reproduce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from hmchain.errors import UsageError
+from hmchain.rounds import MAX_MASTERS, Terms
+
+FORMAT = "hmchain-manifest/1"
+AGGREGATIONS = ("fedavg-exact/1",)
+Metric = Literal["accuracy", "balanced_accuracy"]
+MAX_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A job's network, local training, aggregation and terms. Shares, scores and rates are plain numbers in 0..1.
+
+    standard is "absolute:X" (the paper: a score that an update must reach) or "relative:-D" (at most D below what the
+    base model scores); both are judged on `metric`.
+    """
+
+    dataset: str
+    channels: int
+    classes: tuple[str, ...]
+    seed: int
+    rounds: int = 10
+    fraction: float = 0.25
+    masters: int = 4
+    term_rounds: int = 4
+    epochs: int = 3
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    architecture: str = "medmnist-cnn"
+    preprocessing: str = "scale[-1,1]"
+    aggregation: str = AGGREGATIONS[0]
+    metric: Metric = "accuracy"
+    standard: str = "relative:-0.2"
+    request_seconds: int = 3600
+    score_seconds: int = 1800
+    reveal_seconds: int = 900
+    reply_seconds: int = 900
+    format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise UsageError(f"this is no {FORMAT} manifest but {self.format!r}")
+        if self.aggregation not in AGGREGATIONS or self.metric not in get_args(Metric):
+            raise UsageError(f"unknown aggregation {self.aggregation!r} or metric {self.metric!r}")
+        if not 1 <= self.rounds <= 65_535 or not 1 <= self.masters <= MAX_MASTERS or not 1 <= self.term_rounds <= 255:
+            raise UsageError(f"a job has 1 to 65535 rounds, 1 to {MAX_MASTERS} masters and terms of 1 to 255 rounds")
+        if not 1 / 10_000 <= self.fraction <= 1:
+            raise UsageError(f"fraction must lie between 0.0001 and 1, not {self.fraction}")
+        if self.preprocessing != "scale[-1,1]":
+            raise UsageError(f"unknown preprocessing {self.preprocessing!r}")
+        times = (self.request_seconds, self.score_seconds, self.reveal_seconds, self.reply_seconds)
+        if not all(2 <= seconds < 2**24 for seconds in times):
+            raise UsageError("each phase of a round lasts 2 to 16,777,215 seconds")
+        parse_standard(self.standard)
+
+    def canonical(self) -> bytes:
+        """The bytes that the digest is of: JSON, keys sorted, nothing between tokens, ASCII."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical bytes."""
+        return hashlib.sha256(self.canonical()).digest()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Manifest:
+        """Reads canonical bytes. Raises UsageError for anything else."""
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"a manifest has at most {MAX_BYTES} bytes, not {len(data)}")
+        try:
+            content: dict[str, Any] = json.loads(data)
+            manifest = cls(**{**content, "classes": tuple(content["classes"])})
+        except (ValueError, TypeError, KeyError, RecursionError) as fault:
+            expected = ", ".join(field.name for field in fields(cls))
+            raise UsageError(f"not a manifest; it is a JSON object with {expected}") from fault
+        if manifest.canonical() != data:
+            raise UsageError("the manifest is not in canonical form")
+        return manifest
+
+    def terms(self) -> Terms:
+        """What of it the contract enforces."""
+        relative, standard = parse_standard(self.standard)
+        return Terms(
+            rounds=self.rounds,
+            fraction=round(self.fraction * 10_000),
+            masters=self.masters,
+            term_rounds=self.term_rounds,
+            relative=relative,
+            standard=standard,
+            request_seconds=self.request_seconds,
+            score_seconds=self.score_seconds,
+            reveal_seconds=self.reveal_seconds,
+            reply_seconds=self.reply_seconds,
+        )
+
+
+def parse_standard(text: str) -> tuple[bool, int]:
+    """(relative?, basis points) of "absolute:X" or "relative:-D", 0 <= X, D <= 1. Raises UsageError."""
+    kind, _, number = text.partition(":")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if kind == "relative" and -1 <= value <= 0:
+        return True, round(-value * 10_000)
+    if kind == "absolute" and 0 <= value <= 1:
+        return False, round(value * 10_000)
+    raise UsageError(f"standard {text!r} is neither absolute:X nor relative:-D with X and D in 0 to 1")

@@ -1,0 +1,302 @@
+"""Blob stores: a folder, and IPFS. What they return is proved; what they cannot do is one line.
+
+The HTTP servers here are real ones that answer wrongly. A real Kubo is spoken to in tests/e2e.
+"""
+
+import hashlib
+import os
+import resource
+import shutil
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hmchain.blobs import BlobRef, DirectoryStore, IpfsStore, open_store
+from hmchain.cid import CHUNK_SIZE, Cid, cid_of
+from hmchain.errors import BlobError, HMChainError, Reason, StorageError, UsageError
+
+BLOB = bytes(range(256)) * 4
+REF = BlobRef.of(BLOB)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "blobs")
+
+
+def refused(get: Callable[[], bytes]) -> Reason:
+    with pytest.raises(BlobError) as caught:
+        get()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    return caught.value.reason
+
+
+@given(st.binary(max_size=1000))
+def test_a_reference_is_what_the_chain_records(data: bytes) -> None:
+    assert BlobRef.of(data) == BlobRef(hashlib.sha256(data).digest(), cid_of(data), len(data))
+
+
+# A folder
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_SIZE, CHUNK_SIZE + 1, 1_000_000])
+def test_a_folder_gives_back_what_was_put(store: DirectoryStore, size: int) -> None:
+    data = os.urandom(size)
+    ref = store.put(data)
+    assert ref == BlobRef.of(data)
+    assert store.get(ref, limit=size) == data
+
+
+def test_a_blob_is_one_file_named_by_its_cid(tmp_path: Path) -> None:
+    DirectoryStore(tmp_path, fsync=True).put(BLOB)
+    assert [path.name for path in tmp_path.iterdir()] == [str(REF.cid)]
+
+
+def test_putting_a_blob_again_mends_it(store: DirectoryStore, tmp_path: Path) -> None:
+    path = tmp_path / "blobs" / str(store.put(BLOB).cid)
+    path.write_bytes(b"damaged")
+    store.put(BLOB)
+    assert store.get(REF, 1024) == BLOB
+
+
+def test_many_writers_of_one_blob_do_not_disturb_its_readers(store: DirectoryStore) -> None:
+    store.put(BLOB)
+    with ThreadPoolExecutor(8) as pool:
+        writes = [pool.submit(store.put, BLOB) for _ in range(100)]
+        reads = [pool.submit(store.get, REF, 1024) for _ in range(100)]
+        assert all(write.result() == REF for write in writes)
+        assert all(read.result() == BLOB for read in reads)
+
+
+def test_a_blob_that_is_not_there_is_unavailable(store: DirectoryStore) -> None:
+    assert refused(lambda: store.get(REF, 1024)) is Reason.UNAVAILABLE
+
+
+def test_a_blob_beyond_the_limit_is_not_even_looked_for(store: DirectoryStore) -> None:
+    assert refused(lambda: store.get(REF, 1023)) is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("found", [b"", BLOB[:-1], BLOB + b"x", BLOB[:-1] + b"x"])
+def test_a_file_with_other_bytes_is_refused(store: DirectoryStore, tmp_path: Path, found: bytes) -> None:
+    (tmp_path / "blobs" / str(REF.cid)).write_bytes(found)
+    assert refused(lambda: store.get(REF, 1024)) is Reason.WRONG_DIGEST
+
+
+@pytest.mark.parametrize("false", [{"sha256": bytes(32)}, {"size": 1023}, {"size": 1025}], ids=str)
+def test_a_false_record_is_refused(store: DirectoryStore, false: dict[str, object]) -> None:
+    store.put(BLOB)
+    assert refused(lambda: store.get(replace(REF, **false), 9999)) is Reason.WRONG_DIGEST
+
+
+def test_a_record_with_the_cid_of_other_bytes_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+    false = replace(REF, cid=Cid(REF.cid.codec, bytes(32)))
+    (tmp_path / "blobs" / str(false.cid)).write_bytes(BLOB)
+    assert refused(lambda: store.get(false, 9999)) is Reason.WRONG_DIGEST
+
+
+def test_a_giant_file_is_not_read_whole(store: DirectoryStore, tmp_path: Path) -> None:
+    with (tmp_path / "blobs" / str(REF.cid)).open("wb") as file:
+        file.truncate(1 << 34)
+    tracemalloc.start()
+    try:
+        assert refused(lambda: store.get(REF, 1024)) is Reason.WRONG_DIGEST
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A limit of the operating system on written files: what a full disk looks like, without filling one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_behind(store: DirectoryStore, tmp_path: Path) -> None:
+    with files_of_at_most(100), pytest.raises(StorageError, match=r"^cannot write a blob to .*blobs: ") as caught:
+        store.put(BLOB)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "blobs").iterdir())
+
+
+def test_a_failed_write_does_not_touch_the_blob_that_was_there(store: DirectoryStore) -> None:
+    store.put(BLOB)
+    with files_of_at_most(100), pytest.raises(StorageError):
+        store.put(BLOB)
+    assert store.get(REF, 1024) == BLOB
+
+
+def test_a_folder_that_vanished_is_a_storage_error(store: DirectoryStore, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "blobs")
+    with pytest.raises(StorageError):
+        store.put(BLOB)
+
+
+def test_a_file_where_the_folder_should_be_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError, match="folder of blobs"):
+            DirectoryStore(root)
+
+
+def test_a_folder_where_a_blob_should_be_is_a_storage_error(store: DirectoryStore, tmp_path: Path) -> None:
+    (tmp_path / "blobs" / str(REF.cid)).mkdir()
+    with pytest.raises(StorageError):
+        store.get(REF, 1024)
+
+
+# Which store
+
+
+def test_a_store_is_opened_by_its_name(tmp_path: Path) -> None:
+    assert isinstance(open_store(tmp_path), DirectoryStore)
+    assert isinstance(open_store(str(tmp_path / "new" / "folder")), DirectoryStore)
+    assert isinstance(open_store("ipfs:/ip4/127.0.0.1/tcp/5001"), IpfsStore)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nonsense", "/ip4/127.0.0.1", "/ip4/127.0.0.1/udp/5001", "http://localhost:5001"]
+)
+def test_an_address_that_is_none_is_a_usage_error(address: str) -> None:
+    with pytest.raises(UsageError, match="address of an IPFS daemon"):
+        open_store(f"ipfs:{address}")
+
+
+# IPFS daemons that misbehave
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextmanager
+def daemon(answer: Answer, timeout: float = 5.0) -> Iterator[IpfsStore]:
+    """A store whose daemon gives this answer to every request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                while (length := int(self.rfile.readline(), 16)) > 0:
+                    self.rfile.read(length + 2)
+                self.rfile.readline()
+            try:
+                answer(self)
+            except OSError:  # the client has heard enough
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield IpfsStore(f"/ip4/127.0.0.1/tcp/{server.server_port}", timeout)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def say(body: bytes, status: int = 200, length: int | None = None) -> Answer:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(body) if length is None else length))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def drip(pause: float) -> Answer:
+    """Chunk after chunk, for ever."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        while True:
+            request.wfile.write(b"40\r\n" + bytes(64) + b"\r\n")
+            time.sleep(pause)
+
+    return answer
+
+
+def test_a_daemon_that_answers_well_is_believed() -> None:
+    with daemon(say(BLOB)) as store:
+        assert store.get(REF, 1024) == BLOB
+    with daemon(say(b'{"Name":"x","Hash":"%s","Size":"1"}' % str(REF.cid).encode())) as store:
+        assert store.put(BLOB) == REF
+
+
+def test_a_limit_is_kept_before_the_daemon_is_asked() -> None:
+    assert refused(lambda: IpfsStore("/ip4/127.0.0.1/tcp/1").get(REF, 1023)) is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param(say(BLOB[:-1] + b"x"), Reason.WRONG_DIGEST, id="other bytes"),
+        pytest.param(say(BLOB + b"x"), Reason.WRONG_DIGEST, id="more bytes"),
+        pytest.param(drip(0), Reason.WRONG_DIGEST, id="bytes without end"),
+        pytest.param(say(BLOB[:-1]), Reason.UNAVAILABLE, id="fewer bytes"),
+        pytest.param(say(BLOB[:-1], length=1024), Reason.UNAVAILABLE, id="fewer bytes than announced"),
+        pytest.param(say(b""), Reason.UNAVAILABLE, id="nothing"),
+        pytest.param(say(b'{"Message":"block was not found\\nlocally","Code":0}', 500), Reason.UNAVAILABLE, id="500"),
+        pytest.param(say(b"<html>" * 1000, 404), Reason.UNAVAILABLE, id="404"),
+    ],
+)
+def test_a_daemon_that_answers_badly_stops_nobody(answer: Answer, reason: Reason) -> None:
+    with daemon(answer) as store:
+        assert refused(lambda: store.get(REF, 1024)) is reason
+
+
+@pytest.mark.parametrize("pause", [0.1, 0.8], ids=["too slow", "silent"])
+def test_the_timeout_covers_the_whole_answer(pause: float) -> None:
+    with daemon(drip(pause), timeout=0.5) as store:
+        started = time.monotonic()
+        assert refused(lambda: store.get(REF, 1024)) is Reason.UNAVAILABLE
+        assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"Name":"x","Hash":"%s"}' % str(cid_of(b"other")).encode(),
+        b'{"Name":"x","Hash":"QmdCootquw4nU55HmwdaCM1AzsvJYgpMRH2Tgrz9RRYk3s"}',
+        b'{"jsonrpc":"2.0","error":{}}',
+        b"[]",
+        b"{",
+        b"<html>",
+        b"",
+    ],
+)
+def test_a_daemon_that_stores_something_else_is_refused(body: bytes) -> None:
+    with daemon(say(body)) as store, pytest.raises(HMChainError) as caught:
+        store.put(BLOB)
+    assert isinstance(caught.value, BlobError)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_daemon_that_is_not_there_is_one_line() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        store = open_store(f"ipfs:/ip4/127.0.0.1/tcp/{free.getsockname()[1]}")
+    with pytest.raises(BlobError, match=r"^the IPFS daemon at \S+ cannot store \S+: it is not reachable$"):
+        store.put(BLOB)
+    assert refused(lambda: store.get(REF, 1024)) is Reason.UNAVAILABLE

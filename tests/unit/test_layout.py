@@ -1,0 +1,50 @@
+"""The tree keeps its shape: imports go one way, one module reads the environment, no file knows a machine's paths."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_IMPORT = {"hmchain": set(), "trainers": {"hmchain"}, "coordinator": {"hmchain", "trainers"}}
+FOREIGN = {"bench", "coordinator", "hmchain", "tests", "tools", "trainers"}
+SOURCES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
+MACHINE_PATH = re.compile(rb"(?<![\w.~$)}-])/(?:home|root|work|Users)/\w")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The top-level package of every absolute import, inside functions as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_go_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    assert set(imported(ast.parse(path.read_bytes()))) & FOREIGN <= MAY_IMPORT[package] | {package}
+
+
+def test_only_the_command_line_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Attribute | ast.alias)
+        and (node.attr if isinstance(node, ast.Attribute) else node.name) in {"environ", "environb", "getenv"}
+    }
+    assert readers <= {"coordinator/cli.py"}
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout: which files belong to the project is unknown")
+    files = [ROOT / name.decode() for name in done.stdout.split(b"\0") if name]
+    assert [path for path in files if path.is_file() and MACHINE_PATH.search(path.read_bytes())] == []

@@ -1,0 +1,89 @@
+"""Local training: it learns, it repeats itself bit for bit, and it leaves its inputs alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hmchain.errors import UsageError
+from hmchain.weights import Weights
+from trainers.datasets import Split
+from trainers.networks import Compute, build, initial_weights
+from trainers.scoring import evaluate
+from trainers.training import LocalTraining, train
+
+CNN = "medmnist-cnn"
+PLAIN = Compute("cpu", False)
+ONCE = LocalTraining(epochs=1, batch_size=8, learning_rate=0.1)
+
+
+def bright_or_dark(count: int, channels: int = 1) -> Split:
+    """Class 1 is brighter than class 0: learnt in a few steps."""
+    labels = np.arange(count) % 2
+    shape = (count, 28, 28) if channels == 1 else (count, 28, 28, 3)
+    noise = np.random.default_rng(0).integers(0, 128, shape, dtype=np.uint8)
+    noise[labels == 1] += 100
+    return Split(noise, labels)
+
+
+def same(one: Weights, two: Weights) -> bool:
+    return all(one[name].tobytes() == two[name].tobytes() for name in one)
+
+
+BASE = initial_weights(CNN, 1, 2, seed=0)
+
+
+def test_it_learns():
+    network = build(CNN, 1, 2)
+    train(network, BASE, bright_or_dark(48), LocalTraining(8, 16, 0.1), seed=0)
+    assert evaluate(network, bright_or_dark(40)).accuracy > 0.9
+
+
+@pytest.mark.parametrize("compute", [Compute(), PLAIN], ids=["fastest", "float32"])
+def test_the_same_inputs_give_the_same_bytes_whatever_the_network_did_before(compute: Compute):
+    network, split = build(CNN, 1, 2), bright_or_dark(37)
+    config = LocalTraining(epochs=3, batch_size=16, learning_rate=0.1)
+    first = train(network, BASE, split, config, seed=7, compute=compute)
+    other = train(network, BASE, split, config, seed=8, compute=compute)
+    assert not same(first, other), "the seed decides the order of the batches"
+    assert same(first, train(network, BASE, split, config, seed=7, compute=compute))
+    assert same(first, train(build(CNN, 1, 2), BASE, split, config, seed=7, compute=compute))
+
+
+def test_the_base_and_the_shard_are_left_alone():
+    split, before = bright_or_dark(16), {name: array.copy() for name, array in BASE.items()}
+    train(build(CNN, 1, 2), BASE, split, ONCE, seed=0)
+    assert same(before, BASE)
+    assert np.array_equal(split.images, bright_or_dark(16).images)
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(16, 2), (17, 2), (18, 3), (8, 1), (9, 1), (2, 1)])
+def test_a_single_sample_left_over_joins_the_batch_before_it(samples: int, steps: int):
+    trained = train(build(CNN, 1, 2), BASE, bright_or_dark(samples), ONCE, seed=0, compute=PLAIN)
+    assert trained["1.num_batches_tracked"] == steps
+
+
+def test_colour_images():
+    base = initial_weights(CNN, 3, 2, seed=0)
+    trained = train(build(CNN, 3, 2), base, bright_or_dark(8, channels=3), ONCE, seed=0)
+    assert np.isfinite(trained["0.weight"]).all()
+
+
+def test_one_sample_cannot_be_trained_on():
+    with pytest.raises(UsageError, match="at least 2 samples"):
+        train(build(CNN, 1, 2), BASE, bright_or_dark(1), ONCE, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ((0, 8, 0.1), "epochs"),
+        ((1, 1, 0.1), "batch size"),
+        ((1, 8, 0.0), "learning rate"),
+        ((1, 8, float("nan")), "learning rate"),
+        ((1, 8, float("inf")), "learning rate"),
+    ],
+)
+def test_a_configuration_that_cannot_train_is_refused(values: tuple[int, int, float], line: str):
+    with pytest.raises(UsageError, match=line):
+        LocalTraining(*values)

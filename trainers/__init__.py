@@ -1,0 +1,1 @@
+"""What one hospital runs: its data, its models, local training and scoring."""

@@ -1,0 +1,233 @@
+"""MedMNIST v2 as the trainers use it: three splits of 28x28 images with one label each.
+
+Where a set comes from:
+    organamnist-sample     the package (trainers/sample)
+    a 2D MedMNIST name     <root>/<name>.npz, else medmnist's own folder, else medmnist's download; md5 as published
+    any other name         <root>/<name>.npz in MedMNIST's layout: {train,val,test}_{images,labels}
+
+A file is hostile until proved: md5 first where one is published, then the zip directory, then each array's header,
+and only then its bytes. Ordinal regression (retinamnist) is multi-class, as in MedMNIST's own training and evaluation.
+Multi-label sets (chestmnist) and 3D sets are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import sys
+import zipfile
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from difflib import get_close_matches
+from io import BufferedReader
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import medmnist
+import numpy as np
+from medmnist.info import DEFAULT_ROOT, INFO
+from numpy.typing import NDArray
+
+from hmchain.errors import DataError
+
+SAMPLE = "organamnist-sample"
+SAMPLE_FILE = Path(__file__).parent / "sample" / f"{SAMPLE}.npz"
+SAMPLE_MD5 = "70f42ef025fad1220c02526290faeaec"  # printed by tools/make_sample.py
+
+SIDE = 28  # pixels
+MAX_CLASSES = 256  # of a set we do not know; a label is a byte in MedMNIST
+MAX_BYTES = 1 << 30  # of a file, decompressed; the largest official one has 252 MB
+DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """images (N, 28, 28) or (N, 28, 28, 3) uint8, labels (N,) int64 in 0..classes-1."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> Split:
+        """A copy of the records at indices, in their order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named set: channels is 1 or 3, classes are names by label, digest is the file's SHA-256."""
+
+    name: str
+    channels: int
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    digest: bytes
+
+
+def load(name: str, root: Path | None = None, download: bool = True) -> Dataset:
+    """The data set called name; root is a folder of .npz files. download allows medmnist's, for its own names.
+
+    Raises DataError, in one line, for a name or kind that is not supported and a file that is missing or altered.
+    """
+    try:
+        path, classes, md5 = _locate(name, root, download)
+    except OSError as error:  # a folder that may not be entered, a name too long for the file system
+        raise DataError(f"{name} cannot be looked for in {root}: {error.strerror}") from error
+    return _read(path, name, classes, md5)
+
+
+def _locate(name: str, root: Path | None, download: bool) -> tuple[Path, tuple[str, ...] | None, str | None]:
+    """The file of a data set; its classes and md5 where they are published."""
+    if root is not None and not root.is_dir():
+        raise DataError(f"the data root {root} is not a folder")
+    if name == SAMPLE:
+        return SAMPLE_FILE, _class_names("organamnist"), SAMPLE_MD5
+    if name in INFO:
+        _refuse_unsupported(name)
+        return _find_official(name, root, download), _class_names(name), INFO[name]["MD5"]
+    return _find_foreign(name, root), None, None
+
+
+def _refuse_unsupported(name: str) -> None:
+    if name.endswith("3d"):
+        raise DataError(f"{name} is three-dimensional; the networks here take 2D images")
+    if "multi-label" in INFO[name]["task"]:
+        raise DataError(f"{name} is multi-label (several findings an image); the networks here choose one class")
+
+
+def _class_names(name: str) -> tuple[str, ...]:
+    names = INFO[name]["label"]
+    return tuple(names[str(label)] for label in range(len(names)))
+
+
+def _find_official(name: str, root: Path | None, download: bool) -> Path:
+    folders = [Path(folder) for folder in (root, DEFAULT_ROOT) if folder is not None]
+    for folder in folders:
+        if (folder / f"{name}.npz").is_file():
+            return folder / f"{name}.npz"
+    if not download or DEFAULT_ROOT is None:
+        looked = ", ".join(map(str, folders)) or "any folder"
+        raise DataError(f"{name}.npz is not in {looked}; put it there or allow the download")
+    _download(name)
+    return Path(DEFAULT_ROOT) / f"{name}.npz"
+
+
+def _download(name: str) -> None:
+    """medmnist's own download with its md5 check. It knows no time limit and prints to standard output."""
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        with redirect_stdout(sys.stderr):
+            getattr(medmnist, INFO[name]["python_class"])(split="test", download=True)
+    except Exception as error:  # medmnist reports every failure as RuntimeError, torch and urllib add their own
+        raise DataError(f"{name} could not be downloaded; put {INFO[name]['url']} into a data root") from error
+    finally:
+        socket.setdefaulttimeout(patience)
+
+
+def _find_foreign(name: str, root: Path | None) -> Path:
+    """A user's own file. The name becomes a file name, so it may hold no separators; -sample is ours alone."""
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) and not name.endswith("-sample")
+    if plain and root is not None and (root / f"{name}.npz").is_file():
+        return root / f"{name}.npz"
+    known = [SAMPLE, *(flag for flag in INFO if not flag.endswith("3d") and "multi-label" not in INFO[flag]["task"])]
+    near = get_close_matches(name.lower(), known, n=3) or known
+    where = f"and {name}.npz is not in {root}" if plain and root is not None else "and no data root holds it"
+    raise DataError(f"unknown data set {name!r} {where}; did you mean {', '.join(near)}?")
+
+
+def _read(path: Path, name: str, classes: tuple[str, ...] | None, md5: str | None) -> Dataset:
+    try:
+        with path.open("rb") as file:
+            if md5 is not None:
+                _check_md5(file, path, md5)
+            digest = hashlib.file_digest(_rewound(file), "sha256").digest()
+            _check_headers(_rewound(file), path)
+            with np.load(_rewound(file), allow_pickle=False) as arrays:
+                splits = {s: _split(arrays[f"{s}_images"], arrays[f"{s}_labels"], f"{path}, {s}") for s in SPLITS}
+    except DataError:
+        raise
+    except Exception as error:  # on bytes that are not theirs zipfile, its codecs and numpy raise a dozen types
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+    channels = {3 if split.images.ndim == 4 else 1 for split in splits.values()}
+    if len(channels) != 1:
+        raise DataError(f"{path} mixes grey and RGB images")
+    classes = classes or _numbered_classes(path, splits)
+    _check_labels(path, splits, len(classes))
+    return Dataset(name, channels.pop(), classes, **splits, digest=digest)
+
+
+def _rewound(file: BufferedReader) -> BufferedReader:
+    file.seek(0)
+    return file
+
+
+def _check_md5(file: BufferedReader, path: Path, expected: str) -> None:
+    found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != expected:
+        raise DataError(f"{path} is not the published file: its md5 is {found}, not {expected}")
+
+
+def _check_headers(file: BufferedReader, path: Path) -> None:
+    """Every array's type and size, from the zip directory and a few decompressed bytes, before any is read."""
+    with zipfile.ZipFile(file) as archive:
+        names, total = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
+        if total > MAX_BYTES:
+            raise DataError(f"{path} would unpack to {total} bytes; the limit is {MAX_BYTES}")
+        for key in (f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")):
+            if names.count(f"{key}.npy") != 1:
+                raise DataError(f"{path} must hold the array {key} once")
+            with archive.open(f"{key}.npy") as member:
+                shape, dtype = _header(member)
+                size = archive.getinfo(f"{key}.npy").file_size - member.tell()
+            _check_array(f"{path}, {key}", shape, dtype, size)
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """numpy's own description of an array; formats after 1.0 are for structured types, which no image has."""
+    if np.lib.format.read_magic(member) != (1, 0):  # type: ignore[no-untyped-call]
+        raise ValueError("an array in a format other than npy 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(member)  # type: ignore[no-untyped-call]
+    return shape, dtype
+
+
+def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> None:
+    images = where.endswith("images")
+    if (images and dtype != np.uint8) or dtype.kind not in "iu":
+        raise DataError(f"{where} must be {'uint8' if images else 'integers'}, not {dtype}")
+    if images and not (shape[1:3] == (SIDE, SIDE) and shape[3:] in ((), (1,), (3,))):
+        raise DataError(f"{where} must be (N, {SIDE}, {SIDE}) or (N, {SIDE}, {SIDE}, 3), not {shape}")
+    if not images and (not shape or shape[1:] not in ((), (1,))):
+        raise DataError(f"{where} must be (N,) or (N, 1), one label an image, not {shape}")
+    if shape[0] == 0:
+        raise DataError(f"{where} is empty")
+    if prod(shape) * dtype.itemsize != size:
+        raise DataError(f"{where} holds {size} bytes where {shape} of {dtype} was declared")
+
+
+def _split(images: NDArray[np.uint8], labels: NDArray[Any], where: str) -> Split:
+    if len(images) != len(labels):
+        raise DataError(f"{where} has {len(images)} images and {len(labels)} labels")
+    grey = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
+    return Split(np.ascontiguousarray(grey), labels.reshape(len(labels)).astype(np.int64))
+
+
+def _numbered_classes(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
+    count = max(int(split.labels.max()) for split in splits.values()) + 1
+    if not 2 <= count <= MAX_CLASSES:
+        raise DataError(f"{path} has {count} classes (largest label + 1), not 2 to {MAX_CLASSES}")
+    return tuple(map(str, range(count)))
+
+
+def _check_labels(path: Path, splits: dict[str, Split], classes: int) -> None:
+    for name, split in splits.items():
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= classes:
+            raise DataError(f"{path}, {name}_labels: {low if low < 0 else high} is not a class of 0 to {classes - 1}")
