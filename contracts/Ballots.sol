@@ -38,11 +38,12 @@ contract Ballots is IBallots {
     }
 
     /// @inheritdoc IBallots
-    function quorum(uint256 concerned) public view returns (uint256) {
+    function quorum(uint256 concerned) public view returns (uint256 votes) {
         uint256 electorate = consortium.activeCount();
         // The member concerned is left out of the count, else two of three could never remove the third.
         if (concerned != 0 && consortium.member(concerned).status == IConsortium.Status.Active) --electorate;
-        return electorate / 2 + 1;
+        votes = electorate / 2 + 1;
+        if (concerned != 0 && votes < 2) votes = 2; // of two members, neither can remove the other
     }
 
     /// @inheritdoc IBallots
@@ -58,7 +59,7 @@ contract Ballots is IBallots {
         uint256 voter = _activeMember();
         uint256 expiresAt = block.timestamp + BALLOT_SECONDS;
         id = ++ballotCount;
-        _ballots[id] = Ballot(motion, member, 0, uint40(expiresAt), false, candidate);
+        _ballots[id] = Ballot(motion, member, 0, uint40(expiresAt), false, uint32(consortium.departures()), candidate);
         emit MotionOpened(id, motion, member, candidate.operator, expiresAt);
         _vote(id, voter);
     }
@@ -66,6 +67,7 @@ contract Ballots is IBallots {
     function _vote(uint256 id, uint256 voter) private {
         Ballot storage b = _ballots[id];
         if (b.carried || block.timestamp > b.expiresAt) revert BallotClosed(id);
+        if (b.departures != consortium.departures()) revert BallotClosed(id);
         if (voter == b.member) revert OwnCase(voter);
         if (_voted[id][voter]) revert AlreadyVoted(id, voter);
         _voted[id][voter] = true;

@@ -33,6 +33,7 @@ abstract contract Consortium is IConsortium {
     address private _founder = msg.sender;
     uint16 private _memberCount;
     uint16 private _activeCount;
+    uint32 private _departures;
 
     mapping(address operator => Credential) private _credentials;
     mapping(uint256 member => Profile) private _profiles;
@@ -70,6 +71,7 @@ abstract contract Consortium is IConsortium {
         Status status = _statusOf(number);
         bool fits = next == Status.Active ? status == Status.Suspended : status != next && status != Status.Removed;
         if (!fits || status == Status.None) revert WrongStatus(number, status);
+        if (next != Status.Active) ++_departures;
         if (status == Status.Active) --_activeCount;
         if (next == Status.Active) ++_activeCount;
         _credentials[_profiles[number].operator].status = next;
@@ -120,6 +122,11 @@ abstract contract Consortium is IConsortium {
     /// @inheritdoc IConsortium
     function ballots() external view returns (address) {
         return address(_ballots);
+    }
+
+    /// @inheritdoc IConsortium
+    function departures() external view returns (uint256) {
+        return _departures;
     }
 
     /// @inheritdoc IConsortium

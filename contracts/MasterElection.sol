@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Consortium} from "./Consortium.sol";
 import {IMasterElection} from "./interfaces/IMasterElection.sol";
 import {Lots} from "./lib/Lots.sol";
+import {Register} from "./lib/Register.sol";
 import {Roster} from "./lib/Roster.sol";
 import {SumTree} from "./lib/SumTree.sol";
 
@@ -11,13 +12,14 @@ import {SumTree} from "./lib/SumTree.sol";
 /// @notice See {IMasterElection}.
 abstract contract MasterElection is IMasterElection, Consortium {
     using Lots for Lots.Urn;
+    using Register for Register.Book;
+    using Register for Register.Urn;
     using Roster for uint256;
     using SumTree for SumTree.Tree;
 
-    /// @dev `presence` weighs every enrolled member 1, `reputation` by its standing. A member that leaves the draws
-    ///      leaves its standing in `retained`.
+    /// @dev A member that leaves the draws leaves its standing in `retained`.
     struct Pool {
-        SumTree.Tree presence;
+        Register.Book enrolled;
         SumTree.Tree reputation;
         mapping(uint256 member => uint256) retained;
     }
@@ -28,7 +30,7 @@ abstract contract MasterElection is IMasterElection, Consortium {
     uint256 internal constant MAX_MASTERS = 15;
     uint256 private constant TERM_SHIFT = 240;
 
-    mapping(uint256 job => Pool) private _pools;
+    mapping(uint256 job => Pool) internal _pools;
 
     // ------------------------------------------------------------------ entering and leaving the draws
 
@@ -36,18 +38,20 @@ abstract contract MasterElection is IMasterElection, Consortium {
     function enrol(uint256 job) external {
         uint256 number = _activeMember().member;
         _requireOpen(job);
-        if (number >= SumTree.CAPACITY) revert ElectionFull(number);
+        _requireNoDrawPending(job);
+        if (number >= Register.CAPACITY) revert ElectionFull(number);
         Pool storage pool = _pools[job];
-        if (pool.presence.weightOf(number) != 0) revert AlreadyEnrolled(job, number);
+        if (pool.enrolled.has(number)) revert AlreadyEnrolled(job, number);
         uint256 reputation = pool.retained[number];
         if (reputation == 0) reputation = NEUTRAL;
-        pool.presence.set(number, 1);
+        pool.enrolled.flip(number, true);
         pool.reputation.set(number, reputation);
         emit MemberEnrolled(job, number, reputation);
     }
 
     /// @inheritdoc IMasterElection
     function withdraw(uint256 job) external {
+        _requireNoDrawPending(job);
         uint256 number = _activeMember().member;
         if (!_isEnrolled(job, number)) revert NotEnrolled(job, number);
         _leave(job, number, Withdrawal.Own);
@@ -55,6 +59,7 @@ abstract contract MasterElection is IMasterElection, Consortium {
 
     /// @inheritdoc IMasterElection
     function strike(uint256 job, uint16 number) external {
+        _requireNoDrawPending(job);
         if (!_isEnrolled(job, number)) revert NotEnrolled(job, number);
         if (_statusOf(number) == Status.Active) revert StillActive(number);
         _leave(job, number, Withdrawal.NotActive);
@@ -69,7 +74,7 @@ abstract contract MasterElection is IMasterElection, Consortium {
 
     /// @inheritdoc IMasterElection
     function enrolledCount(uint256 job) public view returns (uint256) {
-        return _pools[job].presence.total();
+        return _pools[job].enrolled.total();
     }
 
     // ------------------------------------------------------------------ for the round
@@ -80,14 +85,17 @@ abstract contract MasterElection is IMasterElection, Consortium {
     }
 
     /// @dev Moves a member's reputation a quarter of the way to its score. Leaving the draws does not dodge a score.
-    function _learn(uint256 job, uint256 number, uint256 basisPoints) internal {
-        Pool storage pool = _pools[job];
+    ///      The caller settles the batch.
+    function _learn(Pool storage pool, uint256 number, uint256 basisPoints, SumTree.Batch memory batch) internal {
         uint256 old = pool.reputation.weightOf(number);
         bool enrolled = old != 0;
         if (!enrolled) old = pool.retained[number];
-        uint256 next = (3 * old + (basisPoints * HIGHEST) / 10_000 + 2) / 4;
+        uint256 next;
+        unchecked {
+            next = (3 * old + (basisPoints * HIGHEST) / 10_000 + 2) / 4; // of small numbers: nothing can overflow
+        }
         if (next == 0) next = 1;
-        if (enrolled) pool.reputation.set(number, next);
+        if (enrolled) pool.reputation.change(number, next, batch);
         else pool.retained[number] = next;
     }
 
@@ -103,7 +111,7 @@ abstract contract MasterElection is IMasterElection, Consortium {
         if (!fresh && _allEnrolled(job, committee, count)) return committee;
         Pool storage pool = _pools[job];
         Lots.Urn memory urn = Lots.fill(pool.reputation, 2 * count);
-        bool coolDown = fresh && pool.presence.total() >= 2 * count;
+        bool coolDown = fresh && pool.enrolled.total() >= 2 * count;
         elected = (fresh ? round : committee >> TERM_SHIFT) << TERM_SHIFT;
         for (uint256 i; i < count; ++i) {
             uint256 number = committee.memberAt(i);
@@ -117,8 +125,10 @@ abstract contract MasterElection is IMasterElection, Consortium {
     }
 
     function _allEnrolled(uint256 job, uint256 committee, uint256 count) private view returns (bool) {
-        for (uint256 i; i < count; ++i) {
-            if (!_isEnrolled(job, committee.memberAt(i))) return false;
+        unchecked {
+            for (uint256 i; i < count; ++i) {
+                if (!_isEnrolled(job, committee.memberAt(i))) return false;
+            }
         }
         return true;
     }
@@ -130,30 +140,36 @@ abstract contract MasterElection is IMasterElection, Consortium {
         returns (uint256[] memory words)
     {
         Pool storage pool = _pools[job];
-        Lots.Urn memory urn = Lots.fill(pool.presence, count + masterCount);
-        if (pool.presence.total() >= count + masterCount) {
-            for (uint256 i; i < masterCount; ++i) {
-                urn.exclude(masters.memberAt(i));
+        Register.Urn memory urn = pool.enrolled.urn();
+        unchecked {
+            if (pool.enrolled.total() >= count + masterCount) {
+                for (uint256 i; i < masterCount; ++i) {
+                    urn.exclude(masters.memberAt(i));
+                }
+            }
+            words = new uint256[]((count + Roster.PER_WORD - 1) / Roster.PER_WORD);
+            for (uint256 i; i < count; ++i) {
+                uint256 member = urn.draw(seed, i);
+                words[i / Roster.PER_WORD] |= member << ((i % Roster.PER_WORD) * 16);
             }
         }
-        words = new uint256[]((count + Roster.PER_WORD - 1) / Roster.PER_WORD);
-        for (uint256 i; i < count; ++i) {
-            words[i / Roster.PER_WORD] = words[i / Roster.PER_WORD].withMember(i, urn.draw(seed, i));
-        }
     }
+
+    /// @dev Reverts while the seed of the job's next draw is known but not yet drawn from. Implemented there too.
+    function _requireNoDrawPending(uint256 job) internal view virtual;
 
     /// @dev Reverts unless the job takes members. Implemented where jobs live.
     function _requireOpen(uint256 job) internal view virtual;
 
     function _isEnrolled(uint256 job, uint256 number) private view returns (bool) {
-        return number < SumTree.CAPACITY && _pools[job].presence.weightOf(number) != 0;
+        return _pools[job].enrolled.has(number);
     }
 
     function _leave(uint256 job, uint256 number, Withdrawal reason) private {
         Pool storage pool = _pools[job];
         pool.retained[number] = pool.reputation.weightOf(number);
         pool.reputation.set(number, 0);
-        pool.presence.set(number, 0);
+        pool.enrolled.flip(number, false);
         emit MemberWithdrawn(job, number, reason);
     }
 }

@@ -3,16 +3,20 @@ pragma solidity 0.8.37;
 
 import {Rounds} from "./Rounds.sol";
 import {ITraining} from "./interfaces/ITraining.sol";
+import {Roster} from "./lib/Roster.sol";
 import {RoundClock} from "./lib/RoundClock.sol";
+import {RoundWord} from "./lib/RoundWord.sol";
 import {Scores} from "./lib/Scores.sol";
 
 /// @title Training
 /// @notice See {ITraining}. The messages of the protocol; what they set in motion is in {Rounds}.
 abstract contract Training is ITraining, Rounds {
-    using RoundClock for Round;
-    using RoundClock for uint256;
+    using Roster for uint256;
+    using RoundClock for RoundWord;
 
     uint256 private constant MAX_RATIO = 10_000;
+    /// @dev What one update may weigh, so that the weights of all clients stay within exact aggregation.
+    uint256 private constant MAX_SAMPLES = 1 << 17;
 
     uint256 private _jobCount;
 
@@ -39,9 +43,7 @@ abstract contract Training is ITraining, Rounds {
         j.manifest = manifest;
         j.models[0] = model;
         j.seed = manifest;
-        Round memory r;
-        r.phase = Phase.Enrolment;
-        j.round = r.pack();
+        j.round = j.round.enter(Phase.Enrolment);
         emit JobCreated(id, coordinator, creator, manifest, model, terms, manifestBlob, modelBlob);
     }
 
@@ -56,19 +58,18 @@ abstract contract Training is ITraining, Rounds {
     function startJob(uint256 job) external {
         Job storage j = _jobs[job];
         _onlyCoordinator(j);
-        Round memory r = j.round.unpack();
-        if (r.phase != Phase.Enrolment) revert WrongPhase(r.phase);
+        RoundWord r = j.round;
+        if (r.phase() != Phase.Enrolment) revert WrongPhase(r.phase());
         uint256 enrolled = enrolledCount(job);
         if (enrolled < j.terms.masters) revert TooFewEnrolled(enrolled, j.terms.masters);
-        r.number = 1;
-        _openRound(job, j, r, false);
+        _openRound(job, j, r.next(), false);
     }
 
     /// @inheritdoc ITraining
     function fileReport(uint256 job, bytes32 report) external {
         Job storage j = _jobs[job];
         _onlyCoordinator(j);
-        Phase phase = j.round.unpack().phase;
+        Phase phase = j.round.phase();
         if (phase != Phase.Closed) revert WrongPhase(phase);
         emit ReportFiled(job, report);
     }
@@ -79,15 +80,15 @@ abstract contract Training is ITraining, Rounds {
     function submitUpdate(uint256 job, uint256 round, uint256 position, uint256 samples, Blob calldata blob) external {
         Credential memory caller = _activeMember();
         Job storage j = _jobs[job];
-        Round memory r = _current(job, j, round, Phase.Request);
+        RoundWord r = _current(job, j, round, Phase.Request);
         uint256 bit = _client(j, r, caller.member, position);
-        if (r.awaited & bit == 0) revert AlreadySubmitted(caller.member);
-        if (samples == 0 || samples > caller.sampleCount) revert SampleCountOutOfRange(samples, caller.sampleCount);
+        if (r.awaited() & bit == 0) revert AlreadySubmitted(caller.member);
+        uint256 limit = caller.sampleCount < MAX_SAMPLES ? caller.sampleCount : MAX_SAMPLES;
+        if (samples == 0 || samples > limit) revert SampleCountOutOfRange(samples, limit);
         _checkBlob(blob);
-        r.awaited ^= uint56(bit);
-        r.updates |= uint56(bit);
-        if (r.awaited == 0) r.toPrePrepare(block.timestamp, j.terms);
-        j.round = r.pack();
+        r = r.submit(bit);
+        if (r.awaited() == 0) r = r.toPrePrepare(block.timestamp, j.terms);
+        j.round = r;
         emit UpdateSubmitted(job, round, caller.member, samples, blob);
     }
 
@@ -95,13 +96,13 @@ abstract contract Training is ITraining, Rounds {
     function commitScores(uint256 job, uint256 round, uint256 position, bytes32 commitment) external {
         uint256 number = _activeMember().member;
         Job storage j = _jobs[job];
-        Round memory r = _current(job, j, round, Phase.PrePrepare);
+        RoundWord r = _current(job, j, round, Phase.PrePrepare);
         uint256 bit = _master(j, number, position);
-        if (r.uncommitted & bit == 0) revert AlreadyCommitted(number);
-        r.uncommitted ^= uint16(bit);
+        if (r.uncommitted() & bit == 0) revert AlreadyCommitted(number);
         j.ballots[position][0] = uint256(commitment);
-        if (r.uncommitted == 0) r.toPrepare(block.timestamp, j.terms);
-        j.round = r.pack();
+        r = r.commit(bit);
+        if (r.uncommitted() == 0) r = r.toPrepare(block.timestamp, j.terms);
+        j.round = r;
         emit ScoresCommitted(job, round, number, commitment);
     }
 
@@ -111,9 +112,9 @@ abstract contract Training is ITraining, Rounds {
     {
         uint256 number = _activeMember().member;
         Job storage j = _jobs[job];
-        Round memory r = _current(job, j, round, Phase.Prepare);
+        RoundWord r = _current(job, j, round, Phase.Prepare);
         uint256 bit = _master(j, number, position);
-        if (r.unrevealed & bit == 0) revert NothingToReveal(number);
+        if (r.unrevealed() & bit == 0) revert NothingToReveal(number);
         uint256 expected = Scores.slotsFor(r.drawn() + 1);
         if (scores.length != expected) revert WrongScoreCount(scores.length, expected);
         uint256[6] storage ballot = j.ballots[position];
@@ -123,41 +124,41 @@ abstract contract Training is ITraining, Rounds {
         for (uint256 i = 1; i < expected; ++i) {
             ballot[i] = scores[i];
         }
-        r.unrevealed ^= uint16(bit);
+        r = r.reveal(bit);
         emit ScoresRevealed(job, round, number, scores);
-        if (r.unrevealed != 0) {
-            j.round = r.pack();
+        if (r.unrevealed() != 0) {
+            j.round = r;
             return;
         }
-        r.toCommit(block.timestamp, j.terms);
-        _judge(job, j, r);
-        if (r.updates == 0) _fail(job, j, r);
-        else j.round = r.pack();
+        r = _judge(job, j, r.toCommit(block.timestamp, j.terms));
+        if (r.updates() == 0) _fail(job, j, r);
+        else j.round = r;
     }
 
     /// @inheritdoc ITraining
     function proposeModel(uint256 job, uint256 round, uint256 position, bytes32 model, Blob calldata blob) external {
         Job storage j = _jobs[job];
-        Round memory r = _current(job, j, round, Phase.Commit);
+        RoundWord r = _current(job, j, round, Phase.Commit);
         uint256 bit = _proposer(j, r, position);
         _checkBlob(blob);
-        r.proposed |= uint16(bit);
-        r.attested = 0;
-        r.phase = Phase.Reply;
-        r.deadline = uint32(block.timestamp + j.terms.replySeconds);
-        j.models[(r.completed + 1) % 2] = model;
+        r = r.propose(bit).toReply(block.timestamp, j.terms);
+        j.models[(r.completed() + 1) % 2] = model;
         emit ModelProposed(job, round, msg.sender, model, blob);
-        if (position == COORDINATOR) j.round = r.pack();
-        else _attest(job, j, r, bit);
+        if (position == COORDINATOR) {
+            j.round = r;
+            return;
+        }
+        emit ModelAttested(job, round, j.masters.memberAt(position), model);
+        _attest(job, j, r, bit);
     }
 
     /// @inheritdoc ITraining
     function attestModel(uint256 job, uint256 round, uint256 position, bytes32 model) external {
         uint256 number = _activeMember().member;
         Job storage j = _jobs[job];
-        Round memory r = _current(job, j, round, Phase.Reply);
+        RoundWord r = _current(job, j, round, Phase.Reply);
         uint256 bit = _master(j, number, position);
-        if (r.attested & bit != 0) revert AlreadyAttested(number);
+        if (r.attested() & bit != 0) revert AlreadyAttested(number);
         bytes32 candidate = _candidate(j, r);
         if (model != candidate) revert WrongModel(candidate);
         emit ModelAttested(job, round, number, model);
@@ -167,27 +168,29 @@ abstract contract Training is ITraining, Rounds {
     /// @inheritdoc ITraining
     function advance(uint256 job) external {
         Job storage j = _jobs[job];
-        Round memory r = j.round.unpack();
-        if (r.phase == Phase.Waiting) {
+        RoundWord r = j.round;
+        if (r.phase() == Phase.Waiting) {
             uint256 enrolled = enrolledCount(job);
             if (enrolled < j.terms.masters) revert TooFewEnrolled(enrolled, j.terms.masters);
             _openRound(job, j, r, false);
             return;
         }
-        Phase before = r.phase;
-        (bool failed, bool unjudged) = r.roll(j.terms);
-        if (r.phase == before && !failed) revert NothingToAdvance();
-        if (unjudged) _judge(job, j, r);
-        if (failed || (unjudged && r.updates == 0)) _fail(job, j, r);
-        else j.round = r.pack();
+        Phase before = r.phase();
+        bool failed;
+        bool unjudged;
+        (r, failed, unjudged) = r.roll(j.terms);
+        if (r.phase() == before && !failed) revert NothingToAdvance();
+        if (unjudged) r = _judge(job, j, r);
+        if (failed || (unjudged && r.updates() == 0)) _fail(job, j, r);
+        else j.round = r;
     }
 
     // ------------------------------------------------------------------ views
 
     /// @inheritdoc ITraining
     function roundOf(uint256 job) external view returns (Round memory r) {
-        r = _jobs[job].round.unpack();
-        (bool failed,) = r.roll(_jobs[job].terms);
+        (RoundWord rolled, bool failed,) = _jobs[job].round.roll(_jobs[job].terms);
+        r = rolled.unpack();
         if (failed) r.phase = Phase.Failed;
     }
 
@@ -204,13 +207,12 @@ abstract contract Training is ITraining, Rounds {
     /// @inheritdoc ITraining
     function modelOf(uint256 job) external view returns (bytes32 manifest, bytes32 model, uint256 completed) {
         Job storage j = _jobs[job];
-        Round memory r = j.round.unpack();
-        return (j.manifest, _model(j, r), r.completed);
+        return (j.manifest, _model(j, j.round), j.round.completed());
     }
 
     /// @inheritdoc ITraining
     function candidateOf(uint256 job) external view returns (bytes32) {
-        return _candidate(_jobs[job], _jobs[job].round.unpack());
+        return _candidate(_jobs[job], _jobs[job].round);
     }
 
     /// @inheritdoc ITraining

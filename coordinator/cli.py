@@ -82,7 +82,10 @@ def main() -> None:
     help="Standard value: absolute:X, or relative:-D, at most D below what the base model scores.",
 )
 @click.option(
-    "--metric", type=click.Choice(["accuracy", "balanced_accuracy"]), default="accuracy", show_default=True,
+    "--metric",
+    type=click.Choice(["accuracy", "balanced_accuracy"]),
+    default="accuracy",
+    show_default=True,
     help="What masters score.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of partition, initial weights, shuffles and draws.")
@@ -130,7 +133,9 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
         f"{summary['seconds']['total']:.1f} s"
     )
     if summary["test_auc"] is not None:
-        click.echo(f"test AUC {summary['test_auc']:.4f}  ACC {summary['test_acc']:.4f}  model {summary['model_digest']}")
+        click.echo(
+            f"test AUC {summary['test_auc']:.4f}  ACC {summary['test_acc']:.4f}  model {summary['model_digest']}"
+        )
     if summary["gas"]:
         click.echo(f"gas a round: {summary['gas']['round_total']['median']:,} (median)")
     click.echo(f"report in {folder}" + ("" if no_chain else f"; check it with: hmchain verify {folder}"))
@@ -138,7 +143,9 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--data-root", type=click.Path(path_type=Path), default=None, help="As for run; to measure the model again.")
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), default=None, help="As for run; to measure the model again."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, and nothing else.")
 @guarded
 def verify(folder: Path, data_root: Path | None, as_json: bool) -> None:
@@ -168,6 +175,6 @@ def _valid_text(verdict: dict[str, Any]) -> str:
         f"VALID  {verdict['completed_rounds']} rounds, {verdict['updates']} updates and {verdict['models']} models "
         f"recomputed in {verdict['seconds']:.1f} s",
         f"model  {verdict['model_digest']}",
-        f"chain  head block {verdict['head']} {verdict['head_hash']}",
+        f"chain  {verdict['chain']}, contract {verdict['contract']}, block {verdict['head']} {verdict['head_hash']}",
     ]
     return "\n".join([*lines, *(f"note   {note}" for note in verdict["notes"])])

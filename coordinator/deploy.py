@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 from web3 import HTTPProvider, Web3
-from web3.exceptions import Web3Exception
+from web3.types import Wei
 
 from hmchain.blobs import BlobRef, BlobStore
-from hmchain.chain import ChainClient
+from hmchain.chain import ChainClient, Receipt, answering, wait_for_receipt
 from hmchain.envelope import Identity, seal
 from hmchain.errors import ChainError
+from hmchain.exchange import model_header
 from hmchain.history import blob_to_abi
 from hmchain.identity import MemberIdentity
 from hmchain.keyring import seal_key
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights, digest, encode
-from hmchain.exchange import model_header
 
 FOUNDERS_A_TRANSACTION = 50  # 3.7 million gas; 200 founders in one transaction would pass EIP-7825's cap
-FUNDS = 10**18  # wei; enough for a long run at a development chain's prices
+FUNDS = Wei(10**18)  # enough for a long run at a development chain's prices
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,10 @@ def connect(url: str) -> Web3:
         raise ChainError(f"{url!r} is neither 'embedded' nor the http(s) URL of an Ethereum node")
     web3 = Web3(HTTPProvider(url, request_kwargs={"timeout": 30}))
     try:
-        reachable = web3.is_connected()
-    except (Web3Exception, OSError):
-        reachable = False
-    if not reachable:
-        raise ChainError(f"no Ethereum node answers at {url}")
+        with answering():
+            web3.eth.chain_id, web3.eth.block_number  # noqa: B018
+    except ChainError as fault:
+        raise ChainError(f"no Ethereum node answers at {url}") from fault
     return web3
 
 
@@ -53,22 +52,25 @@ def fund(web3: Web3, accounts: Sequence[str]) -> None:
 
     Raises ChainError where gas has a price and the node has no unlocked account (development chains do).
     """
-    if not web3.eth.gas_price:
-        return
-    unlocked = web3.eth.accounts
-    if not unlocked:
-        raise ChainError("gas has a price on this chain and its node has no unlocked account to pay the members' from")
-    for account in accounts:
-        sent = web3.eth.send_transaction({"from": unlocked[0], "to": Web3.to_checksum_address(account), "value": FUNDS})
-        web3.eth.wait_for_transaction_receipt(sent)
+    with answering():
+        if not web3.eth.gas_price:
+            return
+        unlocked = web3.eth.accounts
+        if not unlocked:
+            raise ChainError("gas has a price on this chain, and its node has no unlocked account to pay it from")
+        for account in map(Web3.to_checksum_address, accounts):
+            wait_for_receipt(web3, web3.eth.send_transaction({"from": unlocked[0], "to": account, "value": FUNDS}))
 
 
-def found_consortium(web3: Web3, deployer: LocalAccount, founders: Sequence[Founder]) -> list[ChainClient]:
+def found_consortium(
+    web3: Web3, deployer: LocalAccount, founders: Sequence[Founder]
+) -> tuple[list[ChainClient], Receipt]:
     """Deploys the contract, founds and seals the consortium, and commits each member to its data.
 
-    Returns the members' clients behind the deployer's: index 0 is the deployer's, index n that of member n.
+    Returns the members' clients behind the deployer's: index 0 is the deployer's, index n that of member n. And the
+    receipt of the deployment.
     """
-    consortium, _ = ChainClient.deploy(web3, deployer)
+    consortium, deployment = ChainClient.deploy(web3, deployer)
     for start in range(0, len(founders), FOUNDERS_A_TRANSACTION):
         batch = founders[start : start + FOUNDERS_A_TRANSACTION]
         consortium.transact("found", [_organisation(founder) for founder in batch])
@@ -76,10 +78,12 @@ def found_consortium(web3: Web3, deployer: LocalAccount, founders: Sequence[Foun
     clients = [ChainClient(web3, founder.identity.account, consortium.address) for founder in founders]
     for client, founder in zip(clients, founders, strict=True):
         client.transact("commitDataset", founder.dataset_root, founder.samples)
-    return [consortium, *clients]
+    return [consortium, *clients], deployment
 
 
-def create_job(creator: ChainClient, coordinator: str, manifest: Manifest, blobs: tuple[BlobRef, BlobRef], model: bytes) -> int:
+def create_job(
+    creator: ChainClient, coordinator: str, manifest: Manifest, blobs: tuple[BlobRef, BlobRef], model: bytes
+) -> int:
     """Creates a job on chain; blobs are its manifest and its sealed initial model. Returns its number."""
     manifest_blob, model_blob = map(blob_to_abi, blobs)
     terms = manifest.terms().to_abi()
@@ -87,14 +91,18 @@ def create_job(creator: ChainClient, coordinator: str, manifest: Manifest, blobs
     return int(next(event.args["job"] for event in receipt.events if event.name == "JobCreated"))
 
 
-def publish_initial(store: BlobStore, manifest: Manifest, weights: Weights, key: Identity) -> tuple[tuple[BlobRef, BlobRef], bytes]:
+def publish_initial(
+    store: BlobStore, manifest: Manifest, weights: Weights, key: Identity
+) -> tuple[tuple[BlobRef, BlobRef], bytes]:
     """Stores the manifest and the sealed initial model. Returns both references and the model's digest."""
     plaintext = encode(weights, model_header(manifest.digest(), 0, bytes(32)))
     sealed = store.put(seal(plaintext, [key.public]))
     return (store.put(manifest.canonical()), sealed), digest(plaintext)
 
 
-def open_job(coordinator: ChainClient, job: int, store: BlobStore, key: Identity, members: Sequence[tuple[ChainClient, bytes]]) -> BlobRef:
+def open_job(
+    coordinator: ChainClient, job: int, store: BlobStore, key: Identity, members: Sequence[tuple[ChainClient, bytes]]
+) -> BlobRef:
     """Enrols the members, hands them the job's key and opens the first round. Returns where the keyring is."""
     for client, _ in members:
         client.transact("enrol", job)

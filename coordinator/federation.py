@@ -14,12 +14,13 @@ from coordinator.deploy import Founder, connect, create_job, found_consortium, f
 from coordinator.folder import BLOBS, LedgerFile, RunFile, write_key
 from coordinator.options import EMBEDDED, RunOptions
 from coordinator.report import GasTable, digest_text
-from hmchain.blobs import open_store
-from hmchain.chain import ChainClient
+from hmchain.blobs import IPFS_PREFIX, open_store
+from hmchain.chain import ChainClient, Receipt
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
 from hmchain.exchange import DirectExchange, Exchange, SealedExchange, model_header
 from hmchain.identity import MemberIdentity
+from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.keyring import open_key
 from hmchain.ledger import ContractLedger, JobFeed, Ledger
 from hmchain.manifest import Manifest
@@ -68,7 +69,7 @@ class Parts:
         return cls(options, dataset, manifest, shards, initial, watch)
 
     def identities(self) -> list[MemberIdentity]:
-        """Fresh keys for every member. Only salts follow from the seed, so that the same seed draws the same members."""
+        """Fresh keys for every member. Salts follow from the seed, so that the same seed draws the same members."""
         seed = self.options.seed.to_bytes(8, "big")
         return [
             MemberIdentity.create(hmac.digest(seed, f"hmchain/simulated-salt/{n}".encode(), hashlib.sha256))
@@ -100,7 +101,7 @@ def plain_federation(parts: Parts) -> Federation:
     for number, shard in enumerate(parts.shards, start=1):
         job.join(number, len(shard.train))
     job.start()
-    exchange = DirectExchange()
+    exchange = DirectExchange(specification(parts.initial))
     hospitals = parts.hospitals(parts.identities(), job.ledger, exchange)
     coordinator = job.ledger(0)
     return Federation(
@@ -127,17 +128,19 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
         web3 = embedded.web3 if embedded else connect(str(options.chain))
         if embedded is None:
             fund(web3, accounts)
-        clients = found_consortium(web3, deployer.account, founders(parts, identities))
+        clients, deployment = found_consortium(web3, deployer.account, founders(parts, identities))
     with watch.measure("blobs"):
         blobs, model = publish_initial(store, manifest, parts.initial, key)
     with watch.measure("chain"):
         job = create_job(clients[1], clients[0].sender, manifest, blobs, model)
-        members = [(client, identity.encryption.public) for client, identity in zip(clients[1:], identities, strict=True)]
+        members = [
+            (client, identity.encryption.public) for client, identity in zip(clients[1:], identities, strict=True)
+        ]
         keyring = open_job(clients[0], job, store, key, members)
 
-    opened = open_key(store.get(keyring, keyring.size), 1, identities[0].encryption)
+    opened = open_key(store.get(keyring, MAX_KEYRING), 1, identities[0].encryption)
     exchange = SealedExchange(store, opened, specification(parts.initial), watch)
-    feed, gas = JobFeed(clients[0]), GasTable()
+    feed, gas = JobFeed(clients[0], deployment.block), GasTable()
     ledgers = [ContractLedger(client, feed, job, n, watch, gas.add) for n, client in enumerate(clients)]
     file = LedgerFile(folder, embedded) if embedded else None
 
@@ -149,9 +152,9 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
         clients[0].transact("fileReport", job, report)
         save()
 
-    run_file(parts, clients[0], job).write(folder)
     write_key(folder, key)
     save()
+    run_file(parts, clients[0], deployment, job).write(folder)  # last: a folder that has it has all
     hospitals = parts.hospitals(identities, lambda n: ledgers[n], exchange)
     wait = embedded.wait_until if embedded else sleep_until(clients[0])
     return Federation(manifest, hospitals, ledgers[0], exchange, watch, gas, wait, save, file_report)
@@ -165,19 +168,26 @@ def founders(parts: Parts, identities: Sequence[MemberIdentity]) -> list[Founder
     ]
 
 
-def run_file(parts: Parts, coordinator: ChainClient, job: int) -> RunFile:
+def run_file(parts: Parts, coordinator: ChainClient, deployment: Receipt, job: int) -> RunFile:
     """run.json of this federation."""
     options = parts.options
     return RunFile(
         chain=str(options.chain),
         chain_id=coordinator.chain_id,
         contract=coordinator.address,
-        deployment=coordinator.deployment,
+        deployment=deployment.transaction,
         job=job,
-        blobs=str(options.blobs or BLOBS),
+        blobs=location_of(options.blobs),
         dataset=parts.dataset.name,
         dataset_digest=digest_text(parts.dataset.digest),
     )
+
+
+def location_of(blobs: str | None) -> str:
+    """Where the blobs are, wherever somebody stands who reads it."""
+    if blobs is None or blobs.startswith(IPFS_PREFIX):
+        return blobs or BLOBS
+    return str(Path(blobs).resolve())
 
 
 def sleep_until(client: ChainClient) -> Callable[[int], None]:

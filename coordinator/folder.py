@@ -1,28 +1,32 @@
 """A run's folder: what `run` writes and `verify` reads.
 
-    run.json        where chain and blobs are, and what was run
-    ledger.jsonl    the embedded chain: its genesis accounts, then one block a line
-    blobs/<cid>     everything that crossed between parties, sealed
-    job.key         the job's reading key, for auditors; readable by its owner only
-    summary.json  metrics.jsonl  curves.png     the report, whose digest is on chain
+run.json        where chain and blobs are, and what was run
+ledger.jsonl    the embedded chain: its genesis accounts, then one block a line
+blobs/<cid>     everything that crossed between parties, sealed
+job.key         the job's reading key, for auditors; readable by its owner only
+summary.json  metrics.jsonl  curves.png     the report, whose digest is on chain
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from coordinator.report import write_text
+from eth_utils import is_checksum_address
+
+from coordinator.report import read_bytes, write_text
 from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.envelope import Identity
 from hmchain.errors import StorageError, UsageError, VerificationError
+from hmchain.jsontext import parse
 
 FORMAT = "hmchain-run/1"
 RUN, LEDGER, KEY, BLOBS = "run.json", "ledger.jsonl", "job.key", "blobs"
-MAX_LINE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -41,24 +45,32 @@ class RunFile:
 
     def write(self, folder: Path) -> None:
         """Raises StorageError."""
-        write_text(folder / RUN, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        write_text(folder / RUN, self.to_json())
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> RunFile:
         """Raises UsageError where there is no run, VerificationError where there is no sense in it."""
+        if not (folder / RUN).exists():
+            raise UsageError(f"{folder} holds no run with a chain ({RUN} is missing)")
         try:
-            content = json.loads((folder / RUN).read_text())
-            run = cls(**content)
-        except FileNotFoundError as fault:
-            raise UsageError(f"{folder} holds no run with a chain ({RUN} is missing)") from fault
-        except OSError as fault:
-            raise StorageError(f"cannot read {folder / RUN}: {fault.strerror}") from fault
-        except (ValueError, TypeError) as fault:
+            text = read_bytes(folder / RUN).decode()
+            run = cls(**parse(text))
+        except (StorageError, ValueError, TypeError) as fault:
             raise VerificationError(f"{RUN} is not readable: it is not what a run writes") from fault
-        kinds: dict[str, type] = {"chain_id": int, "job": int}
-        if run.format != FORMAT or any(type(v) is not kinds.get(k, str) for k, v in asdict(run).items()):
-            raise VerificationError(f"{RUN} is not a {FORMAT} file")
+        if not run._is_plain() or run.to_json() != text:
+            raise VerificationError(f"{RUN} is not a {FORMAT} file as a run writes it")
         return run
+
+    def _is_plain(self) -> bool:
+        """Whether every field is what it must be, written in the one way that we write it."""
+        numbers: dict[str, type] = {"chain_id": int, "job": int}
+        types = all(type(value) is numbers.get(name, str) for name, value in asdict(self).items())
+        hash_ = types and re.fullmatch("0x[0-9a-f]{64}", self.deployment)
+        return bool(hash_ and is_checksum_address(self.contract) and self.format == FORMAT)
 
 
 class LedgerFile:
@@ -68,7 +80,7 @@ class LedgerFile:
         self._path = folder / LEDGER
         self._chain = chain
         self._written = 0
-        self._append(json.dumps({"accounts": chain.accounts}, separators=(",", ":")))
+        self._append(genesis_line(chain))
 
     def extend(self) -> None:
         """Writes the blocks mined since the last time. Raises StorageError."""
@@ -84,32 +96,49 @@ class LedgerFile:
             raise StorageError(f"cannot write {self._path}: {fault.strerror}") from fault
 
 
+def genesis_line(chain: EmbeddedChain) -> str:
+    """The first line of a ledger file."""
+    return json.dumps({"accounts": chain.accounts}, separators=(",", ":"))
+
+
 def read_ledger(folder: Path) -> tuple[EmbeddedChain, Iterator[BlockRecord]]:
     """An empty chain with the recorded genesis, and the blocks to execute on it. Raises VerificationError."""
-    path = folder / LEDGER
     try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError as fault:
-        raise VerificationError(f"{LEDGER} is missing") from fault
+        text = read_bytes(folder / LEDGER).decode()
+    except StorageError as fault:
+        raise VerificationError(f"{LEDGER} is missing or cannot be read") from fault
     except UnicodeDecodeError as fault:
         raise VerificationError(f"{LEDGER} is not text") from fault
-    except OSError as fault:
-        raise StorageError(f"cannot read {path}: {fault.strerror}") from fault
+    first, *blocks = text.split("\n")
     try:
-        chain = EmbeddedChain(json.loads(lines[0])["accounts"])
+        chain = EmbeddedChain(parse(first)["accounts"])
     except Exception as fault:  # whatever a hostile first line makes json, eth-utils or py-evm raise
         raise VerificationError(f"{LEDGER} does not begin with the genesis accounts") from fault
-    return chain, (BlockRecord.from_json(line) for line in lines[1:])
+    if genesis_line(chain) != first:
+        raise VerificationError(f"{LEDGER} does not begin with the genesis accounts as a run writes them")
+    if not blocks or blocks.pop():
+        raise VerificationError(f"the last line of {LEDGER} is not whole: the run was cut short")
+    return chain, map(BlockRecord.from_json, blocks)
 
 
-def create_folder(folder: Path) -> None:
-    """Makes a new run's folder. Raises UsageError if something is there, StorageError if it cannot be made."""
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Makes a new run's folder, and takes it away again if the run fails before it leaves anything worth keeping.
+
+    Raises UsageError if something is there, StorageError if it cannot be made.
+    """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name another folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise StorageError(f"cannot make the folder {folder}: {fault.strerror}") from fault
+    try:
+        yield
+    except BaseException:
+        if not (folder / RUN).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_key(folder: Path, key: Identity) -> None:
@@ -125,11 +154,6 @@ def write_key(folder: Path, key: Identity) -> None:
 def read_key(folder: Path) -> Identity:
     """Raises VerificationError where there is none."""
     try:
-        return Identity.parse((folder / KEY).read_text())
-    except (OSError, UnicodeDecodeError, UsageError) as fault:
+        return Identity.parse(read_bytes(folder / KEY).decode())
+    except (StorageError, UnicodeDecodeError, UsageError) as fault:
         raise VerificationError(f"{KEY} is missing or is no age key: the blobs cannot be opened") from fault
-
-
-def as_json(value: Any) -> str:
-    """One line for machines."""
-    return json.dumps(value, sort_keys=True)

@@ -38,8 +38,10 @@ class RunOptions:
     data_root: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.members <= MAX_MEMBERS:
-            raise UsageError(f"--members must lie between 1 and {MAX_MEMBERS}, not {self.members}")
+        if not 2 <= self.members <= MAX_MEMBERS:
+            raise UsageError(
+                f"--members must lie between 2 and {MAX_MEMBERS}, not {self.members}: nobody judges its own update"
+            )
         if not 1 <= self.masters <= min(self.members, MAX_MASTERS):
             raise UsageError(
                 f"--masters must lie between 1 and {min(self.members, MAX_MASTERS)}, not {self.masters}: "
@@ -69,11 +71,11 @@ class RunOptions:
             classes=dataset.classes,
             seed=self.seed,
             rounds=self.rounds,
-            fraction=self.fraction,
+            fraction=float(self.fraction),
             masters=self.masters,
             epochs=self.epochs,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=float(self.learning_rate),
             metric=self.metric,
             standard=self.standard,
         )

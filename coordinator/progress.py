@@ -76,7 +76,11 @@ class ConsoleProgress:
         title = f"[bold]round {record.number}/{self._rounds}[/bold]"
         for index, (phase, text) in enumerate(self._phases(record)):
             self._console.print(f"{title if index == 0 else ''}\t{phase}\t{text}".expandtabs(14), highlight=False)
-        outcome = f"AUC {metrics.auc:.4f}  ACC {metrics.accuracy:.4f}" if metrics else "[red]failed[/red]: the previous model stands"
+        outcome = (
+            f"AUC {metrics.auc:.4f}  ACC {metrics.accuracy:.4f}"
+            if metrics
+            else "[red]failed[/red]: the previous model stands"
+        )
         used = f"  {gas:,} gas" if gas else ""
         self._console.print(f"\t\t{outcome}{used}  {seconds:.1f} s".expandtabs(14), highlight=False)
 
@@ -104,5 +108,3 @@ class ConsoleProgress:
 
 def _list(members: object) -> str:
     return " ".join(map(str, members)) if isinstance(members, tuple | list) else str(members)
-
-

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from eth_account import Account
-from eth_utils import decode_hex
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
 from web3 import Web3
 
 from coordinator.folder import RunFile
@@ -44,11 +45,8 @@ def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int |
 
 
 def _input_of(raw: str) -> bytes:
-    """The call data of a signed transaction of any type."""
-    from eth_account.typed_transactions import TypedTransaction
-    from hexbytes import HexBytes
-
-    return bytes(decode_hex(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["data"]))
+    """The call data of a signed transaction of our type."""
+    return bytes(HexBytes(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["data"]))
 
 
 @contextmanager
@@ -62,5 +60,3 @@ def explain(what: str, round: int | None = None) -> Iterator[None]:
         raise
     except (HMChainError, LookupError, TypeError, ValueError, AttributeError) as fault:
         raise VerificationError(f"{what} ({type(fault).__name__}: {fault})", round=round) from fault
-
-

@@ -15,6 +15,7 @@ from hmchain.history import RoundRecord, verdict_text
 from trainers.scoring import Metrics
 
 SUMMARY, METRICS, CURVES = "summary.json", "metrics.jsonl", "curves.png"
+MAX_FILE = 1 << 30
 CALLS = {
     "submitUpdate": "submit_update",
     "commitScores": "commit_scores",
@@ -79,10 +80,27 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all. Raises StorageError."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text)
-        partial.replace(path)
+        try:
+            partial.write_text(text)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as fault:
         raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file, which somebody else may have put there. Raises StorageError where it is none, or endless."""
+    try:
+        if not path.is_file():  # a pipe would keep us waiting, a device would never end
+            raise StorageError(f"{path} is missing or is no file")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except OSError as fault:
+        raise StorageError(f"cannot read {path}: {fault.strerror}") from fault
+    if len(content) > MAX_FILE:
+        raise StorageError(f"{path} has more than {MAX_FILE:,} bytes")
+    return content
 
 
 def write_report(folder: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bytes:
@@ -97,10 +115,7 @@ def report_digest(folder: Path) -> bytes:
     """SHA-256 over the digests of the report's files, in a fixed order. Raises StorageError."""
     whole = hashlib.sha256()
     for name in (SUMMARY, METRICS, CURVES):
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as fault:
-            raise StorageError(f"cannot read {folder / name}: {fault.strerror}") from fault
+        content = read_bytes(folder / name)
         whole.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
     return whole.digest()
 

@@ -7,14 +7,15 @@ from collections import Counter
 from typing import Any
 
 from coordinator.federation import Federation, Parts, chain_federation, plain_federation
-from coordinator.folder import create_folder
+from coordinator.folder import new_folder
 from coordinator.options import RunOptions
 from coordinator.progress import Progress
 from coordinator.report import digest_text, round_row, write_report
-from hmchain.exchange import aggregate_of
-from hmchain.rounds import Phase, RoundState, quorum_of
+from hmchain.errors import ChainError
+from hmchain.exchange import aggregate_of, fetch_model, model_header
+from hmchain.history import RoundRecord
+from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import Weights
 from trainers.datasets import Dataset, load
 from trainers.networks import load_weights
 from trainers.partition import split
@@ -25,18 +26,23 @@ TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
 
 def run(options: RunOptions, progress: Progress) -> dict[str, Any]:
     """Runs all rounds and writes the report. Returns the summary. Raises HMChainError."""
-    watch, started = Stopwatch(), time.perf_counter()
+    watch = Stopwatch()
     dataset = load(options.dataset, options.data_root)
     shards = split(dataset, options.members, options.partition, options.seed)
     parts = Parts.of(options, dataset, shards, watch)
-    create_folder(options.out)
-    progress.note(
-        f"{dataset.name}: {options.members} hospitals, {options.clients} of them train in a round, "
-        f"{options.masters} masters, {options.rounds} rounds"
-    )
-    federation = plain_federation(parts) if options.chain is None else chain_federation(parts, options.out)
+    with new_folder(options.out):
+        progress.note(
+            f"{dataset.name}: {options.members} hospitals, {options.clients} of them train in a round, "
+            f"{options.masters} masters, {options.rounds} rounds"
+        )
+        federation = plain_federation(parts) if options.chain is None else chain_federation(parts, options.out)
+        return conduct(federation, options, dataset, progress)
+
+
+def conduct(federation: Federation, options: RunOptions, dataset: Dataset, progress: Progress) -> dict[str, Any]:
+    """All rounds of a federation, and the report on them. Returns the summary. Raises HMChainError."""
     rows = [_play(federation, dataset, progress) for _ in range(options.rounds)]
-    summary = _summary(options, dataset, federation, rows, time.perf_counter() - started)
+    summary = _summary(options, dataset, federation, rows)
     federation.file_report(write_report(options.out, summary, rows))
     return summary
 
@@ -47,18 +53,19 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
     ledger = federation.coordinator
     state = ledger.state()
     number = state.number
-    model: Weights | None = None
+    if state.phase == Phase.WAITING:
+        raise ChainError(f"round {number} cannot open: fewer members are enrolled than the job has masters")
     while state.number == number and state.phase not in (Phase.CLOSED, Phase.WAITING):
         if state.phase == Phase.FAILED:
             ledger.advance()
-        elif state.phase == Phase.COMMIT:
-            model = _propose(federation, state)
+        elif state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
+            _propose(federation, state)
         elif not _act(federation, state, progress):
             federation.wait_until(state.deadline)
         state = ledger.state()
     federation.save()
     record = ledger.record(number)
-    metrics = _evaluate(federation, dataset, model) if record.model is not None and model is not None else None
+    metrics = _evaluate(federation, dataset, record) if record.model is not None else None
     gas = federation.gas.rounds.get(number, 0)
     seconds = dict(Counter(federation.watch.seconds) - before) | {"total": time.perf_counter() - started}
     progress.round_over(record, metrics, gas, seconds["total"])
@@ -66,9 +73,9 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
 
 
 def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
-    """Lets the parties of the phase act; attestations end with the quorum. False where nobody had anything to send."""
+    """Lets the parties of the phase act, as many as it takes. False where nobody had anything to send."""
     roster = state.clients if state.phase == Phase.REQUEST else state.masters
-    enough = quorum_of(len(roster)) - len(state.attested) if state.phase == Phase.REPLY else len(roster)
+    enough = {Phase.COMMIT: 1, Phase.REPLY: quorum_of(len(roster)) - len(state.attested)}.get(state.phase, len(roster))
     record, acted = federation.coordinator.record(state.number), 0
     for done, number in enumerate(roster):
         progress.step(record, state.phase, done, len(roster))
@@ -78,26 +85,28 @@ def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
     return acted > 0
 
 
-def _propose(federation: Federation, state: RoundState) -> Weights:
+def _propose(federation: Federation, state: RoundState) -> None:
     """COMMIT: the coordinator recomputes the aggregate and proposes it."""
     record = federation.coordinator.record(state.number)
     with federation.watch.measure("aggregation"):
         weights, header = aggregate_of(record, federation.manifest.digest(), federation.exchange)
     digest, blob = federation.exchange.publish(weights, header)
     federation.coordinator.propose_model(state, digest, blob)
-    return weights
 
 
-def _evaluate(federation: Federation, dataset: Dataset, model: Weights) -> Metrics:
-    """The global model on the test split, which belongs to no hospital."""
+def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> Metrics:
+    """The global model that a round ended with, on the test split, which belongs to no hospital."""
+    assert record.model is not None
     hospital = federation.hospitals[1]
+    header = model_header(federation.manifest.digest(), record.number, record.base)
+    model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
     with federation.watch.measure("evaluation"):
         load_weights(hospital.network.to(hospital.compute.device), model)
         return evaluate(hospital.network, dataset.test, hospital.compute)
 
 
 def _summary(
-    options: RunOptions, dataset: Dataset, federation: Federation, rows: list[dict[str, Any]], total: float
+    options: RunOptions, dataset: Dataset, federation: Federation, rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     last = next((row for row in reversed(rows) if row["test"]), None)
     completed = sum(row["outcome"] == "finalized" for row in rows)
@@ -118,6 +127,6 @@ def _summary(
         "manifest_digest": digest_text(federation.manifest.digest()),
         "chain": options.chain or "none",
         "gas": federation.gas.summary(),
-        "seconds": {"total": round(total, 3)}
+        "seconds": {"total": round(federation.watch.total(), 3)}
         | {name: round(federation.watch.seconds.get(name, 0.0), 3) for name in TIMES},
     }

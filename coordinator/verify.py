@@ -8,30 +8,27 @@ is at hand. The first thing that is wrong ends it.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from web3 import Web3
 
-from coordinator.deploy import connect
-from coordinator.folder import BLOBS, RunFile, read_key, read_ledger
-from coordinator.options import EMBEDDED
-from coordinator.replay import explain, replay
-from coordinator.report import CURVES, METRICS, SUMMARY, GasTable, digest_text, report_digest, round_row
-from hmchain.blobs import BlobStore, open_store
-from hmchain.chain import Artifact, ChainClient
-from hmchain.envelope import Identity
-from hmchain.errors import BlobError, ChainError, DataError, StorageError, UsageError, VerificationError
-from hmchain.exchange import SealedExchange, aggregate_of, model_header, update_header
-from hmchain.history import History, JobRecord, RoundRecord
+from coordinator.evidence import Evidence, gather
+from coordinator.folder import KEY, RunFile
+from coordinator.replay import explain
+from coordinator.report import CURVES, METRICS, SUMMARY, digest_text, report_digest, round_row
+from hmchain.blobs import BlobRef
+from hmchain.errors import BlobError, DataError, Reason, StorageError, UsageError, VerificationError
+from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, model_header, update_header
+from hmchain.history import RoundRecord
+from hmchain.jsontext import parse
+from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
-from hmchain.weights import Weights, digest, encode, specification
+from hmchain.scores import is_score
+from hmchain.weights import Header, Weights, digest, encode, specification
 from trainers.datasets import load
 from trainers.networks import Compute, build, initial_weights, load_weights
 from trainers.scoring import evaluate
@@ -39,36 +36,15 @@ from trainers.scoring import evaluate
 TOLERANCE = 0.01  # test metrics: other processors round differently in training precision
 
 
-@dataclass
-class Evidence:
-    """What verification stands on: the chain's own history, and the blobs."""
-
-    run: RunFile
-    history: History
-    gas: GasTable
-    head: int
-    head_hash: str
-    store: BlobStore
-    key: Identity
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def job(self) -> JobRecord:
-        """The job that the run was."""
-        job = self.history.jobs.get(self.run.job)
-        if job is None:
-            raise VerificationError(f"the chain knows no job {self.run.job}")
-        return job
-
-
 def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, Any]:
     """What was proved, as a dictionary. Raises VerificationError with the first thing that is wrong."""
     started = time.perf_counter()
+    run = RunFile.read(folder)
     console.print("executing the ledger again", highlight=False)
-    evidence = gather(folder)
+    evidence = gather(folder, run)
     console.print("recomputing every global model", highlight=False)
     manifest, initial = check_job(evidence)
-    models = check_rounds(evidence, manifest, initial, console)
+    models = check_rounds(evidence, manifest, initial)
     console.print("comparing the report", highlight=False)
     summary = check_report(folder, evidence, manifest)
     check_metrics(evidence, manifest, summary, models, data_root)
@@ -79,6 +55,7 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
         "models": sum(record.model is not None for record in records) + 1,
         "model_digest": summary["model_digest"],
         "contract": evidence.run.contract,
+        "chain": evidence.run.chain,
         "head": evidence.head,
         "head_hash": evidence.head_hash,
         "notes": evidence.notes,
@@ -86,63 +63,11 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
     }
 
 
-def gather(folder: Path) -> Evidence:
-    """Executes or opens the chain and reads its events. Raises VerificationError, ChainError."""
-    run = RunFile.read(folder)
-    if run.chain == EMBEDDED:
-        chain, blocks = read_ledger(folder)
-        replay(chain, blocks, run)
-        web3 = chain.web3
-    else:
-        web3 = connect(run.chain)
-        if web3.eth.chain_id != run.chain_id:
-            raise ChainError(f"{run.chain} is chain {web3.eth.chain_id}, the run was on chain {run.chain_id}")
-    check_contract(web3, run)
-    client = ChainClient(web3, None, run.contract)
-    history, gas, head = History(), GasTable(), client.head()
-    with explain("the chain's events make no sense"):
-        events = list(client.events(0, head))
-        history.apply(events)
-    for transaction, number, call in calls_of(events, run.job):
-        gas.add(number, call, web3.eth.get_transaction_receipt(transaction)["gasUsed"])  # type: ignore[arg-type]
-    head_hash = Web3.to_hex(web3.eth.get_block(head)["hash"])
-    store = open_store(folder / BLOBS if run.blobs == BLOBS else run.blobs)
-    return Evidence(run, history, gas, head, head_hash, store, read_key(folder))
-
-
-CALL_OF_EVENT = {
-    "UpdateSubmitted": "submitUpdate",
-    "ScoresCommitted": "commitScores",
-    "ScoresRevealed": "revealScores",
-    "ModelProposed": "proposeModel",
-    "ModelAttested": "attestModel",
-}
-
-
-def calls_of(events: list[Any], job: int) -> Iterator[tuple[str, int, str]]:
-    """(transaction, round, contract function) of every message of the job; a transaction is one message."""
-    seen = set()
-    for event in events:
-        call = CALL_OF_EVENT.get(event.name)
-        if call and event.args["job"] == job and event.transaction not in seen:
-            seen.add(event.transaction)
-            yield event.transaction, event.args["round"], call
-
-
-def check_contract(web3: Web3, run: RunFile) -> None:
-    """The contract must have been created by this package's bytecode."""
-    try:
-        creation = web3.eth.get_transaction(run.deployment)  # type: ignore[arg-type]
-        receipt = web3.eth.get_transaction_receipt(run.deployment)  # type: ignore[arg-type]
-    except Exception as fault:  # web3's and eth-tester's own "not found"
-        raise VerificationError("the transaction that created the contract is not on the chain") from fault
-    if bytes(creation["input"]) != Artifact.load().bytecode or receipt["contractAddress"] != run.contract:
-        raise VerificationError("the contract on the chain is not the one that this version of hmchain carries")
-
-
 def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
     """Manifest and initial model must be what the chain recorded, and what our own code makes of them."""
     job = evidence.job
+    if evidence.key.public not in (public for public, _ in job.keys):
+        raise VerificationError(f"{KEY} is not the key that the chain recorded")
     with blamed("manifest"):
         text = evidence.store.get(job.manifest_blob, MAX_BYTES)
     with explain("the manifest cannot be reproduced"):
@@ -156,14 +81,15 @@ def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
     if digest(encode(initial, header)) != job.initial:
         raise VerificationError("the initial model is not the one that the manifest's seed gives", round=0)
     with blamed("initial model", round=0):
-        SealedExchange(evidence.store, evidence.key, specification(initial)).fetch(header, job.initial_blob)
+        exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
+        fetch_model(exchange, header, job.initial_blob, job.initial)
     for _, keyring in job.keys:
         with blamed("keyring"):
-            evidence.store.get(keyring, keyring.size)
+            evidence.store.get(keyring, MAX_KEYRING)
     return manifest, initial
 
 
-def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights, console: Console) -> dict[int, Weights]:
+def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> dict[int, Weights]:
     """Recomputes each round's model from its accepted updates. Returns the last model by its round."""
     exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
     base, last = evidence.job.initial, {0: initial}
@@ -171,6 +97,7 @@ def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights, conso
         if record.base != base:
             raise VerificationError("it does not start from the model before it", round=record.number)
         check_updates(record, manifest.digest(), exchange)
+        check_proposals(evidence, record)
         if record.model is not None:
             last = {record.number: check_model(record, manifest.digest(), exchange)}
             base = record.model
@@ -178,25 +105,54 @@ def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights, conso
 
 
 def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> None:
-    """Every update must be there as recorded, or its masters must have said why not."""
+    """Every update must be what its masters found: weights that they scored, or no weights for the reason they gave.
+
+    Of an update that nobody judged, nobody said that it could be used.
+    """
     for position, update in sorted(record.updates.items()):
-        judged_bad = record.judgement is not None and position not in record.judgement.accepted
+        told = record.judgement.medians[position] if record.judgement else int(Reason.UNSCORED)
+        fault = fault_of(update_header(manifest, record, update.member), update.blob, exchange)
+        if not agree(told, fault):
+            said = f"masters gave word {told} on it, and it is as it should be" if fault is None else str(fault)
+            raise VerificationError(f"update: {said}", record.number, update.member)
+
+
+def fault_of(header: Header, blob: BlobRef, exchange: SealedExchange) -> BlobError | None:
+    """What is wrong with the weights in a blob."""
+    try:
+        exchange.fetch(header, blob)
+    except BlobError as fault:
+        return fault
+    return None
+
+
+def agree(told: int, fault: BlobError | None) -> bool:
+    """Whether a verdict's score word fits what is wrong with the update now."""
+    if told == Reason.UNSCORED:  # it counted for nothing, whatever it is; but what is stored must be what was recorded
+        return fault is None or fault.reason != Reason.WRONG_DIGEST
+    if fault is None:
+        return is_score(told) or told == Reason.UNAVAILABLE  # it may have come too late
+    return told == fault.reason
+
+
+def check_proposals(evidence: Evidence, record: RoundRecord) -> None:
+    """A proposal that was not attested may have been of anything, but what is stored of it must be as recorded."""
+    for proposal in record.proposals:
         try:
-            exchange.fetch(update_header(manifest, record, update.member), update.blob)
+            evidence.store.get(proposal.blob, proposal.blob.size)
         except BlobError as fault:
-            told = record.judgement.medians[position] if record.judgement else None
-            if not (judged_bad and told == fault.reason):
-                raise VerificationError(f"update: {fault}", record.number, update.member) from fault
+            if fault.reason == Reason.WRONG_DIGEST:
+                raise VerificationError(f"proposal: {fault}", round=record.number) from fault
 
 
 def check_model(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> Weights:
-    """The aggregate of the accepted updates must be the attested model, and every proposal's blob must be there."""
+    """The aggregate of the accepted updates must be the attested model, and the blob of that must hold it."""
     with explain("its accepted updates cannot be aggregated", round=record.number):
         weights, header = aggregate_of(record, manifest, exchange)
     if digest(encode(weights, header)) != record.model:
         raise VerificationError("the global model is not the aggregate of the accepted updates", round=record.number)
     with blamed("global model", round=record.number):
-        exchange.fetch(header, record.final_blob())
+        fetch_model(exchange, header, record.final_blob(), record.model)
     return weights
 
 
@@ -208,8 +164,8 @@ def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> dict[s
     try:
         if report_digest(folder) != job.report:
             raise VerificationError(f"{SUMMARY}, {METRICS} or {CURVES} is not what the coordinator filed on chain")
-        summary = json.loads((folder / SUMMARY).read_text())
-        rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+        summary = parse((folder / SUMMARY).read_text())
+        rows = [parse(line) for line in (folder / METRICS).read_text().splitlines()]
     except (StorageError, ValueError) as fault:
         raise VerificationError(f"the report cannot be read: {fault}") from fault
     with explain("the report lacks what every report has"):
@@ -218,6 +174,9 @@ def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> dict[s
         for row, record in zip(rows, job.rounds.values(), strict=True):
             told = round_row(record, None, evidence.gas.rounds.get(record.number, 0), {})
             compare(METRICS, row, {k: v for k, v in told.items() if k not in ("test", "seconds")}, record.number)
+        tests = [row["test"] for row in rows if row["outcome"] == "finalized"]
+        last = tests[-1] if tests else {"auc": None, "accuracy": None}
+        compare("summary.json", summary, {"test_auc": last["auc"], "test_acc": last["accuracy"]})
     return dict(summary)
 
 
@@ -244,7 +203,7 @@ def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int 
     """Raises VerificationError at the first fact that is told otherwise."""
     for name, fact in facts.items():
         if told.get(name) != fact:
-            raise VerificationError(f"{where} says {name} = {told.get(name)!r}, the chain {fact!r}", round=round)
+            raise VerificationError(f"{where} says {name} = {told.get(name)!r:.100}, the chain {fact!r:.100}", round=round)
 
 
 def check_metrics(
@@ -266,8 +225,9 @@ def check_metrics(
     load_weights(network.to(compute.device), model)
     measured = evaluate(network, dataset.test, compute)
     for name, value in (("test_auc", measured.auc), ("test_acc", measured.accuracy)):
-        if abs(summary[name] - value) > TOLERANCE:
-            raise VerificationError(f"summary.json says {name} = {summary[name]}, measured {value:.4f}", number)
+        told = summary[name]
+        if type(told) is not float or not abs(told - value) <= TOLERANCE:  # not NaN either
+            raise VerificationError(f"summary.json says {name} = {told}, measured {value:.4f}", number)
 
 
 @contextmanager

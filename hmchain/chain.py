@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import requests
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_tester.exceptions import TransactionFailed, ValidationError
+from eth_typing import ChecksumAddress, HexStr
 from eth_utils import decode_hex, encode_hex, event_abi_to_log_topic, function_abi_to_4byte_selector, is_0x_prefixed
 from web3 import Web3
-from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception
-from web3.types import LogReceipt, TxReceipt
+from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception
+from web3.types import LogReceipt, TxParams, TxReceipt
 
 from hmchain.errors import ChainError, ContractError, HMChainError
 
 GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
+FIRST_POLL, LAST_POLL = (
+    0.002,
+    0.25,
+)  # seconds between looks for a receipt: development chains mine at once, others do not
 LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
-TRANSPORT_FAULTS = (Web3Exception, requests.RequestException, ValidationError, ConnectionError, TimeoutError, ValueError)
+
+# What the libraries raise where a node is gone or refuses; the last three are what they make of an answer that is none.
+TRANSPORT_FAULTS = (
+    Web3Exception,
+    requests.RequestException,
+    ValidationError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 @dataclass(frozen=True)
@@ -69,9 +87,10 @@ class Decoder:
     def __init__(self, web3: Web3, artifact: Artifact) -> None:
         self._contract = web3.eth.contract(abi=artifact.abi)
         self._codec = web3.codec
-        self._errors = {function_abi_to_4byte_selector(e): e for e in artifact.abi if e["type"] == "error"}
+        abi = cast(list[Any], artifact.abi)
+        self._errors = {function_abi_to_4byte_selector(e): e for e in abi if e["type"] == "error"}
         self._events = {
-            event_abi_to_log_topic(e): self._contract.events[e["name"]]() for e in artifact.abi if e["type"] == "event"
+            event_abi_to_log_topic(e): self._contract.events[e["name"]]() for e in abi if e["type"] == "event"
         }
 
     def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
@@ -98,7 +117,9 @@ class Decoder:
 class ChainClient:
     """The contract as one account uses it. Not for several threads at once: it counts its own nonces."""
 
-    def __init__(self, web3: Web3, account: LocalAccount | None, address: str, artifact: Artifact | None = None) -> None:
+    def __init__(
+        self, web3: Web3, account: LocalAccount | None, address: str, artifact: Artifact | None = None
+    ) -> None:
         artifact = artifact or Artifact.load()
         self.web3 = web3
         self.account = account
@@ -106,11 +127,10 @@ class ChainClient:
         self._contract = web3.eth.contract(address=self.address, abi=artifact.abi)
         self._decoder = Decoder(web3, artifact)
         self._nonce: int | None = None
-        self.deployment = ""  # hash of the transaction that created the contract, where this client sent it
 
     @classmethod
     def deploy(cls, web3: Web3, account: LocalAccount, artifact: Artifact | None = None) -> tuple[ChainClient, Receipt]:
-        """Deploys the contract from `account`. Raises ChainError."""
+        """Deploys the contract from `account`; the receipt says where. Raises ChainError."""
         artifact = artifact or Artifact.load()
         client = cls(web3, account, "0x" + "00" * 20, artifact)
         receipt = client._send({"data": artifact.bytecode})
@@ -118,12 +138,11 @@ class ChainClient:
             raise ChainError("the chain refused the deployment of the contract")
         deployed = cls(web3, account, receipt["contractAddress"], artifact)
         deployed._nonce = client._nonce
-        deployed.deployment = encode_hex(receipt["transactionHash"])
         return deployed, client._receipt(receipt)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Reads from the contract as of the latest block. Raises ContractError, ChainError."""
-        sender = {"from": self.account.address} if self.account else {}
+        sender: TxParams = {"from": self.account.address} if self.account else {}
         with self._translated():
             return self._contract.functions[function](*arguments).call(sender)
 
@@ -137,11 +156,11 @@ class ChainClient:
         return self._receipt(receipt)
 
     @property
-    def sender(self) -> str:
+    def sender(self) -> ChecksumAddress:
         """The address that transactions come from. Raises ChainError for a client that only reads."""
         if self.account is None:
             raise ChainError("this client has no account to send transactions from")
-        return str(self.account.address)
+        return self.account.address
 
     @cached_property
     def chain_id(self) -> int:
@@ -159,6 +178,11 @@ class ChainClient:
         with self._translated():
             return self.web3.eth.get_block("latest")["timestamp"]
 
+    def block_hash(self, number: int) -> str:
+        """The hash of a block. Raises ChainError."""
+        with self._translated():
+            return Web3.to_hex(self.web3.eth.get_block(number)["hash"])
+
     def events(self, first: int, last: int) -> Iterator[Event]:
         """The contract's events in blocks first..last, in order. Raises ChainError."""
         for start in range(first, last + 1, LOG_SPAN):
@@ -166,7 +190,16 @@ class ChainClient:
                 logs = self.web3.eth.get_logs(
                     {"address": self.address, "fromBlock": start, "toBlock": min(start + LOG_SPAN - 1, last)}
                 )
-            yield from self._decoder.events(logs)
+                decoded = list(self._decoder.events(logs))
+            yield from decoded
+
+    def gas_of(self, event: Event) -> int:
+        """Gas that the event's transaction used. Raises ChainError."""
+        with self._translated():
+            block = self.web3.eth.get_block(event.block)
+            if len(block["transactions"]) == 1:  # eth-tester searches all blocks for a transaction by its hash
+                return block["gasUsed"]
+            return self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"]
 
     def _send(self, fields: dict[str, Any]) -> TxReceipt:
         sender = self.sender
@@ -181,9 +214,9 @@ class ChainClient:
             }
             raw = self.account.sign_transaction(transaction).raw_transaction
             sent = self.web3.eth.send_raw_transaction(raw)
-            return self.web3.eth.wait_for_transaction_receipt(sent, timeout=TIMEOUT_SECONDS)
+            return wait_for_receipt(self.web3, sent)
 
-    def _take_nonce(self, address: str) -> int:
+    def _take_nonce(self, address: ChecksumAddress) -> int:
         nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, "pending")
         self._nonce = nonce + 1
         return nonce
@@ -208,16 +241,73 @@ class ChainClient:
             raise self._decoder.error(_revert_data(fault)) from fault
         except TRANSPORT_FAULTS as fault:
             self._nonce = None
-            raise ChainError(f"the chain does not answer as it should: {_one_line(fault)}") from fault
+            raise _no_answer(fault) from fault
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The transaction that created a contract."""
+
+    bytecode: bytes
+    address: str
+    block: int
+
+
+def find_deployment(web3: Web3, transaction: str) -> Deployment | None:
+    """The contract that a transaction (its hash in hex) created; None where there is none. Raises ChainError."""
+    with answering():
+        try:
+            creation = web3.eth.get_transaction(cast(Any, transaction))
+            receipt = web3.eth.get_transaction_receipt(cast(Any, transaction))
+        except TransactionNotFound:
+            return None
+        if receipt["status"] != 1 or not receipt["contractAddress"]:
+            return None
+        return Deployment(bytes(creation["input"]), receipt["contractAddress"], receipt["blockNumber"])
+
+
+def wait_for_receipt(web3: Web3, transaction: bytes) -> TxReceipt:
+    """The receipt, as soon as the transaction is in a block: looks often at first, then less and less.
+
+    web3's own loop looks at a fixed rate: ten times a second would take most of a round on a chain that mines at once.
+    """
+    deadline, pause = time.monotonic() + TIMEOUT_SECONDS, FIRST_POLL
+    while True:
+        try:
+            receipt = web3.eth.get_transaction_receipt(cast(Any, transaction))
+            if receipt["blockHash"] is not None:
+                return receipt
+        except TransactionNotFound:
+            pass
+        if time.monotonic() > deadline:
+            raise ChainError(f"transaction {encode_hex(transaction)} is in no block after {TIMEOUT_SECONDS:g} s")
+        time.sleep(pause)
+        pause = min(2 * pause, LAST_POLL)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What a library says of a node that is gone, or answers nonsense, becomes ChainError."""
+    try:
+        yield
+    except TRANSPORT_FAULTS as fault:
+        raise _no_answer(fault) from fault
+
+
+def _no_answer(fault: Exception) -> ChainError:
+    return ChainError(f"the chain does not answer as it should: {_one_line(fault)}")
 
 
 def _revert_data(fault: Exception) -> bytes:
-    """web3 carries revert data as hex in `data`; eth-tester as its only argument."""
+    """web3 carries revert data as hex in `data`; eth-tester as its only argument, the repr of bytes."""
     for candidate in (getattr(fault, "data", None), *fault.args):
         if isinstance(candidate, bytes):
             return candidate
         if isinstance(candidate, str) and is_0x_prefixed(candidate):
             return decode_hex(candidate)
+    text = str(fault).removeprefix("execution reverted: ")
+    if isinstance(fault, TransactionFailed) and text[:2] in ("b'", 'b"'):
+        return bytes(ast.literal_eval(text))
     return b""
 
 

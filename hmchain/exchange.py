@@ -11,33 +11,44 @@ from typing import Protocol
 
 from hmchain.aggregate import fedavg
 from hmchain.blobs import BlobRef, BlobStore
+from hmchain.cid import Cid, codec_for
 from hmchain.envelope import Identity, seal, unseal
-from hmchain.errors import BlobError, Reason
+from hmchain.errors import BlobError, Reason, WeightsError
 from hmchain.history import RoundRecord
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import Header, Spec, Weights, check_values, decode, digest, encode, payload_bytes
+from hmchain.weights import (
+    Header,
+    Spec,
+    Weights,
+    check_values,
+    decode,
+    digest,
+    encode,
+    payload_bytes,
+    specification,
+)
 
 OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and what age adds, besides 16 bytes for every 64 KiB
-CACHED = 80  # weights kept open: the updates of the largest round and some models
+CACHED = 80  # weights kept open, those used last: the updates of the largest round and some models
 
 
 class Exchange(Protocol):
     """Where one party publishes weights and fetches others'."""
 
-    def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef | None]:
-        """Makes weights available. Returns the digest of the canonical plaintext, and the blob if there is one.
+    def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
+        """Makes weights available. Returns the digest of the canonical plaintext, and by what name to fetch them.
 
         Raises BlobError, StorageError.
         """
 
-    def fetch(self, header: Header, blob: BlobRef | None) -> Weights:
+    def fetch(self, header: Header, blob: BlobRef) -> Weights:
         """The weights that `header` describes. Raises BlobError (WeightsError) with the reason why they are none."""
 
 
 class SealedExchange:
     """Blobs sealed to the job's key; every participant holds the key, so every participant can audit.
 
-    What was fetched and proved once is kept, by digest: blobs never change.
+    What was fetched and proved once is kept: blobs never change.
     """
 
     def __init__(self, store: BlobStore, key: Identity, like: dict[str, Spec], watch: Stopwatch | None = None) -> None:
@@ -45,7 +56,7 @@ class SealedExchange:
         self._key = key
         self._like = like
         self._watch = watch or Stopwatch()
-        self._open: OrderedDict[tuple[bytes, Header], Weights] = OrderedDict()
+        self._open: OrderedDict[tuple[BlobRef, Header], Weights] = OrderedDict()
 
     def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
         """See Exchange.publish."""
@@ -53,16 +64,14 @@ class SealedExchange:
             plaintext = encode(weights, header)
             return digest(plaintext), self._store.put(seal(plaintext, [self._key.public]))
 
-    def fetch(self, header: Header, blob: BlobRef | None) -> Weights:
+    def fetch(self, header: Header, blob: BlobRef) -> Weights:
         """See Exchange.fetch."""
-        if blob is None:
-            raise BlobError("no blob was recorded", Reason.UNAVAILABLE)
-        cached = self._open.get((blob.sha256, header))
-        if cached is not None:
-            return cached
+        if (blob, header) in self._open:
+            self._open.move_to_end((blob, header))
+            return self._open[blob, header]
         with self._watch.measure("blobs"):
             weights = decode(self.plaintext(blob), header, self._like)
-        self._open[blob.sha256, header] = weights
+        self._open[blob, header] = weights
         if len(self._open) > CACHED:
             self._open.popitem(last=False)
         return weights
@@ -74,30 +83,46 @@ class SealedExchange:
     @property
     def limit(self) -> int:
         """Bytes that a sealed blob of the job may have."""
-        payload = payload_bytes(self._like)
-        return payload + payload // 1000 + OVERHEAD_BYTES
+        return limit_of(self._like)
 
 
 class DirectExchange:
-    """Weights handed over in memory."""
+    """Weights handed over in memory. Their plaintext's digest stands in for a blob."""
 
-    def __init__(self) -> None:
-        self._held: OrderedDict[tuple[str, int, int], Weights] = OrderedDict()
+    def __init__(self, like: dict[str, Spec]) -> None:
+        self._like = like
+        self._held: OrderedDict[BlobRef, tuple[Header, Weights]] = OrderedDict()
 
-    def publish(self, weights: Weights, header: Header) -> tuple[bytes, None]:
+    def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
         """See Exchange.publish."""
-        self._held[header.kind, header.round, header.sender] = weights
+        plaintext = encode(weights, header)
+        name, size = digest(plaintext), len(plaintext)
+        blob = BlobRef(name, Cid(codec_for(size), name), size)
+        self._held[blob] = header, weights
         if len(self._held) > CACHED:
             self._held.popitem(last=False)
-        return digest(encode(weights, header)), None
+        return name, blob
 
-    def fetch(self, header: Header, blob: BlobRef | None) -> Weights:
+    def fetch(self, header: Header, blob: BlobRef) -> Weights:
         """See Exchange.fetch."""
-        weights = self._held.get((header.kind, header.round, header.sender))
-        if weights is None:
+        if blob.size > limit_of(self._like):
+            raise BlobError(f"{blob.size:,} bytes are more than the job allows", Reason.TOO_LARGE)
+        if blob not in self._held:
             raise BlobError(f"nobody published the {header.kind} of round {header.round}", Reason.UNAVAILABLE)
+        self._held.move_to_end(blob)
+        told, weights = self._held[blob]
+        if told != header:
+            raise WeightsError(f"the header is {told}", Reason.WRONG_HEADER)
+        if specification(weights) != self._like:
+            raise WeightsError("unexpected or missing tensors", Reason.WRONG_TENSORS)
         check_values(weights)
         return weights
+
+
+def limit_of(like: dict[str, Spec]) -> int:
+    """Bytes that a sealed blob of such weights may have."""
+    payload = payload_bytes(like)
+    return payload + payload // 1000 + OVERHEAD_BYTES
 
 
 def update_header(manifest: bytes, record: RoundRecord, member: int) -> Header:
@@ -108,6 +133,17 @@ def update_header(manifest: bytes, record: RoundRecord, member: int) -> Header:
 def model_header(manifest: bytes, round: int, base: bytes) -> Header:
     """The header of a global model; round 0 and a base of zeros for the initial one."""
     return Header("model", manifest, round, 0, base)
+
+
+def fetch_model(exchange: Exchange, header: Header, blob: BlobRef, model: bytes) -> Weights:
+    """The global model of `header` whose digest is `model`: what a proposer stored need not be what it proposed.
+
+    Raises BlobError.
+    """
+    weights = exchange.fetch(header, blob)
+    if digest(encode(weights, header)) != model:
+        raise WeightsError("the blob holds another model than was recorded", Reason.WRONG_DIGEST)
+    return weights
 
 
 def aggregate_of(record: RoundRecord, manifest: bytes, exchange: Exchange) -> tuple[Weights, Header]:

@@ -20,11 +20,11 @@ from hmchain.scores import basis_points, is_score, unpack
 
 @dataclass(frozen=True)
 class Update:
-    """A client's update as submitted. blob is None where no blobs are used (--no-chain)."""
+    """A client's update as submitted."""
 
     member: int
     samples: int
-    blob: BlobRef | None
+    blob: BlobRef
 
 
 def verdict_text(judgement: Judgement, position: int) -> str:
@@ -33,7 +33,9 @@ def verdict_text(judgement: Judgement, position: int) -> str:
     if not is_score(word):
         return _known(word)
     score = f"scored {basis_points(word) / 100:.2f} %"
-    return score if position in judgement.accepted else f"{score}, below the standard of {judgement.standard / 100:.2f} %"
+    return (
+        score if position in judgement.accepted else f"{score}, below the standard of {judgement.standard / 100:.2f} %"
+    )
 
 
 def _known(word: int) -> str:
@@ -46,7 +48,7 @@ class Proposal:
 
     proposer: str
     model: bytes
-    blob: BlobRef | None
+    blob: BlobRef
 
 
 @dataclass
@@ -70,9 +72,9 @@ class RoundRecord:
         """The updates that count, in order of position."""
         return [self.updates[p] for p in sorted(self.judgement.accepted)] if self.judgement else []
 
-    def final_blob(self) -> BlobRef | None:
-        """Where the round's model is."""
-        return next((p.blob for p in reversed(self.proposals) if p.model == self.model), None)
+    def final_blob(self) -> BlobRef:
+        """Where the model is that the round ended with: the last proposal is the one that was attested."""
+        return self.proposals[-1].blob
 
 
 @dataclass

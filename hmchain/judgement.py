@@ -12,6 +12,9 @@ from hmchain.rounds import RoundState, Terms
 from hmchain.scores import basis_points, is_score, lower_median, unpack
 
 
+NOTHING_PASSES = 65_535
+
+
 class Ballot(NamedTuple):
     """What a master revealed: its scores, packed, and the salt of its commitment."""
 
@@ -41,10 +44,17 @@ def judge(state: RoundState, terms: Terms, ballots: Mapping[int, Ballot]) -> Jud
     clients = range(len(state.clients))
     words = {position: unpack(ballots[position].slots, len(clients) + 1) for position in revealed(state)}
     base = lower_median(scores[-1] for scores in words.values())
-    standard = max(basis_points(base) - terms.standard, 0) if terms.relative else terms.standard
+    standard = _standard(terms, base)
     medians = tuple(_median(state, words, client) for client in clients)
     accepted = frozenset(i for i in clients if is_score(medians[i]) and basis_points(medians[i]) >= standard)
     return Judgement(state.number, accepted, standard, medians, base)
+
+
+def _standard(terms: Terms, base: int) -> int:
+    """In basis points. Where the base has no score there is nothing to be relative to, and no update passes."""
+    if not terms.relative:
+        return terms.standard
+    return max(basis_points(base) - terms.standard, 0) if is_score(base) else NOTHING_PASSES
 
 
 def _median(state: RoundState, words: Mapping[int, list[int]], client: int) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from hmchain.envelope import Identity, is_usable, seal, unseal
 from hmchain.errors import BlobError, Reason, UsageError
+from hmchain.jsontext import parse
 
 FORMAT = "hmchain-keyring/1"
 MAX_BYTES = 4 * 1024 * 1024
@@ -34,10 +35,10 @@ def seal_key(key: Identity, members: Mapping[int, bytes]) -> bytes:
 def open_key(keyring: bytes, member: int, identity: Identity) -> Identity:
     """The job's key, from the member's own envelope. Raises BlobError."""
     try:
-        content = json.loads(keyring)
+        content = parse(keyring)
         envelope = base64.b64decode(content["envelopes"][str(member)], validate=True)
         if content["format"] != FORMAT:
             raise BlobError(f"this is no {FORMAT}", Reason.UNREADABLE)
         return Identity.parse(unseal(envelope, identity).decode())
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error, UsageError) as fault:
+    except (ValueError, KeyError, TypeError, binascii.Error, UsageError) as fault:
         raise BlobError(f"the job's keyring holds no envelope for member {member}", Reason.UNREADABLE) from fault

@@ -32,7 +32,7 @@ class Ledger(Protocol):
     def records(self) -> list[RoundRecord]:
         """All rounds so far, in order."""
 
-    def submit_update(self, state: RoundState, samples: int, blob: BlobRef | None) -> None:
+    def submit_update(self, state: RoundState, samples: int, blob: BlobRef) -> None:
         """REQUEST. Each of these raises ContractError if the protocol refuses it, ChainError if the chain fails."""
 
     def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
@@ -41,7 +41,7 @@ class Ledger(Protocol):
     def reveal_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
         """PREPARE."""
 
-    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef | None) -> None:
+    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef) -> None:
         """COMMIT."""
 
     def attest_model(self, state: RoundState, model: bytes) -> None:
@@ -54,7 +54,7 @@ class Ledger(Protocol):
 class JobFeed:
     """The contract's events, followed from a cursor; several parties in one process may share it."""
 
-    def __init__(self, client: ChainClient, first_block: int = 0) -> None:
+    def __init__(self, client: ChainClient, first_block: int) -> None:
         self._client = client
         self._next = first_block
         self.history = History()
@@ -111,9 +111,9 @@ class ContractLedger:
         """See Ledger.records."""
         return list(self._feed.history.jobs[self.job].rounds.values())
 
-    def submit_update(self, state: RoundState, samples: int, blob: BlobRef | None) -> None:
+    def submit_update(self, state: RoundState, samples: int, blob: BlobRef) -> None:
         """See Ledger.submit_update."""
-        self._send(state, "submitUpdate", state.clients.index(self.member), samples, _abi(blob))
+        self._send(state, "submitUpdate", state.clients.index(self.member), samples, blob_to_abi(blob))
 
     def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
         """See Ledger.commit_scores."""
@@ -125,10 +125,10 @@ class ContractLedger:
         """See Ledger.reveal_scores."""
         self._send(state, "revealScores", state.masters.index(self.member), pack(words), salt)
 
-    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef | None) -> None:
+    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef) -> None:
         """See Ledger.propose_model."""
         position = state.masters.index(self.member) if self.member else COORDINATOR
-        self._send(state, "proposeModel", position, model, _abi(blob))
+        self._send(state, "proposeModel", position, model, blob_to_abi(blob))
 
     def attest_model(self, state: RoundState, model: bytes) -> None:
         """See Ledger.attest_model."""
@@ -149,9 +149,3 @@ class ContractLedger:
 
 def _positions(bits: int) -> frozenset[int]:
     return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
-
-
-def _abi(blob: BlobRef | None) -> tuple[bytes, bytes, int]:
-    if blob is None:
-        raise ChainError("the contract records where a blob is; none was given")
-    return blob_to_abi(blob)

@@ -8,20 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Literal, get_args
 
 from hmchain.errors import UsageError
+from hmchain.jsontext import parse
 from hmchain.rounds import MAX_MASTERS, Terms
 
 FORMAT = "hmchain-manifest/1"
 AGGREGATIONS = ("fedavg-exact/1",)
 Metric = Literal["accuracy", "balanced_accuracy"]
 MAX_BYTES = 64 * 1024
+MAX_EPOCHS, MAX_BATCH, MAX_CLASSES = 1_000, 65_536, 256
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A job's network, local training, aggregation and terms. Shares, scores and rates are plain numbers in 0..1.
+    """A job's network, local training, aggregation and terms. Shares, scores and rates are floats in 0..1.
 
     standard is "absolute:X" (the paper: a score that an update must reach) or "relative:-D" (at most D below what the
     base model scores); both are judged on `metric`.
@@ -50,6 +53,7 @@ class Manifest:
     format: str = FORMAT
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.format != FORMAT:
             raise UsageError(f"this is no {FORMAT} manifest but {self.format!r}")
         if self.aggregation not in AGGREGATIONS or self.metric not in get_args(Metric):
@@ -58,12 +62,29 @@ class Manifest:
             raise UsageError(f"a job has 1 to 65535 rounds, 1 to {MAX_MASTERS} masters and terms of 1 to 255 rounds")
         if not 1 / 10_000 <= self.fraction <= 1:
             raise UsageError(f"fraction must lie between 0.0001 and 1, not {self.fraction}")
+        if not (1 <= self.epochs <= MAX_EPOCHS and 2 <= self.batch_size <= MAX_BATCH):
+            raise UsageError(
+                f"a client trains for 1 to {MAX_EPOCHS} epochs a round in batches of 2 (batch norm) to {MAX_BATCH}, "
+                f"not {self.epochs} and {self.batch_size}"
+            )
+        if not (isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UsageError(f"the learning rate must be a positive number, not {self.learning_rate}")
+        if self.channels not in (1, 3) or not 2 <= len(self.classes) <= MAX_CLASSES or not 0 <= self.seed < 2**63:
+            raise UsageError(f"a job has 1 or 3 channels, 2 to {MAX_CLASSES} classes and a seed of 0 to 2^63 - 1")
         if self.preprocessing != "scale[-1,1]":
             raise UsageError(f"unknown preprocessing {self.preprocessing!r}")
         times = (self.request_seconds, self.score_seconds, self.reveal_seconds, self.reply_seconds)
         if not all(2 <= seconds < 2**24 for seconds in times):
             raise UsageError("each phase of a round lasts 2 to 16,777,215 seconds")
         parse_standard(self.standard)
+
+    def _check_types(self) -> None:
+        """JSON tells 1 from 1.0 and true, and so does the digest."""
+        plain = {"str": str, "int": int, "float": float, "Metric": str, "tuple[str, ...]": tuple}
+        values = {field.name: (getattr(self, field.name), plain[str(field.type)]) for field in fields(self)}
+        wrong = [name for name, (value, expected) in values.items() if type(value) is not expected]
+        if wrong or not all(type(name) is str for name in self.classes):
+            raise UsageError(f"a manifest's {', '.join(wrong) or 'classes'} cannot be of that type")
 
     def canonical(self) -> bytes:
         """The bytes that the digest is of: JSON, keys sorted, nothing between tokens, ASCII."""
@@ -79,9 +100,9 @@ class Manifest:
         if len(data) > MAX_BYTES:
             raise UsageError(f"a manifest has at most {MAX_BYTES} bytes, not {len(data)}")
         try:
-            content: dict[str, Any] = json.loads(data)
+            content: dict[str, Any] = parse(data)
             manifest = cls(**{**content, "classes": tuple(content["classes"])})
-        except (ValueError, TypeError, KeyError, RecursionError) as fault:
+        except (ValueError, TypeError, KeyError) as fault:
             expected = ", ".join(field.name for field in fields(cls))
             raise UsageError(f"not a manifest; it is a JSON object with {expected}") from fault
         if manifest.canonical() != data:

@@ -43,18 +43,21 @@ class Members(ABC):
         """A member enters the draws, for the first time or again."""
         self.require_active(member)
         self._require_open()
+        self._require_no_draw_pending()
         require(member < CAPACITY, "ElectionFull", member)
         require(member not in self.pool.enrolled, "AlreadyEnrolled", self.job, member)
         self.pool.enrol(member)
 
     def withdraw(self, member: int) -> None:
         """A member leaves the draws; a running round still expects what it was drawn for."""
+        self._require_no_draw_pending()
         self.require_active(member)
         require(member in self.pool.enrolled, "NotEnrolled", self.job, member)
         self.pool.leave(member)
 
     def strike(self, member: int) -> None:
         """Anyone takes a suspended or removed member out of the draws."""
+        self._require_no_draw_pending()
         require(member in self.pool.enrolled, "NotEnrolled", self.job, member)
         require(member in self._suspended, "StillActive", member)
         self.pool.leave(member)
@@ -71,3 +74,7 @@ class Members(ABC):
     @abstractmethod
     def _require_open(self) -> None:
         """Raises ContractError once the job takes no members any more."""
+
+    @abstractmethod
+    def _require_no_draw_pending(self) -> None:
+        """Raises ContractError while the next draw's seed is known: who is in the draw must not change then."""

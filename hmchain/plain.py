@@ -1,4 +1,4 @@
-"""A job on the plain model of the protocol, behind the same interface as one on the contract: what --no-chain runs on."""
+"""A job on the plain model of the protocol, with the interface of one on the contract: what --no-chain runs on."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ class PlainLedger:
         """See Ledger.records."""
         return list(self._job.records.values())
 
-    def submit_update(self, state: RoundState, samples: int, blob: BlobRef | None) -> None:
+    def submit_update(self, state: RoundState, samples: int, blob: BlobRef) -> None:
         """See Ledger.submit_update."""
         position = state.clients.index(self.member)
         self._protocol.submit_update(self.member, state.number, position, samples)
-        self.record(state.number).updates[position] = Update(self.member, samples, None)
+        self.record(state.number).updates[position] = Update(self.member, samples, blob)
 
     def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
         """See Ledger.commit_scores."""
@@ -86,13 +86,13 @@ class PlainLedger:
         self.record(state.number).scores[self.member] = tuple(words)
         self._job.note()
 
-    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef | None) -> None:
+    def propose_model(self, state: RoundState, model: bytes, blob: BlobRef) -> None:
         """See Ledger.propose_model."""
         proposer = self.member or None
         position = state.masters.index(self.member) if self.member else COORDINATOR
         record = self.record(state.number)
         self._protocol.propose_model(proposer, state.number, position, model)
-        record.proposals.append(Proposal(str(self.member or "coordinator"), model, None))
+        record.proposals.append(Proposal(str(self.member or "coordinator"), model, blob))
         record.attested = [self.member] if self.member else []
         self._job.note()
 

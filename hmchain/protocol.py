@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hmchain.election import Committee, draw_clients, elect_masters
+from hmchain.errors import Reason
 from hmchain.judgement import Ballot, Judgement, judge
 from hmchain.members import Members, require
 from hmchain.phases import NONE, Outcome, first_state, next_phase, open_round, revealed, roll
-from hmchain.rounds import COORDINATOR, MAX_MASTERS, Phase, RoundState, Terms, clients_of, quorum_of
+from hmchain.rounds import COORDINATOR, MAX_MASTERS, MAX_SAMPLES, Phase, RoundState, Terms, clients_of, quorum_of
 from hmchain.scores import chain_seed, commitment_of, pack, slots_for
 
 Opening = Callable[[int, int, Sequence[int], bytes], bytes]  # round, member, slots, salt -> commitment
@@ -68,8 +69,8 @@ class Protocol(Members):
         state = self._current(round, Phase.REQUEST)
         require(_stands_at(state.clients, position, member), "NotDrawn", member, position)
         require(position in state.awaited, "AlreadySubmitted", member)
-        own = self.samples.get(member, 0)
-        require(0 < samples <= own, "SampleCountOutOfRange", samples, own)
+        limit = min(self.samples.get(member, 0), MAX_SAMPLES)
+        require(0 < samples <= limit, "SampleCountOutOfRange", samples, limit)
         state = replace(state, awaited=state.awaited - {position}, updates=state.updates | {position})
         self._state = state if state.awaited else next_phase(state, self.terms, self._clock())
 
@@ -150,6 +151,9 @@ class Protocol(Members):
     def _require_open(self) -> None:
         require(self._state.phase != Phase.CLOSED, "JobNotOpen", self.job)
 
+    def _require_no_draw_pending(self) -> None:
+        require(not Phase.PREPARE <= self._state.phase <= Phase.REPLY, "DrawPending", self.job)
+
     def _require_proposer(self, state: RoundState, member: int | None, position: int) -> None:
         """The coordinator at any time; a master after half the time, or once a proposal found no quorum."""
         if position == COORDINATOR:
@@ -174,7 +178,8 @@ class Protocol(Members):
             return state
         self.judgements.append(judgement)
         for position, client in enumerate(state.clients):
-            self.pool.learn(client, judgement.points(position))
+            if judgement.medians[position] != Reason.UNSCORED:
+                self.pool.learn(client, judgement.points(position))
         for master in sorted(revealed(state)):
             self.seed = chain_seed(self.seed, *self._ballots[master])
         return replace(state, updates=judgement.accepted)

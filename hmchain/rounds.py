@@ -11,6 +11,7 @@ from enum import IntEnum
 COORDINATOR = 15  # the position under which the coordinator proposes
 MAX_CLIENTS = 56
 MAX_MASTERS = 15
+MAX_SAMPLES = 2**17  # what one update may weigh; 56 of them stay within exact aggregation
 
 
 class Phase(IntEnum):

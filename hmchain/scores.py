@@ -41,8 +41,8 @@ def is_score(word: int) -> bool:
 
 
 def basis_points(word: int) -> int:
-    """The score of a word in basis points; a reason is worth 0."""
-    return max(word - _FLOOR, 0)
+    """The score of a word in basis points; a reason is worth 0, and no word more than MAX_BASIS_POINTS."""
+    return min(max(word - _FLOOR, 0), MAX_BASIS_POINTS)
 
 
 def lower_median(words: Iterable[int]) -> int:

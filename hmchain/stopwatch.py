@@ -14,7 +14,11 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack: list[str] = []
-        self._since = time.perf_counter()
+        self._since = self._started = time.perf_counter()
+
+    def total(self) -> float:
+        """Seconds since it was made."""
+        return time.perf_counter() - self._started
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""Compile the contract into the package data that running needs instead of a compiler.
+"""Compile the contracts into the package data that running needs instead of a compiler.
 
-    python -m tools.artifacts            write hmchain/artifacts/HMChain.json
-    python -m tools.artifacts --check    fail, in one line, when the committed file is not what the sources compile to
+    python -m tools.artifacts            write hmchain/artifacts/*.json
+    python -m tools.artifacts --check    fail, in one line, when a committed file is not what the sources compile to
 
 The settings are those of ape-config.yaml, with one addition: no metadata hash in the bytecode, so that it does not
 depend on comments, on formatting or on where the sources lie.
@@ -20,9 +20,17 @@ from solcx.exceptions import SolcError
 
 from tools import solc
 
-CONTRACT = "HMChain"
-SOURCE = f"contracts/{CONTRACT}.sol"
-ARTIFACT = solc.ROOT / "hmchain" / "artifacts" / f"{CONTRACT}.json"
+CONTRACTS = ("HMChain", "Ballots")  # Ballots is created by HMChain; its ABI is what voting needs
+
+
+def source_of(contract: str) -> str:
+    """Where a contract's source is, from the root."""
+    return f"contracts/{contract}.sol"
+
+
+def artifact_of(contract: str) -> Path:
+    """Where its artifact is committed."""
+    return solc.ROOT / "hmchain" / "artifacts" / f"{contract}.json"
 
 
 def compiler_settings() -> dict[str, Any]:
@@ -36,27 +44,28 @@ def compiler_settings() -> dict[str, Any]:
     }
 
 
-def compile_contract(root: Path = solc.ROOT) -> dict[str, Any]:
-    """Compile contracts/HMChain.sol below root, and what it imports, into the artifact's content.
+def compile_contract(contract: str, root: Path = solc.ROOT) -> dict[str, Any]:
+    """Compile a contract below root, and what it imports, into the artifact's content.
 
     Raises tools.solc.CompilerMissing, solcx.exceptions.SolcError when the sources do not compile.
     """
     binary = solc.use()
     settings = compiler_settings()
-    selection = {SOURCE: {CONTRACT: ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
+    source = source_of(contract)
+    selection = {source: {contract: ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
     output = solcx.compile_standard(
         {
             "language": "Solidity",
-            "sources": {SOURCE: {"content": (root / SOURCE).read_text(encoding="utf8")}},
+            "sources": {source: {"content": (root / source).read_text(encoding="utf8")}},
             "settings": settings | {"outputSelection": selection},
         },
         base_path=root,
         allow_paths=root / "contracts",
         solc_binary=binary,
     )
-    compiled = output["contracts"][SOURCE][CONTRACT]
+    compiled = output["contracts"][source][contract]
     return {
-        "contractName": CONTRACT,
+        "contractName": contract,
         "compiler": {"name": "solc", "version": solc.version(), "settings": settings},
         "sources": {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in sorted(output["sources"])},
         "abi": compiled["abi"],
@@ -70,12 +79,13 @@ def render(artifact: dict[str, Any]) -> str:
     return json.dumps(artifact, indent=1, ensure_ascii=True) + "\n"
 
 
-def drift(root: Path = solc.ROOT, artifact: Path = ARTIFACT) -> str | None:
+def drift(contract: str, root: Path = solc.ROOT, artifact: Path | None = None) -> str | None:
     """Which part of the committed artifact is not what the sources below root compile to; None when all is well."""
+    artifact = artifact or artifact_of(contract)
     if not artifact.is_file():
         return "the file"
     committed = cast(dict[str, Any], json.loads(artifact.read_text(encoding="utf8")))
-    compiled = compile_contract(root)
+    compiled = compile_contract(contract, root)
     different = [part for part in compiled if committed.get(part) != compiled[part]]
     if not different and artifact.read_text(encoding="utf8") != render(compiled):
         return "the text form"
@@ -83,16 +93,16 @@ def drift(root: Path = solc.ROOT, artifact: Path = ARTIFACT) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the artifact, or check it; one line and 1 on any fault."""
+    """Write the artifacts, or check them; one line and 1 on any fault."""
     try:
-        if arguments == ["--check"]:
-            if different := drift():
-                name = ARTIFACT.relative_to(solc.ROOT)
+        for contract in CONTRACTS:
+            if arguments != ["--check"]:
+                artifact_of(contract).parent.mkdir(parents=True, exist_ok=True)
+                artifact_of(contract).write_text(render(compile_contract(contract)), encoding="utf8")
+            elif different := drift(contract):
+                name = artifact_of(contract).relative_to(solc.ROOT)
                 print(f"{name} differs from the sources in: {different}; run: make artifacts", file=sys.stderr)
                 return 1
-            return 0
-        ARTIFACT.parent.mkdir(parents=True, exist_ok=True)
-        ARTIFACT.write_text(render(compile_contract()), encoding="utf8")
     except (OSError, solc.CompilerMissing) as error:
         print(error, file=sys.stderr)
         return 1

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from hmchain.errors import BlobError
-from hmchain.exchange import Exchange, aggregate_of, model_header, update_header
+from hmchain.exchange import Exchange, aggregate_of, fetch_model, model_header, update_header
 from hmchain.history import RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import Ledger
 from hmchain.manifest import Manifest
-from hmchain.rounds import Phase, RoundState
+from hmchain.rounds import MAX_SAMPLES, Phase, RoundState
 from hmchain.scores import word_of_reason, word_of_score
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode
@@ -27,14 +27,14 @@ from trainers.partition import Shard
 from trainers.scoring import score
 from trainers.training import LocalTraining, train
 
-MAX_SAMPLES = 2**17  # what the contract lets one update weigh; 56 of them stay within exact aggregation
-
 BaseModel = Callable[[RoundRecord], Weights]
 
 
 @dataclass
 class Hospital:
-    """A member. `network` is a scratch pad that hospitals of one process may share; `base` finds a round's base model."""
+    """A member. `network` is a scratch pad that hospitals of one process may share; `base` finds the model to start
+    a round from.
+    """
 
     number: int
     shard: Shard
@@ -61,11 +61,13 @@ class Hospital:
 
         Raises ContractError, ChainError, BlobError, StorageError.
         """
+        everyone = frozenset(range(len(state.masters)))
         duty = {
             Phase.REQUEST: (self.submit, state.clients, state.awaited),
             Phase.PRE_PREPARE: (self.commit, state.masters, state.uncommitted),
             Phase.PREPARE: (self.reveal, state.masters, state.unrevealed),
-            Phase.REPLY: (self.attest, state.masters, frozenset(range(len(state.masters))) - state.attested),
+            Phase.COMMIT: (self.propose, state.masters, everyone - state.proposed if state.proposed else frozenset()),
+            Phase.REPLY: (self.attest, state.masters, everyone - state.attested),
         }.get(state.phase)
         if duty is None:
             return False
@@ -96,12 +98,29 @@ class Hospital:
         self._words.pop(state.number, None)
         return True
 
-    def attest(self, state: RoundState) -> bool:
-        """REPLY: recomputes the aggregate bit for bit, and attests the candidate if it is that. Else stays silent."""
+    def propose(self, state: RoundState) -> bool:
+        """COMMIT: posts the aggregate, which is a master's right once the coordinator was silent or found no quorum."""
         record = self.ledger.record(state.number)
         with self.watch.measure("aggregation"):
-            model = digest(encode(*aggregate_of(record, self._digest, self.exchange)))
-        if model != record.proposals[-1].model:
+            weights, header = aggregate_of(record, self._digest, self.exchange)
+        model, blob = self.exchange.publish(weights, header)
+        self.ledger.propose_model(state, model, blob)
+        return True
+
+    def attest(self, state: RoundState) -> bool:
+        """REPLY: recomputes the aggregate bit for bit, and attests the candidate if it is that and its blob holds it.
+        Else stays silent.
+        """
+        record = self.ledger.record(state.number)
+        candidate = record.proposals[-1]
+        try:
+            with self.watch.measure("aggregation"):
+                weights, header = aggregate_of(record, self._digest, self.exchange)
+                model = digest(encode(weights, header))
+            if model != candidate.model:
+                return False
+            fetch_model(self.exchange, header, candidate.blob, model)
+        except BlobError:
             return False
         self.ledger.attest_model(state, model)
         return True
@@ -137,13 +156,16 @@ class Hospital:
         return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
 
 
-def base_model(manifest: bytes, exchange: Exchange, initial: Weights, records: Callable[[], list[RoundRecord]]) -> BaseModel:
+def base_model(
+    manifest: bytes, exchange: Exchange, initial: Weights, records: Callable[[], list[RoundRecord]]
+) -> BaseModel:
     """Finds the model that a round starts from: the last one that a round ended with, or the initial one."""
 
     def find(record: RoundRecord) -> Weights:
         made = next((r for r in reversed(records()) if r.number < record.number and r.model is not None), None)
         if made is None:
             return initial
-        return exchange.fetch(model_header(manifest, made.number, made.base), made.final_blob())
+        assert made.model is not None
+        return fetch_model(exchange, model_header(manifest, made.number, made.base), made.final_blob(), made.model)
 
     return find

@@ -15,6 +15,8 @@ interface IBallots {
     }
 
     /// @param member The member concerned; 0 for an admission.
+    /// @param departures How often members had departed when it was opened. The next departure closes it: the votes of
+    ///        members since removed must not count among fewer.
     /// @param candidate The organisation to admit; empty for other motions.
     struct Ballot {
         Motion motion;
@@ -22,6 +24,7 @@ interface IBallots {
         uint16 votes;
         uint40 expiresAt;
         bool carried;
+        uint32 departures;
         IConsortium.Organisation candidate;
     }
 
@@ -46,7 +49,7 @@ interface IBallots {
     function proposeMotion(Motion motion, uint16 member) external returns (uint256 ballot);
 
     /// @notice Votes for a motion. It is carried by more than half of the active members, the one concerned left aside,
-    ///         who has no vote either.
+    ///         who has no vote either; against a member, by two at least.
     function vote(uint256 ballot) external;
 
     /// @notice Votes that a motion concerning `member` (0: an admission) needs.

@@ -77,6 +77,9 @@ interface IConsortium {
     /// @notice The contract that holds the votes; the only one that may change membership.
     function ballots() external view returns (address);
 
+    /// @notice How often a member was suspended or removed. A ballot counts votes of one electorate only.
+    function departures() external view returns (uint256);
+
     function isSealed() external view returns (bool);
     function memberCount() external view returns (uint256);
     function activeCount() external view returns (uint256);

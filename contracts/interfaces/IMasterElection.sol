@@ -18,10 +18,12 @@ interface IMasterElection {
 
     error AlreadyEnrolled(uint256 job, uint256 member);
     error NotEnrolled(uint256 job, uint256 member);
+    error DrawPending(uint256 job);
     error ElectionFull(uint256 member);
     error StillActive(uint256 member);
 
-    /// @notice Enters the caller into the draws of a job. Also the sign of life after which a member that was left out
+    /// @notice Enters the caller into the draws of a job. Not while scores are being revealed or a model is agreed on:
+    ///         then the next draw's seed is known, and who else is in the draw must not change any more. Also the sign of life after which a member that was left out
     ///         for its silence is drawn again. Its reputation is what it was; a newcomer starts neutral.
     function enrol(uint256 job) external;
 

@@ -117,7 +117,7 @@ interface ITraining {
     error AlreadySubmitted(uint256 member);
     error AlreadyCommitted(uint256 member);
     error AlreadyAttested(uint256 member);
-    error SampleCountOutOfRange(uint256 samples, uint256 committed);
+    error SampleCountOutOfRange(uint256 samples, uint256 limit);
     error NothingToReveal(uint256 member);
     error CommitmentMismatch(uint256 member);
     error WrongScoreCount(uint256 slots, uint256 expected);

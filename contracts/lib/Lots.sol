@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Register} from "./Register.sol";
 import {SumTree} from "./SumTree.sol";
 
 /// @title Lots
 /// @notice Draws without replacement from a sum tree, exactly and without writing to it.
-/// @dev Members lie on a line, each as long as its weight. Those already taken are kept as sorted stretches; a draw takes
-///      a point on the line as if they were cut out and skips over them. `count` draws cost `count` searches: nothing
-///      is rejected and drawn again, so the cost does not depend on luck.
+/// @dev Members lie on a line, each as long as its weight. Those already taken are kept as sorted stretches; a draw
+///      takes a point on the line as if they were cut out and skips over them. `count` draws cost `count` searches:
+///      nothing is rejected and drawn again, so the cost does not depend on luck.
 library Lots {
     using SumTree for SumTree.Tree;
 
@@ -37,7 +38,7 @@ library Lots {
     }
 
     function draw(Urn memory urn, uint256 seed, uint256 turn) internal view returns (uint256 index) {
-        uint256 point = uint256(keccak256(abi.encode(seed, turn))) % urn.remaining;
+        uint256 point = Register.pointOf(seed, turn, urn.remaining);
         SumTree.Stretch memory s = _tree(urn).find(_skip(urn, point));
         _take(urn, s);
         return s.index;

@@ -9,7 +9,7 @@ from typing import Any
 from eth_account import Account
 from eth_utils import keccak
 
-from hmchain.chain import Artifact, ChainClient, Receipt
+from hmchain.chain import Artifact, ChainClient, Decoder, Receipt
 from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ContractError
 from hmchain.protocol import Protocol
@@ -21,6 +21,7 @@ BLOB = (b"\1" * 32, b"\2" * 32, 950_000)
 AHEAD_OF_THE_CLOCK = 10**8  # seconds; py-evm then adds one second a block, whatever the time of day
 SUSPEND, REINSTATE = 1, 2
 ABOUT_ACCOUNTS = {"NotActiveMember", "NotCoordinator", "NotYourTurn", "AlreadyProposed"}  # the model has numbers there
+ABOUT_STANDING = {"MemberEnrolled", "MemberWithdrawn", "UpdatesJudged"}
 
 
 class Consortium:
@@ -43,8 +44,9 @@ class Consortium:
         for member in self.members.values():
             member.transact("commitDataset", b"\4" * 32, SAMPLES)
         self.chain_id = int(web3.eth.chain_id)
-        ballots, artifact = self.coordinator.call("ballots"), Artifact.load("Ballots")
-        self._voters = {n: ChainClient(web3, accounts[n], ballots, artifact) for n in self.addresses}
+        self.ballots = self.coordinator.call("ballots")
+        self._ballots_artifact = Artifact.load("Ballots")
+        self.decoder = Decoder(web3, Artifact.load())
         self.suspended: set[int] = set()
 
     def now(self) -> int:
@@ -52,17 +54,25 @@ class Consortium:
         return int(self.chain.web3.eth.get_block("latest")["timestamp"])
 
     def travel(self, seconds: int) -> None:
-        """Lets about that many seconds pass, at least one."""
         self.chain.travel(max(seconds, 2))
 
     def vote(self, motion: int, member: int) -> None:
         """Carries a motion: as many other members vote as it takes."""
-        voters = [n for n in self._voters if n != member and n not in self.suspended]
-        opened = self._voters[voters[0]].transact("proposeMotion", motion, member)
-        ballot = opened.events[0].args["ballot"]
-        for voter in voters[1 : self._voters[voters[0]].call("quorum", member)]:
-            self._voters[voter].transact("vote", ballot)
+        voters = [n for n in self.members if n != member and n not in self.suspended]
+        opened = self._at_ballots(voters[0], "proposeMotion", motion, member)
+        for voter in voters[1 : len(voters) // 2 + 1]:
+            self._at_ballots(voter, "vote", opened.events[0].args["ballot"])
+        assert self.coordinator.call("memberOf", self.addresses[member])[1] == (2 if motion == SUSPEND else 1)
         (self.suspended.add if motion == SUSPEND else self.suspended.discard)(member)
+
+    def _at_ballots(self, voter: int, function: str, *arguments: Any) -> Receipt:
+        """Every client counts its account's nonces for itself: a new one for the vote, and one for after it."""
+        account = self.members[voter].account
+        receipt = ChainClient(self.chain.web3, account, self.ballots, self._ballots_artifact).transact(
+            function, *arguments
+        )
+        self.members[voter] = ChainClient(self.chain.web3, account, self.address)
+        return receipt
 
 
 class SideBySide:
@@ -71,16 +81,21 @@ class SideBySide:
     def __init__(self, consortium: Consortium, terms: Terms, manifest: bytes, enrolled: Sequence[int]) -> None:
         self.consortium = consortium
         model = keccak(b"initial model")
-        arguments = (terms.to_abi(), consortium.coordinator.account.address, manifest, model, BLOB, BLOB)
-        created = consortium.members[1].transact("createJob", *arguments)
+        arguments = (terms.to_abi(), consortium.coordinator.sender, manifest, model, BLOB, BLOB)
+        creator = min(consortium.members.keys() - consortium.suspended)
+        created = consortium.members[creator].transact("createJob", *arguments)
         self.job: int = created.events[0].args["job"]
         self.model = Protocol(terms, manifest, model, consortium.now, self.opening, self.job)
         self.finalised = model
         for member in [*consortium.members, 0]:
             self.model.commit_dataset(member, SAMPLES)
-        self.model.suspend(0)  # an outsider is to the model what a member without rights is
+        for member in consortium.suspended | {0}:
+            self.model.suspend(member)  # an outsider is to the model what a member without rights is
         for member in enrolled:
-            self.enrol(member)
+            consortium.members[member].transact("enrol", self.job)
+            self.model.enrol(member)
+        self.compare_round()
+        self.compare_standing()
 
     # ------------------------------------------------------------------ messages, to both
 
@@ -144,12 +159,11 @@ class SideBySide:
             )
         for position, master in enumerate(state.masters):
             assert self.reveal(master, number, position, words(position), salts[position])
-        if self.model.round().phase != Phase.COMMIT:
-            return
         assert self.propose(None, number, COORDINATOR, model)
         for position, master in enumerate(state.masters):
             if self.model.round().number == number and self.model.round().phase == Phase.REPLY:
                 assert self.attest(master, number, position, model)
+        self.compare_round()
 
     # ------------------------------------------------------------------ comparison
 
@@ -157,16 +171,29 @@ class SideBySide:
         """Sends a message to the contract, then to the model at the same second; whether both accepted it."""
         judged, ended = len(self.model.judgements), len(self.model.outcomes)
         client = self._client(sender)
-        contract, receipt = _refusal(client, lambda: client.transact(function, self.job, *arguments))
-        plain, _ = _refusal(client, act)
-        assert (contract and contract.name) == (plain and plain.name), f"{function}: {contract} here, {plain} in the model"
+        contract, receipt = self._refusal(lambda: client.transact(function, self.job, *arguments))
+        plain, _ = self._refusal(act)
+        assert (contract and contract.name) == (plain and plain.name), (
+            f"{function}: {contract} here, {plain} in the model"
+        )
         if contract and plain and contract.name not in ABOUT_ACCOUNTS:
             assert tuple(contract.arguments) == plain.arguments, function
         if receipt is not None:
             self._compare_events(receipt, judged, ended)
-            self.compare_standing()
-        self.compare_round()
+            if ABOUT_STANDING.intersection(event.name for event in receipt.events):
+                self.compare_standing()
+        self._compare_state()
         return contract is None
+
+    def _refusal(self, call: Callable[[], Any]) -> tuple[ContractError | None, Any]:
+        try:
+            return None, call()
+        except ContractError as fault:
+            text = str(fault.__cause__).removeprefix("execution reverted: b")
+            if fault.name != "Reverted" or text[:1] not in ("'", '"'):
+                return fault, None
+            # web3 puts eth-tester's revert data into a message, as the repr of bytes
+            return self.consortium.decoder.error(ast.literal_eval("b" + text)), None
 
     def _client(self, sender: int | None) -> ChainClient:
         if sender is None:
@@ -177,33 +204,34 @@ class SideBySide:
         events: dict[str, list[dict[str, Any]]] = {}
         for event in receipt.events:
             events.setdefault(event.name, []).append(event.args)
-        verdicts = [_verdict(e, verdict.medians) for e, verdict in self._judged_since(events, judged)]
-        expected = [
-            (v.round, v.accepted, v.standard, (*v.medians, v.base)) for v in self.model.judgements[judged:]
-        ]
-        assert verdicts == expected
+        for e, verdict in zip(events.get("UpdatesJudged", []), self.model.judgements[judged:], strict=True):
+            medians = (*verdict.medians, verdict.base)
+            assert unpack(e["medians"], len(medians)) == list(medians)
+            assert (e["round"], e["standard"]) == (verdict.round, verdict.standard)
+            assert _positions(e["accepted"]) == verdict.accepted
         failed = [(e["round"], e["phase"], None) for e in events.get("RoundFailed", [])]
         finalised = [(e["round"], Phase.REPLY, e["model"]) for e in events.get("RoundFinalized", [])]
         assert failed + finalised == [tuple(outcome) for outcome in self.model.outcomes[ended:]]
         if finalised:
             self.finalised = finalised[-1][2]
 
-    def _judged_since(self, events: dict[str, list[dict[str, Any]]], judged: int) -> Any:
-        return zip(events.get("UpdatesJudged", []), self.model.judgements[judged:], strict=True)
-
     def compare_round(self) -> None:
         """roundOf, rosterOf and modelOf against the model; what was finalised stays until the next RoundFinalized."""
-        view, state = self.consortium.coordinator, self.model.round()
-        number, completed, masters, phase, deadline, *sets = view.call("roundOf", self.job)
+        state, view = self._compare_state(), self.consortium.coordinator
+        clients, committee = view.call("rosterOf", self.job)
+        assert [clients[i // 16] >> 16 * (i % 16) & 0xFFFF for i in range(len(state.clients))] == list(state.clients)
+        assert [committee >> 16 * i & 0xFFFF for i in range(len(state.masters))] == list(state.masters)
+        assert tuple(view.call("modelOf", self.job)) == (self.model.manifest, self.model.model, state.completed)
+        assert self.model.model == self.finalised
+
+    def _compare_state(self) -> RoundState:
+        state = self.model.round()
+        number, completed, masters, phase, deadline, *sets = self.consortium.coordinator.call("roundOf", self.job)
         assert phase != Phase.NONE
         assert (number, completed, phase, deadline) == (state.number, state.completed, state.phase, state.deadline)
         assert masters in (0, self.model.terms.masters)
         assert [_positions(bits) for bits in sets] == _sets(state)
-        clients, committee = view.call("rosterOf", self.job)
-        assert [clients[i // 16] >> 16 * (i % 16) & 0xFFFF for i in range(len(state.clients))] == list(state.clients)
-        assert [committee >> 16 * i & 0xFFFF for i in range(len(state.masters))] == list(state.masters)
-        assert view.call("modelOf", self.job) == (self.model.manifest, self.model.model, state.completed)
-        assert self.model.model == self.finalised
+        return state
 
     def compare_standing(self) -> None:
         """Everybody's reputation, and who can be drawn."""
@@ -211,11 +239,7 @@ class SideBySide:
         assert view.call("enrolledCount", self.job) == len(pool.enrolled)
         for member in self.consortium.members:
             standing = (pool.reputation.get(member, 0), member in pool.enrolled)
-            assert view.call("standing", self.job, member) == standing, member
-
-
-def _verdict(e: dict[str, Any], medians: Sequence[int]) -> tuple[Any, ...]:
-    return e["round"], _positions(e["accepted"]), e["standard"], tuple(unpack(e["medians"], len(medians) + 1))
+            assert tuple(view.call("standing", self.job, member)) == standing, member
 
 
 def _sets(state: RoundState) -> list[frozenset[int]]:
@@ -224,16 +248,3 @@ def _sets(state: RoundState) -> list[frozenset[int]]:
 
 def _positions(bits: int) -> frozenset[int]:
     return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
-
-
-def _refusal(client: ChainClient, call: Callable[[], Any]) -> tuple[ContractError | None, Any]:
-    try:
-        return None, call()
-    except ContractError as fault:
-        return _decoded(client, fault), None
-
-
-def _decoded(client: ChainClient, fault: ContractError) -> ContractError:
-    """web3 puts eth-tester's revert data into a message as the repr of bytes."""
-    text = str(fault.__cause__).removeprefix("execution reverted: ")
-    return client._decoder.error(ast.literal_eval(text)) if fault.name == "Reverted" and text[:1] == "b" else fault

@@ -29,6 +29,11 @@ def test_a_score_survives_its_word(score: int) -> None:
     assert word_of_score(score) == 256 + score
 
 
+@pytest.mark.parametrize("word", [256 + 10_001, 0xFFFF])
+def test_a_word_beyond_the_scale_is_worth_its_top(word: int) -> None:
+    assert basis_points(word) == 10_000
+
+
 @pytest.mark.parametrize("score", [-1, 10_001])
 def test_a_score_outside_0_to_10000_is_refused(score: int) -> None:
     with pytest.raises(UsageError):

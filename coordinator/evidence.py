@@ -1,0 +1,108 @@
+"""What verification stands on: the chain, executed again or opened, and the blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from web3 import Web3
+
+from coordinator.deploy import connect
+from coordinator.folder import RunFile, read_key, read_ledger
+from coordinator.options import EMBEDDED
+from coordinator.replay import explain, replay
+from coordinator.report import GasTable
+from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
+from hmchain.chain import Artifact, ChainClient, Deployment, Event, find_deployment
+from hmchain.envelope import Identity
+from hmchain.errors import ChainError, VerificationError
+from hmchain.history import History, JobRecord
+
+
+@dataclass
+class Evidence:
+    """What verification stands on: the chain's own history, and the blobs."""
+
+    run: RunFile
+    history: History
+    gas: GasTable
+    head: int
+    head_hash: str
+    store: BlobStore
+    key: Identity
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def job(self) -> JobRecord:
+        """The job that the run was."""
+        job = self.history.jobs.get(self.run.job)
+        if job is None:
+            raise VerificationError(f"the chain knows no job {self.run.job}")
+        return job
+
+
+def gather(folder: Path, run: RunFile) -> Evidence:
+    """Executes or opens the chain and reads its events. Raises VerificationError, ChainError."""
+    store, key = blobs_of(folder, run), read_key(folder)
+    if run.chain == EMBEDDED:
+        chain, blocks = read_ledger(folder)
+        replay(chain, blocks, run)
+        web3 = chain.web3
+    else:
+        web3 = connect(run.chain)
+    client = ChainClient(web3, None, run.contract)
+    if client.chain_id != run.chain_id:
+        fault = f"{run.chain} is chain {client.chain_id}, the run was on chain {run.chain_id}"
+        raise VerificationError(fault) if run.chain == EMBEDDED else ChainError(fault)
+    deployment = check_contract(web3, run)
+    history, gas, head = History(), GasTable(), client.head()
+    with explain("the chain's events make no sense"):
+        events = list(client.events(deployment.block, head))
+        history.apply(events)
+    if run.chain == EMBEDDED and events and events[-1].name == "ReportFiled" and events[-1].block != head:
+        raise VerificationError("the ledger goes on after the report was filed")
+    for event, call in calls_of(events, run.job):
+        gas.add(event.args["round"], call, client.gas_of(event))
+    return Evidence(run, history, gas, head, client.block_hash(head), store, key)
+
+
+def blobs_of(folder: Path, run: RunFile) -> BlobStore:
+    """The run's blobs, to read: where there is no folder, none is made."""
+    if run.blobs.startswith(IPFS_PREFIX):
+        return open_store(run.blobs)
+    path = folder / run.blobs
+    if not path.is_dir():
+        raise VerificationError(f"the folder of blobs is missing: {path}")
+    if not all(entry.is_file() for entry in path.iterdir()):
+        raise VerificationError(f"{path} holds something that is no blob")
+    return open_store(path)
+
+
+CALL_OF_EVENT = {
+    "UpdateSubmitted": "submitUpdate",
+    "ScoresCommitted": "commitScores",
+    "ScoresRevealed": "revealScores",
+    "ModelProposed": "proposeModel",
+    "ModelAttested": "attestModel",
+}
+
+
+def calls_of(events: list[Event], job: int) -> Iterator[tuple[Event, str]]:
+    """Every message of the job: one event of its transaction, and the contract function that was called."""
+    seen = set()
+    for event in events:
+        call = CALL_OF_EVENT.get(event.name)
+        if call and event.args["job"] == job and event.transaction not in seen:
+            seen.add(event.transaction)
+            yield event, call
+
+
+def check_contract(web3: Web3, run: RunFile) -> Deployment:
+    """The contract must have been created by this package's bytecode."""
+    deployment = find_deployment(web3, run.deployment)
+    if deployment is None:
+        raise VerificationError("the transaction that created the contract is not on the chain")
+    if (deployment.bytecode, deployment.address) != (Artifact.load().bytecode, run.contract):
+        raise VerificationError("the contract on the chain is not the one that this version of hmchain carries")
+    return deployment

@@ -1,0 +1,135 @@
+"""A real Ethereum node over JSON-RPC: anvil, as package-lock.json pins it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+
+from coordinator.progress import Silent
+from coordinator.run import run
+from hmchain.errors import ChainError
+from tests.e2e.stripes import arguments_for, invoke, options_for
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = {
+    ("Linux", "x86_64"): "anvil-linux-amd64",
+    ("Darwin", "arm64"): "anvil-darwin-arm64",
+}.get((platform.system(), platform.machine()), "")
+ANVIL = shutil.which("anvil", path=ROOT / "node_modules/@foundry-rs" / PACKAGE / "bin")
+
+pytestmark = pytest.mark.skipif(ANVIL is None, reason="needs anvil: npm ci --ignore-scripts")
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens on."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def anvil(port: int) -> Iterator[Start]:
+    """Starts nodes on that port, and ends them."""
+    nodes: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        command = [str(ANVIL), "--silent", "--port", str(port), *options]
+        nodes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        for _ in range(1000):
+            try:
+                requests.post(f"http://127.0.0.1:{port}", json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}, timeout=5)
+                return nodes[-1]
+            except requests.ConnectionError:
+                time.sleep(0.02)
+        raise AssertionError("anvil does not answer")
+
+    yield start
+    for node in nodes:
+        stop(node)
+
+
+def stop(node: subprocess.Popen[bytes]) -> None:
+    node.terminate()
+    node.wait(10)
+
+
+def test_a_run_on_a_real_node_gives_the_same_model_and_verifies_until_the_node_is_another(
+    port: int, anvil: Start, data: Path, tmp_path: Path
+) -> None:
+    url, folder = f"http://127.0.0.1:{port}", tmp_path / "run"
+    node = anvil("--chain-id", "4242")
+    summary = run(options_for(folder, data, chain=url), Silent())
+    plain = run(options_for(tmp_path / "plain", data, chain=None), Silent())
+    assert summary["model_digest"] == plain["model_digest"] is not None
+    assert summary["gas"]["round_total"]["min"] > 100_000
+    assert not (folder / "ledger.jsonl").exists()
+
+    code, out, err = invoke("verify", folder, "--json", "--data-root", data)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["chain"] == url
+
+    blob = max((folder / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    content = blob.read_bytes()
+    blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert invoke("verify", folder)[0] == 1
+    blob.write_bytes(content)
+
+    stop(node)
+    assert invoke("verify", folder) == (
+        ChainError.exit_code,
+        "executing the ledger again\n",
+        f"hmchain: no Ethereum node answers at {url}\n",
+    )
+    node = anvil("--chain-id", "4343")
+    code, _, err = invoke("verify", folder)
+    assert (code, err) == (ChainError.exit_code, f"hmchain: {url} is chain 4343, the run was on chain 4242\n")
+    stop(node)
+    anvil("--chain-id", "4242")
+    code, out, err = invoke("verify", folder, "--json")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["reason"] == "the transaction that created the contract is not on the chain"
+
+
+def test_a_chain_without_a_price_for_gas_needs_no_funds(port: int, anvil: Start, data: Path, tmp_path: Path) -> None:
+    """As Besu is run in a consortium."""
+    anvil("--gas-price", "0", "--base-fee", "0", "--accounts", "0")
+    summary = run(options_for(tmp_path / "run", data, chain=f"http://127.0.0.1:{port}", rounds=1), Silent())
+    assert summary["completed_rounds"] == 1
+
+
+def test_a_node_that_stops_in_the_middle_ends_the_run_with_one_line(
+    port: int, anvil: Start, data: Path, tmp_path: Path
+) -> None:
+    class Saboteur(Silent):
+        def note(self, text: str) -> None:
+            """The run has begun."""
+
+        def step(self, *_: object) -> None:
+            stop(node)
+
+    node = anvil()
+    with pytest.raises(ChainError, match="the chain does not answer as it should"):
+        run(options_for(tmp_path / "run", data, chain=f"http://127.0.0.1:{port}"), Saboteur())
+
+
+def test_a_node_that_has_nothing_to_pay_with_is_refused(port: int, anvil: Start, data: Path, tmp_path: Path) -> None:
+    anvil("--accounts", "0")
+    code, _, err = invoke(*arguments_for(data, chain=f"http://127.0.0.1:{port}"), "--out", tmp_path / "run")
+    assert (code, err) == (
+        ChainError.exit_code,
+        "hmchain: gas has a price on this chain, and its node has no unlocked account to pay it from\n",
+    )
+    assert not (tmp_path / "run").exists()

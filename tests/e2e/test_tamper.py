@@ -1,0 +1,497 @@
+"""Whoever changes anything in a run's folder is found out: INVALID, where, and why; never VALID, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
+
+import coordinator.run
+from coordinator.evidence import Evidence, gather
+from coordinator.folder import RunFile, read_key, read_ledger
+from coordinator.progress import Silent
+from coordinator.replay import replay
+from coordinator.report import report_digest
+from coordinator.run import conduct
+from hmchain.blobs import BlobRef
+from hmchain.chain import Artifact
+from hmchain.embedded import BlockRecord
+from hmchain.envelope import new_identity, seal, unseal
+from hmchain.errors import Reason
+from hmchain.exchange import aggregate_of
+from hmchain.rounds import RoundState
+from hmchain.scores import word_of_reason
+from hmchain.weights import Header, Weights
+from tests.e2e.conftest import FinishedRun, vars_of
+from tests.e2e.stripes import federation_of, invoke, options_for
+from trainers.hospital import Hospital
+
+Copy = Callable[[], Path]
+KINDS = ("manifest", "initial model", "keyring", "accepted update", "refused update", "model")
+
+
+def verdict_on(folder: Path, data: Path | None = None) -> dict[str, Any]:
+    """What verify prints. It must be a verdict."""
+    arguments = ["verify", str(folder), "--json", *(["--data-root", str(data)] if data else [])]
+    code, out, err = invoke(*arguments)
+    assert err == ""
+    verdict: dict[str, Any] = json.loads(out)
+    assert code == (0 if verdict["valid"] else 1)
+    return verdict
+
+
+def refusal_of(folder: Path, data: Path | None = None) -> dict[str, Any]:
+    """The verdict, which must be INVALID."""
+    verdict = verdict_on(folder, data)
+    assert verdict["valid"] is False, "tampering was not found"
+    assert len(verdict["reason"]) < 500
+    return verdict
+
+
+@pytest.fixture(scope="module")
+def evidence(finished: FinishedRun) -> Evidence:
+    return gather(finished.folder, RunFile.read(finished.folder))
+
+
+@pytest.fixture(scope="module")
+def blobs(evidence: Evidence, finished: FinishedRun) -> dict[str, BlobRef]:
+    """A blob of each kind."""
+    job = evidence.job
+    first = job.rounds[1]
+    return {
+        "manifest": job.manifest_blob,
+        "initial model": job.initial_blob,
+        "keyring": job.keys[0][1],
+        "accepted update": first.accepted()[0].blob,
+        "refused update": next(u.blob for u in first.updates.values() if u.member == finished.refused),
+        "model": first.final_blob(),
+    }
+
+
+def place_of(kind: str, evidence: Evidence, finished: FinishedRun) -> tuple[int | None, int | None]:
+    """Round and member that the blob of round 1 belongs to."""
+    members = {"accepted update": evidence.job.rounds[1].accepted()[0].member, "refused update": finished.refused}
+    number = {"manifest": None, "keyring": None, "initial model": 0}.get(kind, 1)
+    return number, members.get(kind)
+
+
+def test_the_copy_is_valid_before_anyone_touches_it(copy: Copy, data: Path) -> None:
+    assert verdict_on(copy(), data)["valid"]
+
+
+# ---------------------------------------------------------------- blobs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["flipped", "truncated", "longer", "deleted", "endless"])
+def test_a_changed_blob_is_named(
+    kind: str, how: str, copy: Copy, blobs: dict[str, BlobRef], evidence: Evidence, finished: FinishedRun
+) -> None:
+    path = copy() / "blobs" / str(blobs[kind].cid)
+    content = bytearray(path.read_bytes())
+    content[random.Random(kind).randrange(len(content))] ^= 1
+    if how == "flipped":
+        path.write_bytes(content)
+    elif how == "truncated":
+        os.truncate(path, len(content) - 1)
+    elif how == "longer":
+        path.write_bytes(path.read_bytes() + b"\0")
+    else:
+        path.unlink()
+    if how == "endless":
+        path.symlink_to("/dev/zero")
+    verdict = refusal_of(path.parents[1])
+    if how != "endless":
+        assert (verdict["round"], verdict["member"]) == place_of(kind, evidence, finished)
+
+
+def test_swapped_blobs_are_found(copy: Copy, blobs: dict[str, BlobRef]) -> None:
+    folder = copy() / "blobs"
+    one, other = (folder / str(blobs[kind].cid) for kind in ("accepted update", "model"))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert refusal_of(folder.parent)["round"] == 1
+
+
+@pytest.mark.parametrize("kind", ["initial model", "accepted update", "refused update", "model"])
+def test_the_same_weights_sealed_again_are_another_blob(kind: str, copy: Copy, blobs: dict[str, BlobRef]) -> None:
+    folder = copy()
+    path, key = folder / "blobs" / str(blobs[kind].cid), read_key(folder)
+    path.write_bytes(seal(unseal(path.read_bytes(), key), [key.public]))
+    assert "does not have the recorded" in refusal_of(folder)["reason"]
+
+
+def test_the_folder_of_blobs_is_missing(copy: Copy) -> None:
+    folder = copy()
+    shutil.rmtree(folder / "blobs")
+    assert "the folder of blobs is missing" in refusal_of(folder)["reason"]
+    assert not (folder / "blobs").exists()
+
+
+def test_a_pipe_among_the_blobs_keeps_nobody_waiting(copy: Copy, blobs: dict[str, BlobRef]) -> None:
+    folder = copy()
+    path = folder / "blobs" / str(blobs["manifest"].cid)
+    path.unlink()
+    os.mkfifo(path)
+    refusal_of(folder)
+
+
+# ---------------------------------------------------------------- ledger
+
+
+def lines_of(folder: Path) -> list[str]:
+    return (folder / "ledger.jsonl").read_text().splitlines()
+
+
+def write_lines(folder: Path, lines: list[str]) -> None:
+    (folder / "ledger.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_byte_of_the_ledger_can_be_changed(seed: int, copy: Copy) -> None:
+    path = copy() / "ledger.jsonl"
+    content, stream = bytearray(path.read_bytes()), random.Random(seed)
+    content[stream.randrange(len(content))] ^= stream.choice([1, 2, 4, 8, 16, 32, 64, 128])
+    path.write_bytes(content)
+    refusal_of(path.parent)
+
+
+def test_a_changed_message_is_laid_to_its_round_and_member(copy: Copy) -> None:
+    folder = copy()
+    lines = lines_of(folder)
+    block = json.loads(lines[-3])
+    block["hash"] = "0x" + "00" * 32
+    lines[-3] = json.dumps(block, separators=(",", ":"))
+    write_lines(folder, lines)
+    verdict = refusal_of(folder)
+    assert verdict["round"] == 3
+    assert verdict["member"] in range(1, 6)
+    assert "has another hash" in verdict["reason"]
+
+
+def _edit(line: str, **changes: Any) -> str:
+    return json.dumps({**json.loads(line), **changes}, separators=(",", ":"))
+
+
+def _signed_by_another(line: str) -> str:
+    (raw,) = json.loads(line)["transactions"]
+    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    unsigned = {name: value for name, value in fields.items() if name not in ("v", "r", "s", "yParity")}
+    return _edit(line, transactions=[Account.create().sign_transaction(unsigned).raw_transaction.to_0x_hex()])
+
+
+def _number(text: str) -> Callable[[list[str]], list[str]]:
+    return lambda lines: [*lines[:5], lines[5].replace('"timestamp":', f'"timestamp":{text},"x":', 1), *lines[6:]]
+
+
+LEDGERS: dict[str, Callable[[list[str]], list[str]]] = {
+    "the first block dropped": lambda lines: [lines[0], *lines[2:]],
+    "a block dropped": lambda lines: [*lines[:20], *lines[21:]],
+    "the last block dropped": lambda lines: lines[:-1],
+    "all blocks dropped": lambda lines: lines[:1],
+    "blocks swapped": lambda lines: [*lines[:20], lines[21], lines[20], *lines[22:]],
+    "a block twice": lambda lines: [*lines[:20], lines[20], *lines[20:]],
+    "the last block twice": lambda lines: [*lines, lines[-1]],
+    "a later timestamp": lambda lines: [
+        *lines[:20],
+        _edit(lines[20], timestamp=json.loads(lines[20])["timestamp"] + 1),
+        *lines[21:],
+    ],
+    "a transaction moved": lambda lines: [
+        *lines[:20],
+        _edit(lines[20], transactions=[]),
+        _edit(lines[21], transactions=json.loads(lines[20])["transactions"] + json.loads(lines[21])["transactions"]),
+        *lines[22:],
+    ],
+    "another signer": lambda lines: [*lines[:20], _signed_by_another(lines[20]), *lines[21:]],
+    "an account richer": lambda lines: [_edit(lines[0], accounts=["0x" + "11" * 20]), *lines[1:]],
+    "one more account": lambda lines: [
+        _edit(lines[0], accounts=[*json.loads(lines[0])["accounts"], "0x" + "11" * 20]),
+        *lines[1:],
+    ],
+    "an account twice": lambda lines: [
+        _edit(lines[0], accounts=[json.loads(lines[0])["accounts"][0], *json.loads(lines[0])["accounts"]]),
+        *lines[1:],
+    ],
+    "accounts that are none": lambda lines: [_edit(lines[0], accounts=[1, None]), *lines[1:]],
+    "no genesis": lambda lines: lines[1:],
+    "an empty file": lambda lines: [],
+    "an empty line": lambda lines: [*lines, ""],
+    "other line endings": lambda lines: [line + "\r" for line in lines],
+    "spaces": lambda lines: [*lines[:20], lines[20].replace(":", ": "), *lines[21:]],
+    "capital hex": lambda lines: [*lines[:20], lines[20].replace("a", "A"), *lines[21:]],
+    "garbage": lambda lines: ["\x00\x01\u2028 garbage", *lines],
+    "garbage in the middle": lambda lines: [*lines[:20], "{}", *lines[20:]],
+    "deep nesting": lambda lines: [*lines[:20], "[" * 100_000, *lines[21:]],
+    "deep nesting first": lambda lines: ["[" * 100_000, *lines[1:]],
+    "true for one": lambda lines: [lines[0], lines[1].replace('"number":1', '"number":true'), *lines[2:]],
+    "a number with a fraction": lambda lines: [lines[0], lines[1].replace('"number":1', '"number":1.0'), *lines[2:]],
+    "a huge timestamp": lambda lines: [*lines[:20], _edit(lines[20], timestamp=2**70), *lines[21:]],
+    "a timestamp of a thousand digits": lambda lines: [*lines[:20], _edit(lines[20], timestamp=10**999), *lines[21:]],
+    "a timestamp of ten thousand digits": _number("9" * 10_000),
+    "NaN": _number("NaN"),
+    "infinity": _number("1e999"),
+    "a negative timestamp": lambda lines: [*lines[:20], _edit(lines[20], timestamp=-1), *lines[21:]],
+    "no transaction at all": lambda lines: [*lines[:20], _edit(lines[20], transactions=["0x"]), *lines[21:]],
+    "half a transaction": lambda lines: [*lines[:20], lines[20][: len(lines[20]) // 2]],
+}
+
+
+@pytest.mark.parametrize("how", LEDGERS)
+def test_a_changed_ledger_is_found(how: str, copy: Copy) -> None:
+    folder = copy()
+    write_lines(folder, LEDGERS[how](lines_of(folder)))
+    refusal_of(folder)
+
+
+def test_a_ledger_that_goes_on_after_the_report_is_found(copy: Copy, evidence: Evidence) -> None:
+    folder = copy()
+    chain, blocks = read_ledger(folder)
+    replay(chain, blocks, evidence.run)
+    chain.travel(60)
+    (extra,) = chain.blocks(after=evidence.head)
+    write_lines(folder, [*lines_of(folder), extra.to_json()])
+    assert refusal_of(folder)["reason"] == "the ledger goes on after the report was filed"
+
+
+def test_time_cannot_run_backwards_in_a_ledger_written_anew(copy: Copy, evidence: Evidence) -> None:
+    folder = copy()
+    chain, blocks = read_ledger(folder)
+    records: list[BlockRecord] = list(blocks)
+    for record in records[:10]:
+        chain.replay(record)
+    early = replace(records[10], timestamp=records[3].timestamp)
+    write_lines(folder, [*lines_of(folder)[:11], early.to_json(), *lines_of(folder)[12:]])
+    assert "cannot be executed" in refusal_of(folder)["reason"]
+
+
+@pytest.mark.parametrize("name", ["ledger.jsonl", "run.json", "summary.json", "job.key"])
+@pytest.mark.parametrize("what", ["a pipe", "endless", "a folder", "empty", "not text"])
+def test_no_file_can_be_replaced_by_something_odd(name: str, what: str, copy: Copy) -> None:
+    path = copy() / name
+    path.unlink()
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "endless":
+        path.symlink_to("/dev/zero")
+    elif what == "a folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"" if what == "empty" else b"\xff\xfe\x00")
+    refusal_of(path.parent)
+
+
+# ---------------------------------------------------------------- run.json, job.key, the report
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("chain_id", 1),
+        ("contract", "0x" + "11" * 20),
+        ("deployment", "0x" + "11" * 32),
+        ("deployment", "the last transaction"),
+        ("job", 2),
+        ("job", -1),
+        ("job", True),
+        ("blobs", "elsewhere"),
+        ("dataset", "organamnist"),
+        ("dataset_digest", "sha256:" + "11" * 32),
+        ("format", "hmchain-run/2"),
+        ("more", 1),
+    ],
+)
+def test_no_field_of_run_json_can_be_changed(field: str, value: Any, copy: Copy, evidence: Evidence) -> None:
+    folder = copy()
+    path = folder / "run.json"
+    if value == "the last transaction":
+        (raw,) = json.loads(lines_of(folder)[-1])["transactions"]
+        value = TypedTransaction.from_bytes(HexBytes(raw)).hash().hex()
+        value = value if value.startswith("0x") else "0x" + value
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}, indent=2, sort_keys=True) + "\n")
+    refusal_of(folder)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "[" * 100_000, '{"chain": NaN}'])
+def test_run_json_must_make_sense(content: str, copy: Copy) -> None:
+    folder = copy()
+    (folder / "run.json").write_text(content)
+    refusal_of(folder)
+
+
+def test_another_key_opens_nothing(copy: Copy) -> None:
+    folder = copy()
+    (folder / "job.key").write_text(new_identity().secret + "\n")
+    assert refusal_of(folder)["reason"] == "job.key is not the key that the chain recorded"
+
+
+def _metrics(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    change(rows)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+
+
+def _summary(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    change(summary)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
+
+
+REPORTS: dict[str, Callable[[Path], object]] = {
+    "AUC raised": lambda folder: _summary(folder, lambda s: s.update(test_auc=0.99)),
+    "AUC raised everywhere": lambda folder: (
+        _summary(folder, lambda s: s.update(test_auc=0.99)),
+        _metrics(folder, lambda rows: rows[-1]["test"].update(auc=0.99)),
+    ),
+    "gas lowered": lambda folder: _summary(folder, lambda s: s["gas"]["round_total"].update(median=1)),
+    "rows reordered": lambda folder: _metrics(folder, lambda rows: rows.reverse()),
+    "a row dropped": lambda folder: _metrics(folder, lambda rows: rows.pop()),
+    "a refusal hidden": lambda folder: _metrics(folder, lambda rows: rows[0]["refused"].clear()),
+    "a space more": lambda folder: (folder / "summary.json").write_text((folder / "summary.json").read_text() + " "),
+    "another picture": lambda folder: (folder / "curves.png").write_bytes(b"\x89PNG\r\n\x1a\n"),
+}
+
+
+@pytest.mark.parametrize("how", REPORTS)
+def test_a_changed_report_is_found(how: str, copy: Copy) -> None:
+    folder = copy()
+    REPORTS[how](folder)
+    assert "is not what the coordinator filed on chain" in refusal_of(folder)["reason"]
+
+
+# ---------------------------------------------------------------- attackers who run the chain themselves
+
+
+class Accomplice(Hospital):
+    """A master that attests whatever is proposed."""
+
+    def attest(self, state: RoundState) -> bool:
+        self.ledger.attest_model(state, self.ledger.record(state.number).proposals[-1].model)
+        return True
+
+
+class Slanderer(Hospital):
+    """A master that says of every update that it holds a NaN."""
+
+    def _word_of(self, record: Any, position: int) -> int:
+        return word_of_reason(Reason.NOT_FINITE)
+
+
+def conspiracy(out: Path, data: Path, kind: type[Hospital] = Hospital) -> tuple[Any, Path, Callable[[], Any]]:
+    """A whole run by one hand: its federation, its folder, and how to let it go."""
+    options = options_for(out, data, rounds=1)
+    parts, federation = federation_of(options)
+    federation.hospitals.update({n: kind(**vars_of(h)) for n, h in federation.hospitals.items()})
+    return federation, out, lambda: conduct(federation, options, parts.dataset, Silent())
+
+
+def test_a_model_that_is_not_the_aggregate_is_found_though_everyone_attested_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubled(*arguments: Any) -> tuple[Weights, Header]:
+        weights, header = aggregate_of(*arguments)
+        return {name: array * 2 for name, array in weights.items()}, header
+
+    _, folder, go = conspiracy(tmp_path / "run", data, Accomplice)
+    monkeypatch.setattr(coordinator.run, "aggregate_of", doubled)
+    go()
+    verdict = refusal_of(folder)
+    assert verdict["round"] == 1
+    assert verdict["reason"] == "the global model is not the aggregate of the accepted updates"
+
+
+def test_a_right_digest_over_a_blob_with_another_model_is_found(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation, folder, go = conspiracy(tmp_path / "run", data, Accomplice)
+    publish = federation.exchange.publish
+
+    def other(weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
+        digest, _ = publish(weights, header)
+        return digest, publish({name: array * 2 for name, array in weights.items()}, header)[1]
+
+    monkeypatch.setattr(
+        coordinator.run, "fetch_model", lambda exchange, header, blob, model: exchange.fetch(header, blob)
+    )
+    monkeypatch.setattr(
+        federation.exchange, "publish", lambda w, h: other(w, h) if h.kind == "model" else publish(w, h)
+    )
+    go()
+    verdict = refusal_of(folder)
+    assert (verdict["round"], verdict["reason"]) == (
+        1,
+        "global model: the blob holds another model than was recorded",
+    )
+
+
+def test_masters_who_lie_about_the_content_of_an_update_are_found(data: Path, tmp_path: Path) -> None:
+    _, folder, go = conspiracy(tmp_path / "run", data, Slanderer)
+    go()
+    verdict = refusal_of(folder)
+    assert verdict["round"] == 1
+    assert verdict["member"] is not None
+
+
+def test_another_contract_is_found(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Artifact.load()
+    with monkeypatch.context() as patch:
+        patch.setattr(Artifact, "load", lambda name="HMChain": replace(ours, bytecode=ours.bytecode + b"\0"))
+        conspiracy(tmp_path / "run", data)[2]()
+    assert "is not the one that this version of hmchain carries" in refusal_of(tmp_path / "run")["reason"]
+
+
+@pytest.mark.parametrize("claim", [0.123, float("nan"), "0.99", None])
+def test_a_false_metric_that_the_coordinator_itself_filed_is_measured_again(
+    claim: Any, data: Path, tmp_path: Path
+) -> None:
+    federation, folder, go = conspiracy(tmp_path / "run", data)
+    go()
+    _summary(folder, lambda s: s.update(test_auc=claim))
+    _metrics(folder, lambda rows: rows[-1]["test"].update(auc=claim))
+    federation.file_report(report_digest(folder))
+    assert "test_auc" in refusal_of(folder, data)["reason"]
+
+
+def test_a_false_report_that_the_coordinator_itself_filed_is_compared_with_the_chain(
+    data: Path, tmp_path: Path
+) -> None:
+    federation, folder, go = conspiracy(tmp_path / "run", data)
+    go()
+    for change in (
+        lambda s: s.update(completed_rounds=9),
+        lambda s: s.pop("gas"),
+        lambda s: s["gas"]["submit_update"].update(median=1),
+        lambda s: s.update(test_auc=0.123),
+    ):
+        original = (folder / "summary.json").read_text()
+        _summary(folder, change)
+        federation.file_report(report_digest(folder))
+        assert "summary.json says" in refusal_of(folder)["reason"]
+        (folder / "summary.json").write_text(original)
+    for content in ("[" * 100_000, "1\n", "{}\n", ""):
+        (folder / "metrics.jsonl").write_text(content)
+        federation.file_report(report_digest(folder))
+        refusal_of(folder)
+
+
+def test_the_ledger_of_another_run_does_not_go_with_these_blobs(copy: Copy, data: Path, tmp_path: Path) -> None:
+    folder = copy()
+    _, other, go = conspiracy(tmp_path / "other", data)
+    go()
+    shutil.copy(other / "ledger.jsonl", folder)
+    assert "is not on the chain" in refusal_of(folder)["reason"]
+    shutil.copy(other / "run.json", folder)
+    assert "job.key is not the key" in refusal_of(folder)["reason"]
+    shutil.copy(other / "job.key", folder)
+    assert refusal_of(folder)["reason"].startswith("manifest: ")

@@ -1,0 +1,94 @@
+"""`hmchain verify` on runs that nobody tampered with: finished, cut short, or not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from coordinator.progress import Silent
+from coordinator.run import run
+from tests.e2e.conftest import FinishedRun
+from tests.e2e.stripes import arguments_for, hmchain, invoke, options_for, start
+
+
+def test_a_finished_run_is_valid_in_a_process_of_its_own(finished: FinishedRun, data: Path) -> None:
+    code, out, err = hmchain("verify", finished.folder, "--data-root", data, "--json")
+    verdict = json.loads(out)
+    assert (code, err, verdict["valid"], verdict["notes"]) == (0, "", True, [])
+    assert verdict["model_digest"] == finished.summary["model_digest"]
+    assert (verdict["completed_rounds"], verdict["updates"], verdict["models"]) == (3, 6, 4)
+
+
+def test_without_the_data_set_the_metrics_are_not_measured_and_a_note_says_so(finished: FinishedRun) -> None:
+    code, out, err = invoke("verify", finished.folder)
+    assert (code, err) == (0, "")
+    assert "VALID  3 rounds, 6 updates and 4 models" in out
+    assert "note   test metrics were not measured again" in out
+
+
+def test_verify_leaves_the_folder_as_it_was(finished: FinishedRun, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert invoke("verify", folder)[0] == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_keeps_its_blobs_where_it_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(options_for(tmp_path / "run", data, rounds=1, blobs="elsewhere"), Silent())
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 3 + 2 + 1
+    monkeypatch.chdir("/")
+    assert invoke("verify", tmp_path / "run")[0] == 0
+
+
+@pytest.mark.parametrize("what", ["absent", "empty", "file", "without a chain"])
+def test_a_folder_without_a_run_is_a_mistake_of_the_user(what: str, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    if what == "empty":
+        folder.mkdir()
+    elif what == "file":
+        folder.touch()
+    elif what == "without a chain":
+        run(options_for(folder, data, rounds=1, chain=None), Silent())
+    code, out, err = invoke("verify", folder)
+    assert (code, out) == (2, "")
+    assert err == f"hmchain: {folder} holds no run with a chain (run.json is missing)\n"
+
+
+@pytest.fixture
+def running(data: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    """A long run in tmp_path/run, past its second round."""
+    process = start(*arguments_for(data, rounds=500), "--out", tmp_path / "run")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("round 3/"):
+            return process
+    raise AssertionError("the run ended")
+
+
+def test_a_killed_run_is_not_valid_and_verify_says_how_far_it_came(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    running.kill()
+    running.communicate()
+    code, out, err = invoke("verify", tmp_path / "run", "--json")
+    assert (code, err) == (1, "")
+    verdict = json.loads(out)
+    assert verdict["valid"] is False
+    assert "the run did not finish" in verdict["reason"] or "cut short" in verdict["reason"]
+
+
+def test_an_interrupted_run_ends_with_one_line_and_exit_code_130(
+    running: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (130, "hmchain: interrupted\n")
+    code, out, _ = invoke("verify", tmp_path / "run")
+    assert code == 1
+    assert "INVALID  the run did not finish: " in out
