@@ -10,7 +10,7 @@ from web3 import HTTPProvider, Web3
 from web3.types import Wei
 
 from hmchain.blobs import BlobRef, BlobStore
-from hmchain.chain import ChainClient, Receipt, answering, wait_for_receipt
+from hmchain.chain import ChainClient, Receipt, answering, base_fee, wait_for_receipt
 from hmchain.envelope import Identity, seal
 from hmchain.errors import ChainError
 from hmchain.exchange import model_header
@@ -53,7 +53,7 @@ def fund(web3: Web3, accounts: Sequence[str]) -> None:
     Raises ChainError where gas has a price and the node has no unlocked account (development chains do).
     """
     with answering():
-        if not web3.eth.gas_price:
+        if not base_fee(web3):
             return
         unlocked = web3.eth.accounts
         if not unlocked:

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import Any
 
+import torch
+
 from coordinator.federation import Federation, Parts, chain_federation, plain_federation
 from coordinator.folder import new_folder
 from coordinator.options import RunOptions
@@ -27,6 +29,9 @@ TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
 def run(options: RunOptions, progress: Progress) -> dict[str, Any]:
     """Runs all rounds and writes the report. Returns the summary. Raises HMChainError."""
     watch = Stopwatch()
+    # One thread: torch's spin while they wait for each other, and where anything else wants a core two of them train
+    # 30 times slower than one. It also makes a run end with the same model whatever the number of cores.
+    torch.set_num_threads(1)
     dataset = load(options.dataset, options.data_root)
     shards = split(dataset, options.members, options.partition, options.seed)
     parts = Parts.of(options, dataset, shards, watch)

@@ -222,9 +222,8 @@ class ChainClient:
         return nonce
 
     def _fees(self) -> dict[str, int]:
-        """Twice the base fee covers six full blocks (EIP-1559); a chain with free gas has a base fee of 0."""
-        base = self.web3.eth.get_block("latest").get("baseFeePerGas", 0)
-        return {"maxFeePerGas": 2 * base, "maxPriorityFeePerGas": 0}
+        """Twice the base fee covers six full blocks (EIP-1559)."""
+        return {"maxFeePerGas": 2 * base_fee(self.web3), "maxPriorityFeePerGas": 0}
 
     def _receipt(self, raw: TxReceipt) -> Receipt:
         events = tuple(self._decoder.events(raw["logs"]))
@@ -283,6 +282,11 @@ def wait_for_receipt(web3: Web3, transaction: bytes) -> TxReceipt:
             raise ChainError(f"transaction {encode_hex(transaction)} is in no block after {TIMEOUT_SECONDS:g} s")
         time.sleep(pause)
         pause = min(2 * pause, LAST_POLL)
+
+
+def base_fee(web3: Web3) -> int:
+    """What a unit of gas costs now, in wei; 0 where a consortium gives gas away."""
+    return web3.eth.get_block("latest").get("baseFeePerGas", 0)
 
 
 @contextmanager

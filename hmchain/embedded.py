@@ -112,6 +112,8 @@ class EmbeddedChain:
         self._backend.next_block_at(GENESIS_TIME + 1)
         self._tester = EthereumTester(self._backend)
         self.web3 = Web3(EthereumTesterProvider(self._tester))
+        # Who reads without an account would read as one of eth-tester's own, which has no balance in this genesis.
+        self.web3.eth.default_account = to_checksum_address(self.accounts[0])
 
     def travel(self, seconds: int) -> None:
         """Lets `seconds` pass, at least one: mines an empty block that much later than the latest."""

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
+from coordinator import cli
 from tools.solc import ROOT
 
 README = ROOT / "README.md"
@@ -47,11 +46,7 @@ def fault(words: list[str]) -> str | None:
 
 
 def _hmchain_fault(words: list[str]) -> str | None:
-    from coordinator import cli
-
-    commands = [value for value in vars(cli).values() if isinstance(value, click.Command)]
-    groups = [command for command in commands if isinstance(command, click.Group)]
-    known = {name: command for group in groups for name, command in group.commands.items()}
+    known = cli.main.commands
     if not words or words[0].startswith("-"):
         return None
     if words[0] not in known:

@@ -22,6 +22,7 @@ from .federation import (
     unpack_scores,
 )
 
+MAX_SAMPLES = 2**17  # the most that the exact aggregation is made for
 BLOCK_GAS = 16_777_216  # EIP-7825: the most that one transaction may use
 
 
@@ -285,6 +286,7 @@ def test_an_absurd_score_of_a_member_that_left_stays_in_range_when_it_returns(ru
     job.play_request()
     job.hm.withdraw(1, sender=job.account(client))
     job.play_scores([65_535] * 3)
+    job.play_reply()
     job.hm.enrol(1, sender=job.account(client))
     assert 1 <= job.hm.standing(1, client).reputation <= 255
 
@@ -301,18 +303,19 @@ def test_an_absurd_score_of_the_base_model_is_no_more_than_the_best(run_job: Any
 
 def test_a_weight_beyond_the_committed_dataset_is_refused(job: Any) -> None:
     client = job.client(0)
-    with ape.reverts(job.hm.SampleCountOutOfRange, samples=101, committed=100):
+    with ape.reverts(job.hm.SampleCountOutOfRange, samples=101, limit=100):
         job.hm.submitUpdate.call(1, 1, 0, 101, BLOB, sender=client)
     job.hm.commitDataset(b"\1" * 32, 2**32 - 1, sender=client)
-    with ape.reverts(job.hm.SampleCountOutOfRange, samples=2**32, committed=2**32 - 1):
-        job.hm.submitUpdate.call(1, 1, 0, 2**32, BLOB, sender=client)
-    job.hm.submitUpdate(1, 1, 0, 2**32 - 1, BLOB, sender=client)
+    for samples in (MAX_SAMPLES + 1, 2**32 - 1, 2**256 - 1):
+        with ape.reverts(job.hm.SampleCountOutOfRange, samples=samples, limit=MAX_SAMPLES):
+            job.hm.submitUpdate.call(1, 1, 0, samples, BLOB, sender=client)
+    job.hm.submitUpdate(1, 1, 0, MAX_SAMPLES, BLOB, sender=client)
 
 
 def test_a_member_without_a_committed_dataset_cannot_submit(job: Any) -> None:
     client = job.client(0)
     job.hm.commitDataset(b"\1" * 32, 0, sender=client)
-    with ape.reverts(job.hm.SampleCountOutOfRange, samples=1, committed=0):
+    with ape.reverts(job.hm.SampleCountOutOfRange, samples=1, limit=0):
         job.hm.submitUpdate.call(1, 1, 0, 1, BLOB, sender=client)
 
 

@@ -89,7 +89,7 @@ def test_a_lone_founder_admits_the_second(project: Any, found: Any, accounts: An
 def test_quorum_is_more_than_half(project: Any, found: Any, accounts: Any, members: int, needed: int) -> None:
     ballots = project.Ballots.at(found(accounts[:members]).ballots)
     assert ballots.quorum(0) == needed
-    assert ballots.quorum(1) == (members - 1) // 2 + 1
+    assert ballots.quorum(1) == max(2, (members - 1) // 2 + 1)
 
 
 # ---------------------------------------------------------------------- errors
@@ -140,6 +140,28 @@ def test_ballot_closed_once_carried(ballots: Any, accounts: Any, candidate: Any)
         ballots.vote(1, sender=account)
     with ape.reverts(ballots.BallotClosed, ballot=1):
         ballots.vote.call(1, sender=accounts[4])
+
+
+def test_neither_of_two_members_removes_the_other(project: Any, found: Any, accounts: Any) -> None:
+    two = found(accounts[:2])
+    ballots = project.Ballots.at(two.ballots)
+    ballots.proposeMotion(Motion.REMOVE, 2, sender=accounts[0])
+    assert not ballots.ballot(1).carried
+    assert two.hm.member(2).status == Status.ACTIVE
+
+
+def test_ballot_closed_by_a_departure(
+    hm: Any, ballots: Any, accounts: Any, candidate: Any, consortium: Federation, carry: Any
+) -> None:
+    """Votes of members since removed must not count among fewer."""
+    ballots.proposeAdmission(candidate, sender=accounts[0])
+    carry(consortium, Motion.SUSPEND, 3)
+    assert hm.departures() == 1
+    with ape.reverts(ballots.BallotClosed, ballot=1):
+        ballots.vote.call(1, sender=accounts[1])
+    ballots.proposeAdmission(candidate, sender=accounts[0])
+    carry(consortium, Motion.REINSTATE, 3)
+    ballots.vote.call(3, sender=accounts[1])  # nobody has left since
 
 
 def test_already_voted(ballots: Any, accounts: Any, candidate: Any) -> None:

@@ -83,6 +83,27 @@ def test_nobody_strikes_who_is_not_enrolled(job: Federation, outsider: Any, numb
 # The draws hold 2,047 members (ElectionFull): tests/invariants, where founding as many takes no time.
 
 
+@pytest.mark.parametrize("phase", [Phase.REQUEST, Phase.PRE_PREPARE, Phase.PREPARE, Phase.COMMIT, Phase.REPLY])
+def test_nobody_enters_or_leaves_once_the_next_draws_seed_is_being_revealed(
+    job: Federation, carry: Any, outsider: Any, phase: Phase
+) -> None:
+    hm, present, absent, suspended = job.hm, job.account(job.clients[0]), job.account(job.bystander()), job.clients[1]
+    hm.withdraw(1, sender=absent)
+    job.play_until(phase)
+    carry(job, Motion.SUSPEND, suspended)
+    calls = [
+        lambda: hm.enrol.call(1, sender=absent),
+        lambda: hm.withdraw.call(1, sender=present),
+        lambda: hm.strike.call(1, suspended, sender=outsider),
+    ]
+    for call in calls:
+        if phase < Phase.PREPARE:
+            call()
+        else:
+            with ape.reverts(hm.DrawPending, job=1):
+                call()
+
+
 # ---------------------------------------------------------------------- silence
 
 
@@ -96,10 +117,10 @@ def test_a_silent_client_is_benched_until_it_enrols_again(job: Federation) -> No
         job.hm.MemberWithdrawn(job=1, member=silent, reason=Withdrawal.SILENT)
     ]
     assert silent not in {*job.masters, *job.clients}
-    kept = learnt(NEUTRAL, 0)
-    assert tuple(job.hm.standing(1, silent)) == (kept, False)
+    assert tuple(job.hm.standing(1, silent)) == (NEUTRAL, False)
+    assert job.phase == Phase.REQUEST
     receipt = job.hm.enrol(1, sender=job.account(silent))
-    assert list(receipt.events) == [job.hm.MemberEnrolled(job=1, member=silent, reputation=kept)]
+    assert list(receipt.events) == [job.hm.MemberEnrolled(job=1, member=silent, reputation=NEUTRAL)]
 
 
 def test_a_silent_master_is_replaced_at_its_position(job: Federation) -> None:

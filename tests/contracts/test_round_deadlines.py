@@ -44,9 +44,9 @@ def test_request_with_one_update_goes_on_without_the_silent_client(job: Any) -> 
     assert job.phase == Phase.PRE_PREPARE
     receipt = job.play_scores()
     assert receipt.decode_logs(job.hm.UpdatesJudged)[0].accepted == 0b01
-    assert job.hm.standing(1, silent) == (96, True)  # a silent client scores nothing; it is left out at the end
+    assert job.hm.standing(1, silent) == (128, True)  # not scored, not changed; left out at the end
     assert withdrawn(job, job.play_reply()) == [silent]
-    assert job.hm.standing(1, silent) == (96, False)
+    assert job.hm.standing(1, silent) == (128, False)
 
 
 @pytest.mark.parametrize("committed", [0, 2])

@@ -193,7 +193,7 @@ def test_already_attested(job: Any) -> None:
 
 @pytest.mark.parametrize("samples", [0, 101, 2**32, 2**256 - 1])
 def test_sample_count_out_of_range(job: Any, samples: int) -> None:
-    with ape.reverts(job.hm.SampleCountOutOfRange, samples=samples, committed=100):
+    with ape.reverts(job.hm.SampleCountOutOfRange, samples=samples, limit=100):
         job.hm.submitUpdate.call(1, 1, 0, samples, BLOB, sender=job.client(0))
 
 

@@ -141,6 +141,13 @@ def test_a_relative_standard_hangs_on_the_base_models_score(run_job: Any, base: 
     assert judged.accepted == (0b01 if standard else 0b11)
 
 
+def test_relative_to_a_base_model_without_a_score_nothing_passes(run_job: Any) -> None:
+    job = run_job(relative=True, standard=500)
+    job.play_request()
+    (judged,) = job.play_scores([GOOD, GOOD, 3]).decode_logs(job.hm.UpdatesJudged)
+    assert judged.accepted == 0
+
+
 def test_a_round_whose_updates_are_all_refused_fails_at_once(job: Any) -> None:
     job.play_request()
     receipt = job.play_scores(job.words(BAD))

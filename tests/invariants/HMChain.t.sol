@@ -39,7 +39,7 @@ abstract contract JobInvariants {
         selectors[2] = Handler.wait.selector;
         selectors[3] = Handler.advance.selector;
         selectors[4] = Handler.enrol.selector;
-        selectors[5] = Handler.leave.selector;
+        selectors[5] = Handler.depart.selector;
         selectors[6] = Handler.judge.selector;
         targets[0] = FuzzSelector(address(handler), selectors);
     }
