@@ -64,7 +64,7 @@ class ConsoleProgress:
 
     def note(self, text: str) -> None:
         """See Progress.note."""
-        self._console.print(escape(text), highlight=False)
+        self._line(escape(text))
 
     def step(self, record: RoundRecord, phase: Phase, done: int, total: int) -> None:
         """See Progress.step."""
@@ -73,16 +73,20 @@ class ConsoleProgress:
 
     def round_over(self, record: RoundRecord, metrics: Metrics | None, gas: int, seconds: float) -> None:
         """See Progress.round_over."""
-        title = f"[bold]round {record.number}/{self._rounds}[/bold]"
-        for index, (phase, text) in enumerate(self._phases(record)):
-            self._console.print(f"{title if index == 0 else ''}\t{phase}\t{text}".expandtabs(14), highlight=False)
+        title = f"round {record.number}/{self._rounds}"
+        for phase, text in self._phases(record):
+            self._line(f"[bold]{title:14}[/bold]{phase:14}{text}")
+            title = ""
         outcome = (
             f"AUC {metrics.auc:.4f}  ACC {metrics.accuracy:.4f}"
             if metrics
             else "[red]failed[/red]: the previous model stands"
         )
         used = f"  {gas:,} gas" if gas else ""
-        self._console.print(f"\t\t{outcome}{used}  {seconds:.1f} s".expandtabs(14), highlight=False)
+        self._line(f"{'':28}{outcome}{used}  {seconds:.1f} s")
+
+    def _line(self, markup: str) -> None:
+        self._console.print(markup, highlight=False, soft_wrap=True)
 
     def _phases(self, record: RoundRecord) -> list[tuple[str, str]]:
         lines = [("REQUEST", f"{len(record.updates)} updates from members {_list(record.clients)}")]

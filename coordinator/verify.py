@@ -20,7 +20,7 @@ from coordinator.evidence import Evidence, gather
 from coordinator.folder import KEY, RunFile
 from coordinator.replay import explain
 from coordinator.report import CURVES, METRICS, SUMMARY, digest_text, report_digest, round_row
-from hmchain.blobs import BlobRef
+from hmchain.blobs import IPFS_PREFIX, BlobRef
 from hmchain.errors import BlobError, DataError, Reason, StorageError, UsageError, VerificationError
 from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, model_header, update_header
 from hmchain.history import RoundRecord
@@ -42,9 +42,15 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
     run = RunFile.read(folder)
     console.print("executing the ledger again", highlight=False)
     evidence = gather(folder, run)
-    console.print("recomputing every global model", highlight=False)
-    manifest, initial = check_job(evidence)
-    models = check_rounds(evidence, manifest, initial)
+    try:
+        console.print("recomputing every global model", highlight=False)
+        manifest, initial = check_job(evidence)
+        models = check_rounds(evidence, manifest, initial)
+    except VerificationError as fault:
+        cause = fault.__cause__
+        if run.blobs.startswith(IPFS_PREFIX) and isinstance(cause, BlobError) and cause.reason == Reason.UNAVAILABLE:
+            raise cause from fault  # a daemon that does not find a blob proves nothing against the run
+        raise
     console.print("comparing the report", highlight=False)
     summary = check_report(folder, evidence, manifest)
     check_metrics(evidence, manifest, summary, models, data_root)
@@ -114,7 +120,7 @@ def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange
         fault = fault_of(update_header(manifest, record, update.member), update.blob, exchange)
         if not agree(told, fault):
             said = f"masters gave word {told} on it, and it is as it should be" if fault is None else str(fault)
-            raise VerificationError(f"update: {said}", record.number, update.member)
+            raise VerificationError(f"update: {said}", record.number, update.member) from fault
 
 
 def fault_of(header: Header, blob: BlobRef, exchange: SealedExchange) -> BlobError | None:
@@ -203,7 +209,8 @@ def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int 
     """Raises VerificationError at the first fact that is told otherwise."""
     for name, fact in facts.items():
         if told.get(name) != fact:
-            raise VerificationError(f"{where} says {name} = {told.get(name)!r:.100}, the chain {fact!r:.100}", round=round)
+            difference = f"{name} = {told.get(name)!r:.100}, the chain {fact!r:.100}"
+            raise VerificationError(f"{where} says {difference}", round=round)
 
 
 def check_metrics(

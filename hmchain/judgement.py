@@ -11,7 +11,6 @@ from hmchain.phases import revealed
 from hmchain.rounds import RoundState, Terms
 from hmchain.scores import basis_points, is_score, lower_median, unpack
 
-
 NOTHING_PASSES = 65_535
 
 

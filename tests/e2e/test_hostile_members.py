@@ -211,10 +211,8 @@ def test_a_client_that_turns_labels_around_is_refused(data: Path, tmp_path: Path
         batch_size=8,
         learning_rate=0.05,
     )
-    parts, federation = federation_of(options)
-    for _ in range(5):
-        play_until(federation, lambda state, n=federation.coordinator.state().number: state.number > n)
-    state = federation.coordinator.state()
+    _, federation = federation_of(options)
+    state = play_until(federation, lambda state: state.number == 6)
     without(federation, state.clients[0], Flipper)
     play_until(federation, lambda state: state.phase == Phase.CLOSED)
     record = federation.coordinator.record(6)

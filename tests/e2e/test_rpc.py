@@ -50,7 +50,9 @@ def anvil(port: int) -> Iterator[Start]:
         nodes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
         for _ in range(1000):
             try:
-                requests.post(f"http://127.0.0.1:{port}", json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}, timeout=5)
+                requests.post(
+                    f"http://127.0.0.1:{port}", json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}, timeout=5
+                )
                 return nodes[-1]
             except requests.ConnectionError:
                 time.sleep(0.02)

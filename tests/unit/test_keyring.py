@@ -1,40 +1,72 @@
-"""The job's key reaches each participant in an envelope of its own, and nobody else."""
+"""The job's key reaches each member, and nobody else."""
+
+import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hmchain.envelope import new_identity
+from hmchain.envelope import new_identity, seal
 from hmchain.errors import BlobError, Reason
 from hmchain.keyring import open_key, seal_key
 
-KEY = new_identity()
-MEMBERS = {number: new_identity() for number in (1, 2, 3)}
-KEYRING = seal_key(KEY, {number: identity.public for number, identity in MEMBERS.items()})
+KEY, ALICE, BOB = new_identity(), new_identity(), new_identity()
+KEYRING = seal_key(KEY, {1: ALICE.public, 2: BOB.public})
 
 
-@pytest.mark.parametrize("number", MEMBERS)
-def test_a_participant_opens_its_envelope(number: int) -> None:
-    assert open_key(KEYRING, number, MEMBERS[number]) == KEY
+def test_every_member_finds_the_key_in_its_own_envelope() -> None:
+    assert open_key(KEYRING, 1, ALICE) == open_key(KEYRING, 2, BOB) == KEY
 
 
-def test_nobody_opens_anothers() -> None:
+def test_nobody_opens_anothers_envelope() -> None:
+    for member, identity in ((1, BOB), (2, ALICE), (3, ALICE)):
+        with pytest.raises(BlobError) as caught:
+            open_key(KEYRING, member, identity)
+        assert caught.value.reason is Reason.UNREADABLE
+
+
+def test_the_secret_is_not_in_the_keyring() -> None:
+    assert KEY.secret.encode() not in KEYRING
+
+
+def test_a_member_without_a_usable_key_gets_none_and_keeps_nobody_from_theirs() -> None:
+    keyring = seal_key(KEY, {1: bytes(32), 2: BOB.public})
+    assert set(json.loads(keyring)["envelopes"]) == {"2"}
+    assert open_key(keyring, 2, BOB) == KEY
+
+
+@pytest.mark.parametrize(
+    "keyring",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b"[" * 100_000,
+        b'{"envelopes":[]}',
+        b'{"envelopes":{"1":1}}',
+        b'{"envelopes":{"1":"!"}}',
+        b'{"envelopes":{"1":""},"format":"hmchain-keyring/1"}',
+        KEYRING.replace(b"hmchain-keyring/1", b"hmchain-keyring/2"),
+        json.dumps({"format": "hmchain-keyring/1", "envelopes": {"1": "AAAA"}}).encode(),
+    ],
+    ids=lambda keyring: repr(keyring[:40]),
+)
+def test_a_bad_keyring_is_unreadable(keyring: bytes) -> None:
     with pytest.raises(BlobError):
-        open_key(KEYRING, 1, MEMBERS[2])
+        open_key(keyring, 1, ALICE)
 
 
-def test_a_stranger_has_none() -> None:
-    with pytest.raises(BlobError) as fault:
-        open_key(KEYRING, 4, new_identity())
-    assert fault.value.reason == Reason.UNREADABLE
+def test_an_envelope_may_hold_something_else_than_a_key() -> None:
+    import base64
+
+    for content in (b"", b"hello", b"\xff\xfe"):
+        envelope = base64.b64encode(seal(content, [ALICE.public])).decode()
+        with pytest.raises(BlobError):
+            open_key(json.dumps({"format": "hmchain-keyring/1", "envelopes": {"1": envelope}}).encode(), 1, ALICE)
 
 
-def test_a_member_whose_key_is_none_does_not_keep_the_others_from_theirs() -> None:
-    keyring = seal_key(KEY, {1: MEMBERS[1].public, 2: bytes(32)})
-    assert open_key(keyring, 1, MEMBERS[1]) == KEY
+@given(st.binary(max_size=100))
+def test_nothing_else_than_blob_error_is_raised(data: bytes) -> None:
     with pytest.raises(BlobError):
-        open_key(keyring, 2, MEMBERS[2])
-
-
-@pytest.mark.parametrize("keyring", [b"", b"[]", b"{}", b"\xff", b'{"envelopes":{"1":"!"}}', b"[" * 50_000])
-def test_hostile_bytes_are_no_keyring(keyring: bytes) -> None:
-    with pytest.raises(BlobError):
-        open_key(keyring, 1, MEMBERS[1])
+        open_key(data, 1, ALICE)

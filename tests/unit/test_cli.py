@@ -1,0 +1,59 @@
+"""The command line: help, and one line and a documented exit code for every fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordinator.cli import EXIT_CODES, guarded, main
+from hmchain import errors
+
+FAULTS = [
+    errors.VerificationError("no", 3, 4),
+    errors.UsageError("no"),
+    errors.DataError("no"),
+    errors.ChainError("no"),
+    errors.ContractError("WrongPhase", (3,)),
+    errors.BlobError("no"),
+    errors.WeightsError("no"),
+    errors.StorageError("no"),
+]
+
+
+def ended(fault: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    @guarded
+    def command() -> None:
+        raise fault
+
+    with pytest.raises(SystemExit) as end:
+        command()
+    out, err = capsys.readouterr()
+    assert out == ""
+    return end.value.code, err
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_every_fault_has_its_line_and_exit_code(fault: errors.HMChainError, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(fault, capsys) == (fault.exit_code, f"hmchain: {fault}\n")
+    assert f"{fault.exit_code} " in EXIT_CODES
+
+
+def test_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(KeyboardInterrupt(), capsys) == (130, "hmchain: interrupted\n")
+
+
+def test_a_defect_shows_where_it_is_on_request(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HMCHAIN_TRACEBACK", "1")
+    code, err = ended(ZeroDivisionError("oops"), capsys)
+    assert code == 70
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("hmchain: this is a defect of hmchain")
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["run", "-h"], ["verify", "--help"]])
+def test_help_has_the_exit_codes(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    assert "Exit codes: 0 done, 1 not valid" in capsys.readouterr().out

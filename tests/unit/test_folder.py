@@ -1,0 +1,86 @@
+"""A run's folder; tests/e2e/test_tamper.py has what may be wrong with it."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+
+from coordinator.folder import LedgerFile, RunFile, new_folder, read_key, read_ledger, write_key
+from hmchain.embedded import EmbeddedChain
+from hmchain.envelope import new_identity
+from hmchain.errors import StorageError, UsageError, VerificationError
+
+RUN = RunFile("embedded", 1, Account.create().address, "0x" + "ab" * 32, 1, "blobs", "stripes", "sha256:00")
+
+
+def test_run_json_is_read_as_it_was_written(tmp_path: Path) -> None:
+    RUN.write(tmp_path)
+    assert RunFile.read(tmp_path) == RUN
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(RUN, contract=RUN.contract.lower()),
+        replace(RUN, deployment=RUN.deployment.upper()),
+        replace(RUN, deployment="0x12"),
+        replace(RUN, chain_id=True),
+        replace(RUN, job=1.0),
+        replace(RUN, format="hmchain-run/0"),
+    ],
+)
+def test_every_field_has_one_way_to_be_written(wrong: RunFile, tmp_path: Path) -> None:
+    wrong.write(tmp_path)
+    with pytest.raises(VerificationError):
+        RunFile.read(tmp_path)
+
+
+def test_the_ledger_grows_with_the_chain_and_is_read_as_it_was_written(tmp_path: Path) -> None:
+    chain = EmbeddedChain([Account.create().address])
+    file = LedgerFile(tmp_path, chain)
+    for blocks in (1, 2, 0):
+        for _ in range(blocks):
+            chain.travel(5)
+        file.extend()
+    fresh, records = read_ledger(tmp_path)
+    assert fresh.accounts == chain.accounts
+    assert list(records) == list(chain.blocks())
+
+
+def test_the_key_is_its_owners_alone_and_is_read_as_it_was_written(tmp_path: Path) -> None:
+    key = new_identity()
+    write_key(tmp_path, key)
+    assert stat.S_IMODE((tmp_path / "job.key").stat().st_mode) == 0o600
+    assert read_key(tmp_path) == key
+
+
+def test_a_new_folder_stays_where_the_run_left_something(tmp_path: Path) -> None:
+    def run() -> None:
+        with new_folder(tmp_path / "run"):
+            RUN.write(tmp_path / "run")
+            raise StorageError("full")
+
+    with pytest.raises(StorageError):
+        run()
+    assert (tmp_path / "run/run.json").exists()
+
+
+@pytest.mark.parametrize("fault", [UsageError("x"), KeyboardInterrupt()])
+def test_a_new_folder_goes_again_where_it_left_nothing(fault: BaseException, tmp_path: Path) -> None:
+    def run() -> None:
+        with new_folder(tmp_path / "run"):
+            (tmp_path / "run/blobs").mkdir()
+            raise fault
+
+    with pytest.raises(type(fault)):
+        run()
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    with new_folder(tmp_path):
+        pass

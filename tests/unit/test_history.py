@@ -1,0 +1,139 @@
+"""What happened, from the contract's events alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hmchain.blobs import BlobRef
+from hmchain.chain import Event
+from hmchain.errors import Reason
+from hmchain.history import History, blob_of, blob_to_abi, unroster, verdict_text
+from hmchain.judgement import Judgement
+from hmchain.rounds import Phase
+from hmchain.scores import pack
+
+SMALL, LARGE = BlobRef.of(b"small"), BlobRef.of(bytes(300_000))
+NAMED = {"sha256": LARGE.sha256, "cid": LARGE.cid.digest, "size": LARGE.size}
+TERMS = {
+    "rounds": 3,
+    "fraction": 5000,
+    "masters": 2,
+    "termRounds": 4,
+    "relative": True,
+    "standard": 500,
+    "requestSeconds": 1,
+    "scoreSeconds": 2,
+    "revealSeconds": 3,
+    "replySeconds": 4,
+}
+
+
+def happened(*events: tuple[str, dict[str, Any]]) -> History:
+    history = History()
+    history.apply(
+        Event(name, {"job": 1, "round": 1, **args}, n, 0, f"0x{n:064x}") for n, (name, args) in enumerate(events)
+    )
+    return history
+
+
+FOUNDED = [
+    (
+        "MemberAdmitted",
+        {"member": n, "operator": f"0x{n}", "encryptionKey": bytes([n]) * 32, "name": b"H\xff".ljust(32, b"\0")},
+    )
+    for n in (1, 2, 3, 4)
+]
+OPENED = [
+    *FOUNDED,
+    (
+        "JobCreated",
+        {
+            "coordinator": "0xc",
+            "manifest": b"m",
+            "model": b"i",
+            "terms": TERMS,
+            "manifestBlob": NAMED,
+            "modelBlob": NAMED,
+        },
+    ),
+    ("RoundOpened", {"base": b"i", "masters": 7 << 240 | 2 << 16 | 1, "clients": [4 << 16 | 3], "deadline": 9}),
+]
+JUDGED = [
+    *OPENED,
+    ("UpdateSubmitted", {"member": 4, "samples": 10, "blob": NAMED}),
+    ("UpdateSubmitted", {"member": 3, "samples": 20, "blob": NAMED}),
+    ("ScoresCommitted", {"member": 1, "commitment": b"c"}),
+    ("ScoresRevealed", {"member": 1, "scores": pack([300, 4, 299])}),
+    ("UpdatesJudged", {"accepted": 0b01, "standard": 40, "medians": pack([300, 4, 299])}),
+]
+
+
+def test_members_and_their_keys() -> None:
+    history = happened(*FOUNDED, ("RotationCompleted", {"member": 2, "operator": "0xnew", "encryptionKey": b"new"}))
+    assert history.members == {1: "0x1", 2: "0xnew", 3: "0x3", 4: "0x4"}
+    assert history.keys[2] == b"new"
+    assert history.names[1] == "H\N{REPLACEMENT CHARACTER}", "a name is whatever its owner wrote"
+
+
+def test_a_round_as_it_went() -> None:
+    record = happened(*JUDGED).jobs[1].rounds[1]
+    assert (record.clients, record.masters, record.base) == ((3, 4), (1, 2), b"i")
+    assert {p: (u.member, u.samples) for p, u in record.updates.items()} == {0: (3, 20), 1: (4, 10)}
+    assert record.updates[0].blob == LARGE
+    assert record.scores == {1: (300, 4, 299)}
+    assert record.judgement == Judgement(1, frozenset({0}), 40, (300, 4), 299)
+    assert [update.member for update in record.accepted()] == [3]
+
+
+def test_the_last_proposal_is_the_one_that_was_attested() -> None:
+    other = {"sha256": SMALL.sha256, "cid": SMALL.cid.digest, "size": SMALL.size}
+    record = (
+        happened(
+            *JUDGED,
+            ("ModelProposed", {"proposer": "0xc", "model": b"bad", "blob": other}),
+            ("ModelAttested", {"member": 2, "model": b"bad"}),
+            ("ModelProposed", {"proposer": "0x1", "model": b"good", "blob": NAMED}),
+            ("ModelAttested", {"member": 1, "model": b"good"}),
+            ("RoundFinalized", {"model": b"good"}),
+        )
+        .jobs[1]
+        .rounds[1]
+    )
+    assert (record.model, record.final_blob(), record.attested) == (b"good", LARGE, [1])
+
+
+def test_how_a_round_and_a_job_end() -> None:
+    job = happened(*OPENED, ("RoundFailed", {"phase": 4}), ("JobClosed", {}), ("ReportFiled", {"report": b"r"})).jobs[1]
+    assert job.rounds[1].failed is Phase.PRE_PREPARE
+    assert (job.closed, job.report) == (True, b"r")
+    assert job.rounds[1].accepted() == []
+
+
+def test_events_that_say_nothing_of_history_are_passed_over() -> None:
+    assert happened(("MemberEnrolled", {}), ("__class__", {})).jobs == {}
+
+
+@pytest.mark.parametrize("ref", [SMALL, LARGE])
+def test_a_blob_survives_the_chain(ref: BlobRef) -> None:
+    sha256, cid, size = blob_to_abi(ref)
+    assert blob_of({"sha256": sha256, "cid": cid, "size": size}) == ref
+
+
+def test_a_roster_ends_with_its_first_empty_place() -> None:
+    word = sum(n << 16 * (n - 1) for n in range(1, 17))
+    assert unroster([word, 17]) == tuple(range(1, 18))
+    assert unroster([3, 5]) == (3,)
+    assert unroster([]) == ()
+
+
+def test_verdicts_in_words() -> None:
+    verdict = Judgement(1, frozenset({0}), 5000, (256 + 6000, 256 + 100, int(Reason.TOO_LARGE), 99), 256)
+    told = [verdict_text(verdict, position) for position in range(4)]
+    assert told == [
+        "scored 60.00 %",
+        "scored 1.00 %, below the standard of 50.00 %",
+        "the blob is larger than the job allows",
+        "reason 99",
+    ]
