@@ -14,11 +14,12 @@ from coordinator.options import RunOptions
 from coordinator.progress import Progress
 from coordinator.report import digest_text, round_row, write_report
 from hmchain.errors import ChainError
-from hmchain.exchange import aggregate_of, fetch_model, model_header
+from hmchain.exchange import fetch_model, model_header
 from hmchain.history import RoundRecord
 from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
+from trainers.hospital import propose_aggregate
 from trainers.networks import load_weights
 from trainers.partition import split
 from trainers.scoring import Metrics, evaluate
@@ -64,7 +65,7 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
         if state.phase == Phase.FAILED:
             ledger.advance()
         elif state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
-            _propose(federation, state)
+            propose_aggregate(state, ledger, federation.exchange, federation.manifest.digest(), federation.watch)
         elif not _act(federation, state, progress):
             federation.wait_until(state.deadline)
         state = ledger.state()
@@ -88,15 +89,6 @@ def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
         if acted == enough:
             break
     return acted > 0
-
-
-def _propose(federation: Federation, state: RoundState) -> None:
-    """COMMIT: the coordinator recomputes the aggregate and proposes it."""
-    record = federation.coordinator.record(state.number)
-    with federation.watch.measure("aggregation"):
-        weights, header = aggregate_of(record, federation.manifest.digest(), federation.exchange)
-    digest, blob = federation.exchange.publish(weights, header)
-    federation.coordinator.propose_model(state, digest, blob)
 
 
 def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> Metrics:

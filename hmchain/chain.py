@@ -196,9 +196,6 @@ class ChainClient:
     def gas_of(self, event: Event) -> int:
         """Gas that the event's transaction used. Raises ChainError."""
         with self._translated():
-            block = self.web3.eth.get_block(event.block)
-            if len(block["transactions"]) == 1:  # eth-tester searches all blocks for a transaction by its hash
-                return block["gasUsed"]
             return self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"]
 
     def _send(self, fields: dict[str, Any]) -> TxReceipt:

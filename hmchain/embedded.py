@@ -117,8 +117,7 @@ class EmbeddedChain:
 
     def travel(self, seconds: int) -> None:
         """Lets `seconds` pass, at least one: mines an empty block that much later than the latest."""
-        chain = self._backend.chain
-        chain.header = chain.header.copy(timestamp=chain.get_canonical_head().timestamp + seconds)
+        self._backend.next_block_at(self._backend.chain.get_canonical_head().timestamp + seconds)
         self._backend.mine_blocks()
 
     def wait_until(self, deadline: int) -> None:

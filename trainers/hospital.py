@@ -100,11 +100,7 @@ class Hospital:
 
     def propose(self, state: RoundState) -> bool:
         """COMMIT: posts the aggregate, which is a master's right once the coordinator was silent or found no quorum."""
-        record = self.ledger.record(state.number)
-        with self.watch.measure("aggregation"):
-            weights, header = aggregate_of(record, self._digest, self.exchange)
-        model, blob = self.exchange.publish(weights, header)
-        self.ledger.propose_model(state, model, blob)
+        propose_aggregate(state, self.ledger, self.exchange, self._digest, self.watch)
         return True
 
     def attest(self, state: RoundState) -> bool:
@@ -154,6 +150,14 @@ class Hospital:
         """Of the shuffles in a round: fixed by the job, different for every member and round."""
         text = f"{self._digest.hex()}/{round}/{self.number}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
+
+
+def propose_aggregate(state: RoundState, ledger: Ledger, exchange: Exchange, manifest: bytes, watch: Stopwatch) -> None:
+    """COMMIT, for master and coordinator alike: recomputes the aggregate, publishes and proposes it."""
+    with watch.measure("aggregation"):
+        weights, header = aggregate_of(ledger.record(state.number), manifest, exchange)
+    model, blob = exchange.publish(weights, header)
+    ledger.propose_model(state, model, blob)
 
 
 def base_model(
