@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,54 +12,37 @@ from typing import Any
 import click
 from rich.console import Console
 
-from hmchain.errors import HMChainError, StorageError, VerificationError
-
-EXIT_CODES = """\b
-Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or weights,
-6 local disk, 70 a defect of ours, 130 interrupted.
-"""
-DEFECT, INTERRUPTED = 70, 130
+from coordinator.consortium_cli import deploy, job, members
+from coordinator.local_cli import down, up
+from hmchain.command import EXIT_CODES, guarded
+from hmchain.errors import VerificationError
+from trainers.cli import CONTEXT, init, node, status
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """One line on standard error and a documented exit code for every expected fault."""
-
-    @functools.wraps(command)
-    def call(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except HMChainError as fault:
-            fail(str(fault), fault.exit_code)
-        except (KeyboardInterrupt, click.exceptions.Abort):
-            fail("interrupted", INTERRUPTED)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
-        except MemoryError:
-            fail("not enough memory", StorageError.exit_code)
-        except Exception as fault:  # the last resort: a defect is reported as one
-            if "HMCHAIN_TRACEBACK" in os.environ:
-                traceback.print_exc()
-            kind = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
-            fail(f"this is a defect of hmchain, please report it ({kind}); HMCHAIN_TRACEBACK=1 shows where", DEFECT)
-
-    return call
-
-
-def fail(message: str, code: int) -> None:
-    """Ends the process."""
-    click.echo(f"hmchain: {message}", err=True)
-    sys.exit(code)
-
-
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(epilog=EXIT_CODES, context_settings=CONTEXT)
 @click.version_option(package_name="fl-hmchain")
 def main() -> None:
     """Hospitals train one model together through smart contracts, and anyone can check every step.
 
     \b
-    hmchain run                      train a federation on real images, on a chain inside this process
-    hmchain verify runs/my-run       execute its ledger again and recompute every global model
+    In one process, to see what it does:
+      hmchain run                      train a federation on real images, on a chain inside this process
+      hmchain verify runs/my-run       execute its ledger again and recompute every global model
+      hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
+    \b
+    One hospital:
+      hmchain init DIR                 make its keys and a commented hospital.toml
+      hmchain node                     watch the chain and do its part
+      hmchain status                   chain, blobs, members, jobs
+    \b
+    The consortium:
+      hmchain deploy CARD...           found it
+      hmchain members | job            govern it: admit, vote, rotate keys; create and list jobs
     """
+
+
+for command in (up, down, init, node, status, deploy, members, job):
+    main.add_command(command)
 
 
 @main.command(epilog=EXIT_CODES)

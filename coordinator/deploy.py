@@ -10,7 +10,9 @@ from web3 import HTTPProvider, Web3
 from web3.types import Wei
 
 from hmchain.blobs import BlobRef, BlobStore
-from hmchain.chain import ChainClient, Receipt, answering, base_fee, wait_for_receipt
+from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
+from hmchain.contract import Receipt
+from hmchain.endpoints import Endpoints
 from hmchain.envelope import Identity, seal
 from hmchain.errors import ChainError
 from hmchain.exchange import model_header
@@ -47,6 +49,14 @@ def connect(url: str) -> Web3:
     return web3
 
 
+def connect_any(urls: Sequence[str], timeout: float) -> Web3:
+    """The chain behind the first of several URLs that answers. Raises ChainError, UsageError."""
+    web3 = Web3(Endpoints(urls, timeout))
+    with answering():
+        web3.eth.chain_id  # noqa: B018
+    return web3
+
+
 def fund(web3: Web3, accounts: Sequence[str]) -> None:
     """Sends each account some ether from the node's own unlocked account, where gas has a price.
 
@@ -62,6 +72,20 @@ def fund(web3: Web3, accounts: Sequence[str]) -> None:
             wait_for_receipt(web3, web3.eth.send_transaction({"from": unlocked[0], "to": account, "value": FUNDS}))
 
 
+def found(
+    web3: Web3, deployer: LocalAccount, organisations: Sequence[tuple[str, bytes, bytes]]
+) -> tuple[ChainClient, Receipt]:
+    """Deploys the contract, founds the consortium of organisations (IConsortium.Organisation) and seals it.
+
+    Returns the deployer's client, which has no rights any more, and the receipt of the deployment. Raises ChainError.
+    """
+    consortium, deployment = ChainClient.deploy(web3, deployer)
+    for start in range(0, len(organisations), FOUNDERS_A_TRANSACTION):
+        consortium.transact("found", organisations[start : start + FOUNDERS_A_TRANSACTION])
+    consortium.transact("seal")
+    return consortium, deployment
+
+
 def found_consortium(
     web3: Web3, deployer: LocalAccount, founders: Sequence[Founder]
 ) -> tuple[list[ChainClient], Receipt]:
@@ -70,11 +94,7 @@ def found_consortium(
     Returns the members' clients behind the deployer's: index 0 is the deployer's, index n that of member n. And the
     receipt of the deployment.
     """
-    consortium, deployment = ChainClient.deploy(web3, deployer)
-    for start in range(0, len(founders), FOUNDERS_A_TRANSACTION):
-        batch = founders[start : start + FOUNDERS_A_TRANSACTION]
-        consortium.transact("found", [_organisation(founder) for founder in batch])
-    consortium.transact("seal")
+    consortium, deployment = found(web3, deployer, [_organisation(founder) for founder in founders])
     clients = [ChainClient(web3, founder.identity.account, consortium.address) for founder in founders]
     for client, founder in zip(clients, founders, strict=True):
         client.transact("commitDataset", founder.dataset_root, founder.samples)

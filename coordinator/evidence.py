@@ -14,7 +14,8 @@ from coordinator.options import EMBEDDED
 from coordinator.replay import explain, replay
 from coordinator.report import GasTable
 from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
-from hmchain.chain import Artifact, ChainClient, Deployment, Event, find_deployment
+from hmchain.chain import ChainClient, Deployment, find_deployment
+from hmchain.contract import Artifact, Event
 from hmchain.envelope import Identity
 from hmchain.errors import ChainError, VerificationError
 from hmchain.history import History, JobRecord
@@ -64,7 +65,7 @@ def gather(folder: Path, run: RunFile) -> Evidence:
         raise VerificationError("the ledger goes on after the report was filed")
     for event, call in calls_of(events, run.job):
         gas.add(event.args["round"], call, client.gas_of(event))
-    return Evidence(run, history, gas, head, client.block_hash(head), store, key)
+    return Evidence(run, history, gas, head, client.block(head).hash, store, key)
 
 
 def blobs_of(folder: Path, run: RunFile) -> BlobStore:

@@ -15,7 +15,8 @@ from coordinator.folder import BLOBS, LedgerFile, RunFile, write_key
 from coordinator.options import EMBEDDED, RunOptions
 from coordinator.report import GasTable, digest_text
 from hmchain.blobs import IPFS_PREFIX, open_store
-from hmchain.chain import ChainClient, Receipt
+from hmchain.chain import ChainClient
+from hmchain.contract import Receipt
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
 from hmchain.exchange import DirectExchange, Exchange, SealedExchange, model_header
@@ -28,10 +29,10 @@ from hmchain.plain import PlainJob
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode, specification
 from trainers.dataset_root import dataset_root
-from trainers.datasets import Dataset
+from trainers.datasets import Dataset, Shard
 from trainers.hospital import Hospital, base_model
+from trainers.learner import LocalLearner
 from trainers.networks import Compute, build, initial_weights
-from trainers.partition import Shard
 
 
 @dataclass
@@ -84,13 +85,12 @@ class Parts:
     ) -> dict[int, Hospital]:
         """The members, who share a network to compute on, one after the other, and an exchange."""
         network = build(self.manifest.architecture, self.dataset.channels, len(self.dataset.classes))
-        hospitals = {}
+        compute, hospitals = Compute(), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)
             base = base_model(self.manifest.digest(), exchange, self.initial, ledger.records)
-            hospitals[number] = Hospital(
-                number, shard, identity, self.manifest, ledger, exchange, base, network, Compute(), self.watch
-            )
+            learner = LocalLearner(self.manifest, shard, network, compute)
+            hospitals[number] = Hospital(number, learner, identity, self.manifest, ledger, exchange, base, self.watch)
         return hospitals
 
 
@@ -194,7 +194,7 @@ def sleep_until(client: ChainClient) -> Callable[[int], None]:
     """Waits for a chain whose time is not ours to set."""
 
     def wait(deadline: int) -> None:
-        while client.now() <= deadline:
+        while client.block().time <= deadline:
             time.sleep(1)
 
     return wait

@@ -11,7 +11,8 @@ from hexbytes import HexBytes
 from web3 import Web3
 
 from coordinator.folder import RunFile
-from hmchain.chain import Artifact, ChainClient
+from hmchain.chain import ChainClient
+from hmchain.contract import Artifact
 from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.errors import ChainError, HMChainError, VerificationError
 

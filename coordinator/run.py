@@ -20,7 +20,7 @@ from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
 from trainers.hospital import propose_aggregate
-from trainers.networks import load_weights
+from trainers.networks import Compute, build, load_weights
 from trainers.partition import split
 from trainers.scoring import Metrics, evaluate
 
@@ -94,12 +94,12 @@ def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
 def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> Metrics:
     """The global model that a round ended with, on the test split, which belongs to no hospital."""
     assert record.model is not None
-    hospital = federation.hospitals[1]
     header = model_header(federation.manifest.digest(), record.number, record.base)
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
     with federation.watch.measure("evaluation"):
-        load_weights(hospital.network.to(hospital.compute.device), model)
-        return evaluate(hospital.network, dataset.test, hospital.compute)
+        network, compute = build(federation.manifest.architecture, dataset.channels, len(dataset.classes)), Compute()
+        load_weights(network.to(compute.device), model)
+        return evaluate(network, dataset.test, compute)
 
 
 def _summary(

@@ -21,7 +21,7 @@ from coordinator.folder import KEY, RunFile
 from coordinator.replay import explain
 from coordinator.report import CURVES, METRICS, SUMMARY, digest_text, report_digest, round_row
 from hmchain.blobs import IPFS_PREFIX, BlobRef
-from hmchain.errors import BlobError, DataError, Reason, StorageError, UsageError, VerificationError
+from hmchain.errors import BlobError, DaemonError, DataError, Reason, StorageError, UsageError, VerificationError
 from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, model_header, update_header
 from hmchain.history import RoundRecord
 from hmchain.jsontext import parse
@@ -48,8 +48,8 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
         models = check_rounds(evidence, manifest, initial)
     except VerificationError as fault:
         cause = fault.__cause__
-        if run.blobs.startswith(IPFS_PREFIX) and isinstance(cause, BlobError) and cause.reason == Reason.UNAVAILABLE:
-            raise cause from fault  # a daemon that does not find a blob proves nothing against the run
+        if run.blobs.startswith(IPFS_PREFIX) and isinstance(cause, BlobError) and proves_nothing(cause):
+            raise cause from fault
         raise
     console.print("comparing the report", highlight=False)
     summary = check_report(folder, evidence, manifest)
@@ -67,6 +67,11 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
         "notes": evidence.notes,
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def proves_nothing(fault: BlobError) -> bool:
+    """Whether a daemon is at fault, or does not find a blob: no evidence against the run."""
+    return fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError)
 
 
 def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:

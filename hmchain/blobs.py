@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from hmchain.cid import Cid, cid_of
-from hmchain.errors import BlobError, Reason, StorageError, UsageError
+from hmchain.errors import BlobError, DaemonError, Reason, StorageError, UsageError
 
 IPFS_PREFIX = "ipfs:"
 
@@ -50,8 +50,12 @@ class BlobStore(Protocol):
         """Fetch the bytes that ref names, if they are at most limit bytes.
 
         Raises BlobError with the reason TOO_LARGE before anything is read, UNAVAILABLE, or WRONG_DIGEST for bytes
-        of another size, digest or CID; StorageError where the local disk cannot be read.
+        of another size, digest or CID; DaemonError where the store is at fault, not the blob; StorageError where the
+        local disk cannot be read.
         """
+
+    def used(self) -> int:
+        """Bytes that the store holds; also the way to ask whether it works at all. Raises DaemonError, StorageError."""
 
 
 class DirectoryStore:
@@ -96,6 +100,13 @@ class DirectoryStore:
         except OSError as error:
             raise StorageError(f"cannot read blob {ref.cid} in {self._root}: {error.strerror}") from error
         return _proved(data, ref)
+
+    def used(self) -> int:
+        """See BlobStore.used."""
+        try:
+            return sum(entry.stat().st_size for entry in os.scandir(self._root))
+        except OSError as error:
+            raise StorageError(f"cannot read {self._root}: {error.strerror}") from error
 
     def _path(self, ref: BlobRef) -> Path:
         return self._root / str(ref.cid)
@@ -147,9 +158,9 @@ class IpfsStore:
             )
             name = str(answer["Hash"])
         except self._faults as error:
-            raise self._unavailable(f"store {ref.cid}", error) from error
-        if Cid.parse(name) != ref.cid:
-            raise BlobError(f"the IPFS daemon at {self._address} stored {ref.cid} as {name}")
+            raise DaemonError(self._failed(f"store {ref.cid}", error)) from error
+        if name != str(ref.cid):
+            raise DaemonError(f"the IPFS daemon at {self._address} stored {ref.cid} as {name[:80]!r}")
         return ref
 
     def get(self, ref: BlobRef, limit: int) -> bytes:
@@ -158,8 +169,20 @@ class IpfsStore:
         try:
             data = self._read(ref)
         except self._faults as error:
-            raise self._unavailable(f"fetch {ref.cid}", error) from error
+            kind = DaemonError if isinstance(error, self._unreachable) else BlobError
+            raise kind(self._failed(f"fetch {ref.cid}", error)) from error
+        if len(data) == ref.size and cid_of(data) != ref.cid:
+            # A CID is a digest, too: the daemon had to refuse these bytes, whoever sent them.
+            message = f"the IPFS daemon at {self._address} gives other bytes for {ref.cid}"
+            raise DaemonError(message, Reason.WRONG_DIGEST)
         return _proved(data, ref)
+
+    def used(self) -> int:
+        """See BlobStore.used."""
+        try:
+            return int(self._client.repo.stat(opts={"size-only": "true"})["RepoSize"])
+        except (*self._faults, ValueError) as error:
+            raise DaemonError(self._failed("say what it holds", error)) from error
 
     def _read(self, ref: BlobRef) -> bytes:
         """At most one byte more than ref.size; the client's own timeout is for each packet, ours for the whole."""
@@ -177,24 +200,50 @@ class IpfsStore:
             raise OSError(f"the answer ended after {len(data):,} of {ref.size:,} bytes")
         return bytes(data)
 
-    def _unavailable(self, action: str, error: BaseException) -> BlobError:
+    def _failed(self, action: str, error: BaseException) -> str:
         if isinstance(error, self._unreachable):
             why = "it is not reachable"
         elif isinstance(error, self._late):
             why = f"no answer, or no end of it, within {self._timeout:g} s"
         else:
             why = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        return BlobError(f"the IPFS daemon at {self._address} cannot {action}: {why}", Reason.UNAVAILABLE)
+        return f"the IPFS daemon at {self._address} cannot {action}: {why}"
 
 
-def open_store(spec: str | Path) -> BlobStore:
+class LimitedStore:
+    """A store that takes no more once it holds `limit` bytes; what others ask it to fetch counts as well."""
+
+    def __init__(self, store: BlobStore, limit: int) -> None:
+        self._store = store
+        self._limit = limit
+
+    def put(self, data: bytes) -> BlobRef:
+        """See BlobStore.put. Raises StorageError at the limit."""
+        if self.used() + len(data) > self._limit:
+            raise StorageError(f"the blob store holds {self.used():,} bytes, its limit is {self._limit:,}")
+        return self._store.put(data)
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        """See BlobStore.get."""
+        return self._store.get(ref, limit)
+
+    def used(self) -> int:
+        """See BlobStore.used."""
+        return self._store.used()
+
+
+def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0) -> BlobStore:
     """The store that spec names: a folder, or "ipfs:" and a daemon's multiaddr (ipfs:/ip4/127.0.0.1/tcp/5001).
 
-    Raises UsageError for an address that is none, StorageError for a folder that cannot be used.
+    timeout is in seconds, for a daemon's put or get; limit in bytes, 0 for none. Raises UsageError for an address that
+    is none, StorageError for a folder that cannot be used.
     """
+    store: BlobStore
     if isinstance(spec, str) and spec.startswith(IPFS_PREFIX):
-        return IpfsStore(spec.removeprefix(IPFS_PREFIX))
-    return DirectoryStore(Path(spec))
+        store = IpfsStore(spec.removeprefix(IPFS_PREFIX), timeout)
+    else:
+        store = DirectoryStore(Path(spec))
+    return LimitedStore(store, limit) if limit else store
 
 
 def _check_limit(ref: BlobRef, limit: int) -> None:

@@ -1,28 +1,25 @@
-"""One account's view of the contract over web3.py: calls, transactions, events, and errors decoded in one place."""
+"""One account's view of the contract over web3.py: calls, transactions, events."""
 
 from __future__ import annotations
 
-import ast
-import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import requests
-from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_tester.exceptions import TransactionFailed, ValidationError
 from eth_typing import ChecksumAddress, HexStr
-from eth_utils import decode_hex, encode_hex, event_abi_to_log_topic, function_abi_to_4byte_selector, is_0x_prefixed
+from eth_utils import encode_hex, keccak
 from web3 import Web3
-from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception
-from web3.types import LogReceipt, TxParams, TxReceipt
+from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.types import BlockIdentifier, TxParams, TxReceipt
 
-from hmchain.errors import ChainError, ContractError, HMChainError
+from hmchain.contract import Artifact, Decoder, Event, Receipt, revert_data
+from hmchain.errors import ChainError, ContractError, HMChainError, NonceClash
 
 GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
 TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
@@ -45,84 +42,53 @@ TRANSPORT_FAULTS = (
 )
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A compiled contract: ABI, creation bytecode and runtime bytecode."""
-
-    abi: list[dict[str, Any]]
-    bytecode: bytes
-    runtime: bytes
-
-    @classmethod
-    def load(cls, name: str = "HMChain") -> Artifact:
-        """The artifact that this package carries."""
-        content = json.loads(files("hmchain").joinpath(f"artifacts/{name}.json").read_text())
-        return cls(content["abi"], decode_hex(content["bytecode"]), decode_hex(content["deployedBytecode"]))
+# What geth, Besu, anvil and eth-tester say of a transaction that they have, and of one whose nonce another one has.
+ALREADY_SENT = ("already known", "already imported", "known transaction")
+NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underpriced", "underpriced replacement")
 
 
 @dataclass(frozen=True)
-class Event:
-    """A contract event: its name, its decoded arguments and where it stands in the chain."""
+class Head:
+    """A block: its number, its hash in hex, and its time in seconds, by which deadlines are measured."""
 
-    name: str
-    args: dict[str, Any]
-    block: int
-    index: int
-    transaction: str
+    number: int
+    hash: str
+    time: int
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """A transaction that succeeded."""
+class Outbox(Protocol):
+    """Where a signed transaction is written down before it is sent, until it is in a block."""
 
-    gas: int
-    block: int
-    transaction: str
-    events: tuple[Event, ...]
+    def noted(self) -> tuple[int, bytes] | None:
+        """Nonce and raw bytes of the transaction written down, if there is one."""
 
+    def note(self, nonce: int, raw: bytes) -> None:
+        """Writes a transaction down, for good. Raises StorageError."""
 
-class Decoder:
-    """Turns the contract's raw logs and raw errors into ours."""
-
-    def __init__(self, web3: Web3, artifact: Artifact) -> None:
-        self._contract = web3.eth.contract(abi=artifact.abi)
-        self._codec = web3.codec
-        abi = cast(list[Any], artifact.abi)
-        self._errors = {function_abi_to_4byte_selector(e): e for e in abi if e["type"] == "error"}
-        self._events = {
-            event_abi_to_log_topic(e): self._contract.events[e["name"]]() for e in abi if e["type"] == "event"
-        }
-
-    def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
-        """Decodes the contract's own events and passes over any other."""
-        for log in logs:
-            decoder = self._events.get(bytes(log["topics"][0])) if log["topics"] else None
-            if decoder is not None:
-                data = decoder.process_log(log)
-                where = (log["blockNumber"], log["logIndex"], encode_hex(log["transactionHash"]))
-                yield Event(data["event"], _plain(data["args"]), *where)
-
-    def error(self, data: bytes) -> ContractError:
-        """The contract's own error in revert data; `Reverted` where it is none of them."""
-        abi = self._errors.get(data[:4])
-        if abi is None:
-            return ContractError("Reverted", (encode_hex(data[:36]),) if data else ())
-        try:
-            values = self._codec.decode([parameter["type"] for parameter in abi["inputs"]], data[4:])
-        except DecodingError:
-            return ContractError("Reverted", (encode_hex(data[:36]),))
-        return ContractError(abi["name"], values)
+    def clear(self) -> None:
+        """Forgets it. Raises StorageError."""
 
 
 class ChainClient:
-    """The contract as one account uses it. Not for several threads at once: it counts its own nonces."""
+    """The contract as one account uses it. Not for several threads at once: it counts its own nonces.
+
+    With an outbox, no transaction is lost or made twice, whenever the process dies: see `settle`.
+    """
 
     def __init__(
-        self, web3: Web3, account: LocalAccount | None, address: str, artifact: Artifact | None = None
+        self,
+        web3: Web3,
+        account: LocalAccount | None,
+        address: str,
+        artifact: Artifact | None = None,
+        outbox: Outbox | None = None,
+        on_receipt: Callable[[str, Receipt], None] | None = None,
     ) -> None:
         artifact = artifact or Artifact.load()
         self.web3 = web3
         self.account = account
+        self._outbox = outbox
+        self._on_receipt = on_receipt
         self.address = Web3.to_checksum_address(address)
         self._contract = web3.eth.contract(address=self.address, abi=artifact.abi)
         self._decoder = Decoder(web3, artifact)
@@ -140,11 +106,11 @@ class ChainClient:
         deployed._nonce = client._nonce
         return deployed, client._receipt(receipt)
 
-    def call(self, function: str, *arguments: Any) -> Any:
-        """Reads from the contract as of the latest block. Raises ContractError, ChainError."""
+    def call(self, function: str, *arguments: Any, block: BlockIdentifier = "latest") -> Any:
+        """Reads from the contract as of a block. Raises ContractError, ChainError."""
         sender: TxParams = {"from": self.account.address} if self.account else {}
         with self._translated():
-            return self._contract.functions[function](*arguments).call(sender)
+            return self._contract.functions[function](*arguments).call(sender, block)
 
     def transact(self, function: str, *arguments: Any) -> Receipt:
         """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""
@@ -153,7 +119,10 @@ class ChainClient:
         if receipt["status"] != 1:
             self.call(function, *arguments)  # the same call says why
             raise ContractError("Reverted")
-        return self._receipt(receipt)
+        done = self._receipt(receipt)
+        if self._on_receipt is not None:
+            self._on_receipt(function, done)
+        return done
 
     @property
     def sender(self) -> ChecksumAddress:
@@ -173,15 +142,11 @@ class ChainClient:
         with self._translated():
             return self.web3.eth.block_number
 
-    def now(self) -> int:
-        """The latest block's time in seconds, by which deadlines are measured. Raises ChainError."""
+    def block(self, which: BlockIdentifier = "latest") -> Head:
+        """A block, by default the latest. Raises ChainError."""
         with self._translated():
-            return self.web3.eth.get_block("latest")["timestamp"]
-
-    def block_hash(self, number: int) -> str:
-        """The hash of a block. Raises ChainError."""
-        with self._translated():
-            return Web3.to_hex(self.web3.eth.get_block(number)["hash"])
+            block = self.web3.eth.get_block(which)
+            return Head(block["number"], Web3.to_hex(block["hash"]), block["timestamp"])
 
     def events(self, first: int, last: int) -> Iterator[Event]:
         """The contract's events in blocks first..last, in order. Raises ChainError."""
@@ -198,23 +163,58 @@ class ChainClient:
         with self._translated():
             return self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"]
 
+    def settle(self) -> bool:
+        """Sees to it that the transaction in the outbox, if any, is in a block: the first thing after a restart.
+
+        It is sent again as the same bytes, so it is executed once at most. False where the outbox was empty.
+        Raises ChainError where the chain does not take it in time; then it stays, unless the chain refuses it.
+        """
+        noted = self._outbox.noted() if self._outbox else None
+        if noted is None:
+            return False
+        assert self._outbox is not None
+        nonce, raw = noted
+        with self._translated():
+            if self.web3.eth.get_transaction_count(self.sender, "latest") <= nonce:
+                self._deliver(raw)
+        self._outbox.clear()
+        return True
+
     def _send(self, fields: dict[str, Any]) -> TxReceipt:
         sender = self.sender
         assert self.account is not None
         with self._translated():
+            nonce = self._take_nonce(sender)
             transaction = fields | {
                 "chainId": self.chain_id,
-                "nonce": self._take_nonce(sender),
+                "nonce": nonce,
                 "gas": GAS,
                 "value": 0,
                 **self._fees(),
             }
-            raw = self.account.sign_transaction(transaction).raw_transaction
-            sent = self.web3.eth.send_raw_transaction(raw)
-            return wait_for_receipt(self.web3, sent)
+            raw = bytes(self.account.sign_transaction(transaction).raw_transaction)
+            if self._outbox is not None:
+                self._outbox.note(nonce, raw)
+            receipt = self._deliver(raw)
+            if self._outbox is not None:
+                self._outbox.clear()
+            return receipt
+
+    def _deliver(self, raw: bytes) -> TxReceipt:
+        """Sends and waits. What the chain refuses outright leaves the outbox: it will never be in a block."""
+        try:
+            self.web3.eth.send_raw_transaction(raw)
+        except Web3RPCError as refusal:
+            if not any(text in str(refusal).lower() for text in ALREADY_SENT):
+                if self._outbox is not None:
+                    self._outbox.clear()
+                raise
+        return wait_for_receipt(self.web3, keccak(raw))
 
     def _take_nonce(self, address: ChecksumAddress) -> int:
-        nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, "pending")
+        """With an outbox nothing is pending that is not in it: what the chain has executed decides."""
+        known: BlockIdentifier = "latest" if self._outbox else "pending"
+        nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, known)
         self._nonce = nonce + 1
         return nonce
 
@@ -234,9 +234,11 @@ class ChainClient:
         except HMChainError:
             raise
         except (ContractCustomError, ContractLogicError, TransactionFailed) as fault:
-            raise self._decoder.error(_revert_data(fault)) from fault
+            raise self._decoder.error(revert_data(fault)) from fault
         except TRANSPORT_FAULTS as fault:
             self._nonce = None
+            if isinstance(fault, Web3RPCError) and any(text in str(fault).lower() for text in NONCE_TAKEN):
+                raise NonceClash("another transaction of this account came first") from fault
             raise _no_answer(fault) from fault
 
 
@@ -299,28 +301,6 @@ def _no_answer(fault: Exception) -> ChainError:
     return ChainError(f"the chain does not answer as it should: {_one_line(fault)}")
 
 
-def _revert_data(fault: Exception) -> bytes:
-    """web3 carries revert data as hex in `data`; eth-tester as its only argument, the repr of bytes."""
-    for candidate in (getattr(fault, "data", None), *fault.args):
-        if isinstance(candidate, bytes):
-            return candidate
-        if isinstance(candidate, str) and is_0x_prefixed(candidate):
-            return decode_hex(candidate)
-    text = str(fault).removeprefix("execution reverted: ")
-    if isinstance(fault, TransactionFailed) and text[:2] in ("b'", 'b"'):
-        return bytes(ast.literal_eval(text))
-    return b""
-
-
 def _one_line(fault: Exception) -> str:
     text = " ".join(str(fault).split())
     return f"{type(fault).__name__}: {text[:200]}" if text else type(fault).__name__
-
-
-def _plain(value: Any) -> Any:
-    """AttributeDict and HexBytes become dict, list and bytes."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return bytes(value) if isinstance(value, bytes) else value

@@ -17,6 +17,7 @@ from pyrage import x25519
 from hmchain.errors import BlobError, Reason, UsageError
 
 _RECIPIENT = "age"
+_SECRET = "age-secret-key-"
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
@@ -58,6 +59,18 @@ class Identity:
         except pyrage.IdentityError:
             raise UsageError("not an age secret key: it must be AGE-SECRET-KEY-1… of an X25519 identity") from None
         return cls(parse_recipient(str(key.to_public())), str(key))
+
+    def raw(self) -> bytes:
+        """The 32-byte secret scalar (RFC 7748)."""
+        _, words = bech32_decode(self.secret)
+        return _regroup(words, 5, 8)
+
+    @classmethod
+    def from_raw(cls, scalar: bytes) -> Self:
+        """The identity of a 32-byte secret scalar. Raises UsageError."""
+        if len(scalar) != 32:
+            raise UsageError("an X25519 secret key has 32 bytes")
+        return cls.parse(bech32_encode(_SECRET, _regroup(scalar, 8, 5)).upper())
 
 
 def new_identity() -> Identity:

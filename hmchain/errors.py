@@ -4,9 +4,12 @@
     ├── UsageError                  2   an option, or a combination of options, that cannot work
     ├── DataError                   3   a data set that is missing, altered or not supported
     ├── ChainError                  4   the chain is unreachable, or is not the chain we were told
-    │   └── ContractError           4   the contract refused a transaction (its own error, decoded)
+    │   ├── ContractError           4   the contract refused a transaction (its own error, decoded)
+    │   ├── NonceClash              4   another transaction of the same account came first: look again, then send again
+    │   └── ChainBehind             4   a node that has not yet seen what we have
     ├── BlobError                   5   a blob that is missing, altered, too large or cannot be stored
-    │   └── WeightsError            5   bytes that are not the weights they claim to be (has a Reason)
+    │   ├── WeightsError            5   bytes that are not the weights they claim to be (has a Reason)
+    │   └── DaemonError             5   our own IPFS daemon is gone or at fault, which says nothing about the blob
     ├── StorageError                6   the local disk: full, read-only, not a folder
     └── VerificationError           1   a run that does not prove what it claims
 
@@ -87,6 +90,14 @@ class ContractError(ChainError):
         super().__init__(f"the contract refused: {name}({', '.join(map(str, arguments))})")
 
 
+class NonceClash(ChainError):
+    """Another transaction of the same account was sent first, perhaps for the same end: look before trying again."""
+
+
+class ChainBehind(ChainError):
+    """The chain's node is behind what this process has already seen, or was set back."""
+
+
 class BlobError(HMChainError):
     """A blob that is missing, altered, too large or cannot be stored."""
 
@@ -99,6 +110,10 @@ class BlobError(HMChainError):
 
 class WeightsError(BlobError):
     """Bytes that are not the weights they claim to be."""
+
+
+class DaemonError(BlobError):
+    """The blob store itself does not answer, or answers with bytes that are not those of the CID asked for."""
 
 
 class StorageError(HMChainError):

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hmchain.blobs import BlobRef
-from hmchain.chain import Event
 from hmchain.cid import Cid, codec_for
+from hmchain.contract import Event
 from hmchain.errors import Reason
 from hmchain.judgement import Judgement
 from hmchain.rounds import Phase, Terms
 from hmchain.scores import basis_points, is_score, unpack
+
+ACTIVE = 1  # IConsortium.Status
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ class RoundRecord:
         """The updates that count, in order of position."""
         return [self.updates[p] for p in sorted(self.judgement.accepted)] if self.judgement else []
 
+    def silent(self) -> dict[str, list[int]]:
+        """Members that were drawn and said nothing, by what they owed; those still awaited in a running round, too."""
+        submitted = {update.member for update in self.updates.values()}
+        owed = {
+            "update": [member for member in self.clients if member not in submitted],
+            "commitment": [member for member in self.masters if member not in self.commitments] if submitted else [],
+            "reveal": [member for member in self.commitments if member not in self.scores],
+        }
+        return {what: members for what, members in owed.items() if members}
+
     def final_blob(self) -> BlobRef:
         """Where the model is that the round ended with: the last proposal is the one that was attested."""
         return self.proposals[-1].blob
@@ -90,6 +102,7 @@ class JobRecord:
     initial_blob: BlobRef
     keys: list[tuple[bytes, BlobRef]] = field(default_factory=list)
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
+    enrolled: set[int] = field(default_factory=set)  # members in the draws
     closed: bool = False
     report: bytes | None = None
 
@@ -101,6 +114,8 @@ class History:
     members: dict[int, str] = field(default_factory=dict)  # operator by member number
     names: dict[int, str] = field(default_factory=dict)
     keys: dict[int, bytes] = field(default_factory=dict)  # X25519 public key by member number
+    active: set[int] = field(default_factory=set)  # neither suspended nor removed
+    roots: dict[int, bytes] = field(default_factory=dict)  # of the data set that a member committed to
     samples: dict[int, int] = field(default_factory=dict)
     jobs: dict[int, JobRecord] = field(default_factory=dict)
 
@@ -115,6 +130,10 @@ class History:
         self.members[e["member"]] = e["operator"]
         self.keys[e["member"]] = e["encryptionKey"]
         self.names[e["member"]] = e["name"].rstrip(b"\0").decode(errors="replace")
+        self.active.add(e["member"])
+
+    def _on_MemberStatusChanged(self, e: dict[str, Any]) -> None:
+        (self.active.add if e["status"] == ACTIVE else self.active.discard)(e["member"])
 
     def _on_RotationCompleted(self, e: dict[str, Any]) -> None:
         self.members[e["member"]] = e["operator"]
@@ -122,6 +141,7 @@ class History:
 
     def _on_DatasetCommitted(self, e: dict[str, Any]) -> None:
         self.samples[e["member"]] = e["sampleCount"]
+        self.roots[e["member"]] = e["root"]
 
     def _on_JobCreated(self, e: dict[str, Any]) -> None:
         self.jobs[e["job"]] = JobRecord(
@@ -136,6 +156,12 @@ class History:
 
     def _on_JobKeyPublished(self, e: dict[str, Any]) -> None:
         self.jobs[e["job"]].keys.append((e["recipient"], blob_of(e["envelope"])))
+
+    def _on_MemberEnrolled(self, e: dict[str, Any]) -> None:
+        self.jobs[e["job"]].enrolled.add(e["member"])
+
+    def _on_MemberWithdrawn(self, e: dict[str, Any]) -> None:
+        self.jobs[e["job"]].enrolled.discard(e["member"])
 
     def _on_RoundOpened(self, e: dict[str, Any]) -> None:
         job = self.jobs[e["job"]]
@@ -179,6 +205,10 @@ class History:
 
     def _on_ReportFiled(self, e: dict[str, Any]) -> None:
         self.jobs[e["job"]].report = e["report"]
+
+    def member_of(self, operator: str) -> int | None:
+        """The number of the member that an account acts for now."""
+        return next((number for number, account in self.members.items() if account == operator), None)
 
     def _round(self, e: dict[str, Any]) -> RoundRecord:
         return self.jobs[e["job"]].rounds[e["round"]]

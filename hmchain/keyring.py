@@ -24,12 +24,25 @@ def seal_key(key: Identity, members: Mapping[int, bytes]) -> bytes:
 
     A member whose key on chain is no usable key gets none; it must not keep the others from theirs.
     """
-    envelopes = {
-        str(number): base64.b64encode(seal(key.secret.encode(), [public])).decode()
-        for number, public in sorted(members.items())
-        if is_usable(public)
+    usable = {number: public for number, public in sorted(members.items()) if is_usable(public)}
+    content = {
+        "format": FORMAT,
+        "recipients": {str(number): public.hex() for number, public in usable.items()},
+        "envelopes": {
+            str(number): base64.b64encode(seal(key.secret.encode(), [public])).decode()
+            for number, public in usable.items()
+        },
     }
-    return json.dumps({"format": FORMAT, "envelopes": envelopes}, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def serves(keyring: bytes, members: Mapping[int, bytes]) -> bool:
+    """Whether a keyring has an envelope for each of the members' present keys, those left aside that are none."""
+    try:
+        recipients = parse(keyring)["recipients"]
+        return all(recipients.get(str(n)) == public.hex() for n, public in members.items() if is_usable(public))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def open_key(keyring: bytes, member: int, identity: Identity) -> Identity:

@@ -18,6 +18,16 @@ from trainers.datasets import Split
 SALT_BYTES = 16  # at least; 128 bits cannot be searched
 
 
+def salt_of(split: Split, secret: bytes) -> bytes:
+    """The salt for committing to a split: 32 bytes, secret as `secret` is, and another one for other records.
+
+    Derived, so that a hospital that starts again knows whether its commitment still stands, and can open its leaves.
+    """
+    content = sha256(split.labels.tobytes())
+    content.update(split.images.tobytes())
+    return hmac.digest(secret, b"hmchain/dataset-salt/1" + content.digest(), "sha256")
+
+
 def dataset_root(split: Split, salt: bytes) -> bytes:
     """The 32-byte root of split, one leaf a record, in split's order.
 

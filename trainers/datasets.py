@@ -20,7 +20,7 @@ import zipfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +31,7 @@ from medmnist.info import DEFAULT_ROOT, INFO
 from numpy.typing import NDArray
 
 from hmchain.errors import DataError
+from hmchain.files import write_secret
 
 SAMPLE = "organamnist-sample"
 SAMPLE_FILE = Path(__file__).parent / "sample" / f"{SAMPLE}.npz"
@@ -41,6 +42,7 @@ MAX_CLASSES = 256  # of a set we do not know; a label is a byte in MedMNIST
 MAX_BYTES = 1 << 30  # of a file, decompressed; the largest official one has 252 MB
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
 SPLITS = ("train", "val", "test")
+SHARD_SPLITS = SPLITS[:2]  # what one hospital has
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ class Split:
     def take(self, indices: NDArray[np.int64]) -> Split:
         """A copy of the records at indices, in their order."""
         return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One hospital's data: train and holdout have no record in common."""
+
+    train: Split
+    holdout: Split
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,26 @@ def load(name: str, root: Path | None = None, download: bool = True) -> Dataset:
     except OSError as error:  # a folder that may not be entered, a name too long for the file system
         raise DataError(f"{name} cannot be looked for in {root}: {error.strerror}") from error
     return _read(path, name, classes, md5)
+
+
+def load_shard(path: Path) -> Shard:
+    """One hospital's own file, in MedMNIST's layout: train to train on, val to judge by; test may be missing.
+
+    Raises DataError, in one line, for a file that is missing, altered or not supported.
+    """
+    splits, _ = _read_splits(path, SHARD_SPLITS, None)
+    _channels(path, splits)
+    _check_labels(path, splits, MAX_CLASSES)
+    return Shard(*(splits[name] for name in SHARD_SPLITS))
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """The file of one hospital, for load_shard. Raises StorageError."""
+    named = dict(zip(SHARD_SPLITS, (shard.train, shard.holdout), strict=True))
+    arrays = {f"{name}_images": split.images for name, split in named.items()}
+    buffer = BytesIO()
+    np.savez(buffer, **arrays, **{f"{name}_labels": split.labels[:, None] for name, split in named.items()})
+    write_secret(path, buffer.getvalue())
 
 
 def _locate(name: str, root: Path | None, download: bool) -> tuple[Path, tuple[str, ...] | None, str | None]:
@@ -144,24 +174,35 @@ def _find_foreign(name: str, root: Path | None) -> Path:
 
 
 def _read(path: Path, name: str, classes: tuple[str, ...] | None, md5: str | None) -> Dataset:
+    splits, digest = _read_splits(path, SPLITS, md5)
+    channels = _channels(path, splits)
+    classes = classes or _numbered_classes(path, splits)
+    _check_labels(path, splits, len(classes))
+    return Dataset(name, channels, classes, **splits, digest=digest)
+
+
+def _read_splits(path: Path, wanted: tuple[str, ...], md5: str | None) -> tuple[dict[str, Split], bytes]:
+    """The wanted splits of a file, and the file's SHA-256."""
     try:
         with path.open("rb") as file:
             if md5 is not None:
                 _check_md5(file, path, md5)
             digest = hashlib.file_digest(_rewound(file), "sha256").digest()
-            _check_headers(_rewound(file), path)
+            _check_headers(_rewound(file), path, wanted)
             with np.load(_rewound(file), allow_pickle=False) as arrays:
-                splits = {s: _split(arrays[f"{s}_images"], arrays[f"{s}_labels"], f"{path}, {s}") for s in SPLITS}
+                splits = {s: _split(arrays[f"{s}_images"], arrays[f"{s}_labels"], f"{path}, {s}") for s in wanted}
     except DataError:
         raise
     except Exception as error:  # on bytes that are not theirs zipfile, its codecs and numpy raise a dozen types
         raise DataError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+    return splits, digest
+
+
+def _channels(path: Path, splits: dict[str, Split]) -> int:
     channels = {3 if split.images.ndim == 4 else 1 for split in splits.values()}
     if len(channels) != 1:
         raise DataError(f"{path} mixes grey and RGB images")
-    classes = classes or _numbered_classes(path, splits)
-    _check_labels(path, splits, len(classes))
-    return Dataset(name, channels.pop(), classes, **splits, digest=digest)
+    return channels.pop()
 
 
 def _rewound(file: BufferedReader) -> BufferedReader:
@@ -175,13 +216,13 @@ def _check_md5(file: BufferedReader, path: Path, expected: str) -> None:
         raise DataError(f"{path} is not the published file: its md5 is {found}, not {expected}")
 
 
-def _check_headers(file: BufferedReader, path: Path) -> None:
+def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...]) -> None:
     """Every array's type and size, from the zip directory and a few decompressed bytes, before any is read."""
     with zipfile.ZipFile(file) as archive:
         names, total = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
         if total > MAX_BYTES:
             raise DataError(f"{path} would unpack to {total} bytes; the limit is {MAX_BYTES}")
-        for key in (f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")):
+        for key in (f"{split}_{kind}" for split in wanted for kind in ("images", "labels")):
             if names.count(f"{key}.npy") != 1:
                 raise DataError(f"{path} must hold the array {key} once")
             with archive.open(f"{key}.npy") as member:

@@ -7,54 +7,57 @@ and scores.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from torch import nn
-
-from hmchain.errors import BlobError
+from hmchain.errors import BlobError, DaemonError, Reason
 from hmchain.exchange import Exchange, aggregate_of, fetch_model, model_header, update_header
 from hmchain.history import RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import Ledger
 from hmchain.manifest import Manifest
-from hmchain.rounds import MAX_SAMPLES, Phase, RoundState
-from hmchain.scores import word_of_reason, word_of_score
+from hmchain.rounds import Phase, RoundState
+from hmchain.scores import word_of_reason
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode
-from trainers.networks import Compute, load_weights
-from trainers.partition import Shard
-from trainers.scoring import score
-from trainers.training import LocalTraining, train
 
 BaseModel = Callable[[RoundRecord], Weights]
 
 
+class Learner(Protocol):
+    """What a hospital computes on its own data, for one job."""
+
+    @property
+    def samples(self) -> int:
+        """Records that it trains on, as far as they may count."""
+
+    def train(self, base: Weights, seed: int) -> Weights:
+        """An update: the weights after local training from `base`."""
+
+    def score(self, weights: Weights) -> int:
+        """The score word of weights on the hospital's hold-out."""
+
+
 @dataclass
 class Hospital:
-    """A member. `network` is a scratch pad that hospitals of one process may share; `base` finds the model to start
-    a round from.
+    """A member. `base` finds the model to start a round from; `ballots` keeps the score words of a round from their
+    commitment to their reveal.
     """
 
     number: int
-    shard: Shard
+    learner: Learner
     identity: MemberIdentity
     manifest: Manifest
     ledger: Ledger
     exchange: Exchange
     base: BaseModel
-    network: nn.Module
-    compute: Compute
     watch: Stopwatch
+    ballots: MutableMapping[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._digest = self.manifest.digest()
-        self._words: dict[int, list[int]] = {}
-
-    @property
-    def samples(self) -> int:
-        """Records that it trains on, as far as they may count."""
-        return min(len(self.shard.train), MAX_SAMPLES)
+        self._scored: dict[tuple[int, int], int] = {}  # words by round and position
 
     def act(self, state: RoundState) -> bool:
         """Does what the round expects of this member now, once. False where there was nothing to send.
@@ -79,24 +82,42 @@ class Hospital:
     def submit(self, state: RoundState) -> bool:
         """REQUEST: trains from the base model and submits the update."""
         record = self.ledger.record(state.number)
-        config = LocalTraining(self.manifest.epochs, self.manifest.batch_size, self.manifest.learning_rate)
         base = self.base(record)
         with self.watch.measure("training"):
-            weights = train(self.network, base, self.shard.train, config, self._seed(state.number), self.compute)
+            weights = self.learner.train(base, self._seed(state.number))
         _, blob = self.exchange.publish(weights, update_header(self._digest, record, self.number))
-        self.ledger.submit_update(state, self.samples, blob)
+        self.ledger.submit_update(state, self.learner.samples, blob)
         return True
 
     def commit(self, state: RoundState) -> bool:
         """PRE-PREPARE: scores every update and the base model on its own held-out data, and commits to the scores."""
-        self.ledger.commit_scores(state, self._score(state.number), self._salt(state.number))
+        self.ballots[state.number] = words = self._score(state.number)
+        self.ledger.commit_scores(state, words, self._salt(state.number))
         return True
 
     def reveal(self, state: RoundState) -> bool:
-        """PREPARE: reveals them; scores and salt come out the same if it has to compute them again."""
-        self.ledger.reveal_scores(state, self._score(state.number), self._salt(state.number))
-        self._words.pop(state.number, None)
+        """PREPARE: reveals them; the salt comes out the same if it has to be computed again, and so do the scores where
+        nobody kept the ballot.
+        """
+        words = self.ballots.get(state.number) or self._score(state.number)
+        self.ledger.reveal_scores(state, words, self._salt(state.number))
+        self.forget(state.number)
         return True
+
+    def forget(self, round: int) -> None:
+        """Drops what was kept of the rounds up to `round`."""
+        for number in [number for number in self.ballots if number <= round]:
+            del self.ballots[number]
+        self._scored = {key: word for key, word in self._scored.items() if key[0] > round}
+
+    def look_ahead(self, round: int) -> list[int]:
+        """Scores what has been submitted so far, as any master may before it is asked to.
+
+        Returns the members whose updates cannot be found. Raises DaemonError where the blob store is at fault.
+        """
+        record = self.ledger.record(round)
+        words = {update.member: self._word_of(record, position) for position, update in record.updates.items()}
+        return [member for member, word in words.items() if member != self.number and word == Reason.UNAVAILABLE]
 
     def propose(self, state: RoundState) -> bool:
         """COMMIT: posts the aggregate, which is a master's right once the coordinator was silent or found no quorum."""
@@ -116,6 +137,8 @@ class Hospital:
             if model != candidate.model:
                 return False
             fetch_model(self.exchange, header, candidate.blob, model)
+        except DaemonError:
+            raise
         except BlobError:
             return False
         self.ledger.attest_model(state, model)
@@ -123,25 +146,30 @@ class Hospital:
 
     def _score(self, round: int) -> list[int]:
         """Score words of every client's update in order of position, then of the base model."""
-        if round not in self._words:
-            record = self.ledger.record(round)
-            words = [self._word_of(record, position) for position in range(len(record.clients))]
-            self._words[round] = [*words, self._word(self.base(record))]
-        return self._words[round]
+        record = self.ledger.record(round)
+        words = [self._word_of(record, position) for position in range(len(record.clients))]
+        return [*words, self._word(self.base(record))]
 
     def _word_of(self, record: RoundRecord, position: int) -> int:
+        """What is found once stays; what is not found may yet be."""
         update = record.updates.get(position)
         if update is None or update.member == self.number:
             return 0
+        if (record.number, position) in self._scored:
+            return self._scored[record.number, position]
         try:
-            return self._word(self.exchange.fetch(update_header(self._digest, record, update.member), update.blob))
+            word = self._word(self.exchange.fetch(update_header(self._digest, record, update.member), update.blob))
+        except DaemonError:
+            raise
         except BlobError as fault:
-            return word_of_reason(fault.reason)
+            word = word_of_reason(fault.reason)
+        if word != Reason.UNAVAILABLE:
+            self._scored[record.number, position] = word
+        return word
 
     def _word(self, weights: Weights) -> int:
         with self.watch.measure("scoring"):
-            load_weights(self.network.to(self.compute.device), weights)
-            return word_of_score(score(self.network, self.shard.holdout, self.manifest.metric, self.compute))
+            return self.learner.score(weights)
 
     def _salt(self, round: int) -> bytes:
         return self.identity.salt(self._digest, round)

@@ -6,26 +6,17 @@ of its own train shard. The test split belongs to nobody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmchain.errors import UsageError
-from trainers.datasets import Dataset, Split
+from trainers.datasets import Dataset, Shard, Split
 
 HOLDOUT_FRACTION = 0.1  # of a hospital's train shard, rounded down
 SMALLEST_TRAIN = 2  # samples: what a batch norm needs
 SMALLEST_HOLDOUT = 1  # samples
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One hospital's data: train and holdout have no record in common."""
-
-    train: Split
-    holdout: Split
 
 
 def split(dataset: Dataset, members: int, scheme: str, seed: int) -> list[Shard]:

@@ -42,7 +42,7 @@ class Diverged(Hospital):
         weights = {name: array.copy() for name, array in self.base(record).items()}
         weights["0.weight"].flat[7] = np.nan
         _, blob = self.exchange.publish(weights, update_header(self.manifest.digest(), record, self.number))
-        self.ledger.submit_update(state, self.samples, blob)
+        self.ledger.submit_update(state, self.learner.samples, blob)
         return True
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from eth_account import Account
 from eth_utils import keccak
 
-from hmchain.chain import Artifact, ChainClient, Decoder, Receipt
+from hmchain.chain import ChainClient
+from hmchain.contract import Artifact, Decoder, Receipt
 from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ContractError
 from hmchain.protocol import Protocol

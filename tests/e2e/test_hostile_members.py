@@ -28,6 +28,7 @@ from tests.e2e.conftest import vars_of
 from tests.e2e.stripes import federation_of, options_for
 from trainers.datasets import Split
 from trainers.hospital import Hospital
+from trainers.learner import LocalLearner
 
 CHAINS = pytest.mark.parametrize("chain", ["embedded", None], ids=["on a chain", "without"])
 
@@ -124,7 +125,7 @@ class Attacker(Hospital):
         record = self.ledger.record(state.number)
         header = update_header(self.manifest.digest(), record, self.number)
         blob = self.attack(self.scene(self.base(record), header, self.exchange, record))
-        self.ledger.submit_update(state, self.samples, blob)
+        self.ledger.submit_update(state, self.learner.samples, blob)
         return True
 
 
@@ -194,8 +195,10 @@ class Flipper(Hospital):
     """Trains hard on wrong labels, in the last round."""
 
     def submit(self, state: RoundState) -> bool:
-        train = self.shard.train
-        self.shard = replace(self.shard, train=Split(train.images, (train.labels + 1) % 3))
+        learner = self.learner
+        assert isinstance(learner, LocalLearner)
+        train = learner.shard.train
+        learner.shard = replace(learner.shard, train=Split(train.images, (train.labels + 1) % 3))
         return super().submit(state)
 
 

@@ -25,7 +25,7 @@ from coordinator.replay import replay
 from coordinator.report import report_digest
 from coordinator.run import conduct
 from hmchain.blobs import BlobRef
-from hmchain.chain import Artifact
+from hmchain.contract import Artifact
 from hmchain.embedded import BlockRecord
 from hmchain.envelope import new_identity, seal, unseal
 from hmchain.errors import Reason

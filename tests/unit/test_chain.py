@@ -12,7 +12,8 @@ from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from hmchain import chain as module
-from hmchain.chain import Artifact, ChainClient, Decoder, Event, base_fee, find_deployment, wait_for_receipt
+from hmchain.chain import ChainClient, base_fee, find_deployment, wait_for_receipt
+from hmchain.contract import Artifact, Decoder, Event
 from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ChainError, ContractError
 
@@ -101,9 +102,9 @@ def test_a_client_without_an_account_reads_only(deployed: Deployed) -> None:
 def test_facts_of_the_chain(deployed: Deployed) -> None:
     client = deployed.owner
     assert client.head() == 1
-    assert client.now() == deployed.web3.eth.get_block(1)["timestamp"]
+    assert client.block().time == deployed.web3.eth.get_block(1)["timestamp"]
     assert client.chain_id == deployed.web3.eth.chain_id
-    assert client.block_hash(1) == next(deployed.chain.blocks()).hash
+    assert client.block(1).hash == next(deployed.chain.blocks()).hash
     assert base_fee(deployed.web3) > 0
 
 
@@ -134,9 +135,9 @@ CALLS = {
     "call": lambda client: client.call("jobCount"),
     "transact": lambda client: client.transact("seal"),
     "head": lambda client: client.head(),
-    "now": lambda client: client.now(),
+    "latest": lambda client: client.block(),
     "chain id": lambda client: client.chain_id,
-    "hash": lambda client: client.block_hash(1),
+    "hash": lambda client: client.block(1),
     "gas": lambda client: client.gas_of(Event("x", {}, 1, 0, "0x" + "11" * 32)),
     "events": lambda client: list(client.events(0, 5)),
     "deployment": lambda client: find_deployment(client.web3, "0x" + "11" * 32),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hmchain.blobs import BlobRef
-from hmchain.chain import Event
+from hmchain.contract import Event
 from hmchain.errors import Reason
 from hmchain.history import History, blob_of, blob_to_abi, unroster, verdict_text
 from hmchain.judgement import Judgement
@@ -112,7 +112,7 @@ def test_how_a_round_and_a_job_end() -> None:
 
 
 def test_events_that_say_nothing_of_history_are_passed_over() -> None:
-    assert happened(("MemberEnrolled", {}), ("__class__", {})).jobs == {}
+    assert happened(("ConsortiumSealed", {}), ("__class__", {})).jobs == {}
 
 
 @pytest.mark.parametrize("ref", [SMALL, LARGE])

@@ -16,10 +16,10 @@ from hmchain.plain import PlainJob
 from hmchain.rounds import Phase
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import digest, encode, specification
-from trainers.datasets import Split
+from trainers.datasets import Shard, Split
 from trainers.hospital import Hospital, base_model
+from trainers.learner import LocalLearner
 from trainers.networks import Compute, build, initial_weights
-from trainers.partition import Shard
 
 MANIFEST = Manifest(
     dataset="x", channels=1, classes=("a", "b"), seed=1, rounds=3, fraction=0.5, masters=3, epochs=1, batch_size=4
@@ -50,10 +50,8 @@ def job() -> tuple[PlainJob, Callable[[int], Hospital]]:
         ledger = job.ledger(number)
         base = base_model(MANIFEST.digest(), exchange, INITIAL, ledger.records)
         identity = MemberIdentity.create(bytes([number]) * 32)
-        compute = Compute("cpu", False)
-        return Hospital(
-            number, shard(number), identity, MANIFEST, ledger, exchange, base, network, compute, Stopwatch()
-        )
+        learner = LocalLearner(MANIFEST, shard(number), network, Compute("cpu", False))
+        return Hospital(number, learner, identity, MANIFEST, ledger, exchange, base, Stopwatch())
 
     return job, hospital
 
@@ -101,11 +99,12 @@ def test_the_same_member_trains_the_same_update_and_another_one_another(
 
 def test_an_update_weighs_what_it_was_trained_on_up_to_a_limit(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:
     _, hospital = job
-    member = hospital(1)
-    assert member.samples == 8
+    learner = hospital(1).learner
+    assert isinstance(learner, LocalLearner)
+    assert learner.samples == 8
     huge = Split(np.zeros((2**17 + 1, 0), np.uint8), np.zeros(2**17 + 1, np.int64))
-    member.shard = replace(member.shard, train=huge)
-    assert member.samples == 2**17
+    learner.shard = replace(learner.shard, train=huge)
+    assert learner.samples == 2**17
 
 
 def test_the_base_is_the_last_model_made(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:

@@ -1,0 +1,38 @@
+"""The votes of a consortium, read from its Ballots contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coordinator.consortium_cli import Desk
+
+NAMES = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
+
+
+def listing(desk: Desk) -> list[dict[str, Any]]:
+    """Every vote ever called, oldest first. Raises ChainError."""
+    table = desk.ballots
+    departures, now = desk.client.call("departures"), desk.client.block().time
+    return [
+        _row(
+            table.call("ballot", number), number, table.call("quorum", table.call("ballot", number)[1]), departures, now
+        )
+        for number in range(1, table.call("ballotCount") + 1)
+    ]
+
+
+def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> dict[str, Any]:
+    motion, member, votes, expires, carried, opened_at, candidate = ballot
+    operator, _, name = candidate
+    open_ = now <= expires and opened_at == departures
+    return {
+        "ballot": number,
+        "motion": NAMES[motion],
+        "member": member,
+        "candidate": f"{bytes(name).rstrip(bytes(1)).decode(errors='replace')} {operator}" if motion == 0 else None,
+        "votes": votes,
+        "needed": needed,
+        "state": "carried" if carried else "open" if open_ else "closed",
+        "expires": expires,
+    }

@@ -1,0 +1,255 @@
+"""The commands by which a consortium governs itself: deploy, members, job."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hmchain.card import Card
+from hmchain.chain import ChainClient
+from hmchain.command import EXIT_CODES
+from hmchain.consortium import Consortium
+from hmchain.contract import Artifact, Receipt
+from hmchain.errors import NonceClash, UsageError
+from hmchain.history import History
+from hmchain.ledger import JobFeed
+from trainers.cli import File, unlock, with_config, with_password
+from trainers.config import Config
+from trainers.keystore import Keys
+
+MOTIONS = {"suspend": 1, "reinstate": 2, "remove": 3}  # IBallots.Motion
+TRIES = 10  # where the node of the same account sends as well
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A hospital at the consortium's table: its clients of both contracts, and what has happened so far."""
+
+    client: ChainClient
+    history: History
+    keys: Keys | None
+
+    @property
+    def ballots(self) -> ChainClient:
+        """The contract that holds the votes."""
+        address = self.client.call("ballots")
+        return ChainClient(self.client.web3, self.client.account, address, Artifact.load("Ballots"))
+
+
+def sit_down(config: Config, keys: Keys | None) -> Desk:
+    """Connects to the consortium; without keys only to read. Raises HMChainError."""
+    from trainers.node import connect
+
+    consortium = Consortium.read(config.chain.consortium)
+    web3 = connect(config, consortium)
+    client = ChainClient(web3, keys.identity.account if keys else None, consortium.contract)
+    return Desk(client, JobFeed(client, consortium.block, wary=True).poll(), keys)
+
+
+def insist(send: Callable[[], Receipt]) -> Receipt:
+    """Sends again where the hospital's own node was faster with the same nonce. Raises ChainError."""
+    for _ in range(TRIES - 1):
+        try:
+            return send()
+        except NonceClash:
+            time.sleep(0.5)
+    return send()
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("cards", metavar="CARD...", type=File, nargs=-1, required=True)
+@click.option("--out", type=File, default="consortium.json", show_default=True, help="File for all members.")
+@with_config
+@with_password
+def deploy(config: Config, password_file: Path | None, cards: tuple[Path, ...], out: Path) -> None:
+    """Found a consortium of the members whose cards (member.json) are named, once and for all.
+
+    Deploys the contract from this hospital's account, enters the founders and gives up every right that deploying
+    gave: from then on members are admitted and removed by vote. Name your own card, too, to be a founder.
+    """
+    from coordinator.deploy import connect_any, found
+
+    founders = [Card.read(path) for path in cards]
+    if len({card.operator for card in founders}) < len(founders):
+        raise UsageError("two cards name the same operator account")
+    if out.exists():
+        raise UsageError(f"{out} exists: a consortium is deployed once; name another file with --out")
+    keys = unlock(config, password_file)
+    web3 = connect_any(config.chain.urls, config.chain.timeout_seconds)
+    client, receipt = found(web3, keys.identity.account, [card.to_abi() for card in founders])
+    Consortium(client.chain_id, client.address, receipt.transaction, receipt.block).write(out)
+    click.echo(f"contract {client.address} on chain {client.chain_id}, {len(founders)} founding members")
+    click.echo(f"hand {out} to all of them")
+
+
+@click.group(epilog=EXIT_CODES)
+def members() -> None:
+    """Who belongs: list, propose, vote, rotate keys."""
+
+
+@members.command("list", epilog=EXIT_CODES)
+@with_config
+@click.option("--json", "as_json", is_flag=True)
+def list_members(config: Config, as_json: bool) -> None:
+    """List all members, past ones too."""
+    from trainers.status import members as of
+
+    rows = list(of(sit_down(config, None).history))
+    if as_json:
+        click.echo(json.dumps(rows, sort_keys=True))
+        return
+    for row in rows:
+        note = f"{row['samples']:,} samples" if row["active"] else "not active"
+        click.echo(f"{row['member']:<4} {row['name']:<32} {row['operator']}  {note}")
+
+
+@members.command(epilog=EXIT_CODES)
+@with_config
+@click.option("--json", "as_json", is_flag=True)
+def ballots(config: Config, as_json: bool) -> None:
+    """List the votes, open and closed."""
+    from coordinator.ballots import listing
+
+    rows = listing(sit_down(config, None))
+    if as_json:
+        click.echo(json.dumps(rows, sort_keys=True))
+        return
+    for row in rows:
+        subject = row["candidate"] or f"member {row['member']}"
+        click.echo(
+            f"{row['ballot']:<4} {row['motion']:<9} {subject}  {row['votes']} of {row['needed']}  {row['state']}"
+        )
+    if not rows:
+        click.echo("no vote was ever called")
+
+
+@members.command(epilog=EXIT_CODES)
+@click.argument("motion", type=click.Choice(["admit", *MOTIONS]))
+@click.argument("subject")
+@with_config
+@with_password
+def propose(config: Config, password_file: Path | None, motion: str, subject: str) -> None:
+    """Call a vote, and give the first vote for it: admit CARD, or suspend, reinstate, remove MEMBER (its number)."""
+    if motion == "admit":
+        arguments: tuple[Any, ...] = ("proposeAdmission", Card.read(Path(subject)).to_abi())
+    elif subject.isdecimal():
+        arguments = ("proposeMotion", MOTIONS[motion], int(subject))
+    else:
+        raise UsageError(f"{motion} takes a member's number, not {subject!r}; members list shows them")
+    desk = sit_down(config, unlock(config, password_file))
+    table = desk.ballots
+    receipt = insist(lambda: table.transact(*arguments))
+    ballot = next(event.args["ballot"] for event in receipt.events if event.name == "MotionOpened")
+    _told(receipt, ballot)
+
+
+@members.command(epilog=EXIT_CODES)
+@click.argument("ballot", type=click.IntRange(1))
+@with_config
+@with_password
+def vote(config: Config, password_file: Path | None, ballot: int) -> None:
+    """Vote for a motion; the vote that completes the majority carries it out."""
+    table = sit_down(config, unlock(config, password_file)).ballots
+    _told(insist(lambda: table.transact("vote", ballot)), ballot)
+
+
+def _told(receipt: Receipt, ballot: int) -> None:
+    carried = any(event.name == "MotionCarried" for event in receipt.events)
+    click.echo(
+        f"ballot {ballot}: " + ("carried" if carried else "waits for more votes: hmchain members vote " + str(ballot))
+    )
+
+
+@members.command(epilog=EXIT_CODES)
+@with_config
+@with_password
+def rotate(config: Config, password_file: Path | None) -> None:
+    """Replace this hospital's operator account and encryption key. Stop the node first.
+
+    Two transactions: the old account names the new keys, the new account takes over. Cut short, do it again. The old
+    keys stay in keys/retired, so that old envelopes stay readable.
+    """
+    from coordinator.rotation import rotate as replace
+    from trainers import founding, keystore
+    from trainers.state import sole_use
+
+    path = password_file or config.keys.password_file
+    from trainers.cli import ask
+
+    password = keystore.read_password(path) if path else ask("Password")
+    with sole_use(config.state):
+        desk = sit_down(config, None)
+        new = replace(desk.client.web3, desk.client.address, config.keys, password, desk.history.member_of)
+    click.echo(f"operator account {new.account.address} is in use; the old keys are in keys/{keystore.RETIRED}")
+    click.echo(f"back up the keys again; {founding.CARD} still names the old ones")
+
+
+@click.group(epilog=EXIT_CODES)
+def job() -> None:
+    """Federated jobs: create, list, show."""
+
+
+@job.command("create", epilog=EXIT_CODES)
+@click.argument("file", metavar="JOB.toml", type=File, required=False)
+@click.option("--example", is_flag=True, help="Print a commented JOB.toml and do nothing else.")
+@with_config
+@with_password
+def create_job(config: Config, password_file: Path | None, file: Path | None, example: bool) -> None:
+    """Create a job that this hospital coordinates. Its node hands out the key and opens the first round."""
+    from coordinator.jobs import EXAMPLE, create, read_manifest
+    from hmchain.blobs import open_store
+
+    if example:
+        click.echo(EXAMPLE, nl=False)
+        return
+    if file is None:
+        raise UsageError("name the job's TOML file; --example prints one")
+    manifest = read_manifest(file)
+    keys = unlock(config, password_file)
+    desk = sit_down(config, keys)
+    store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
+    new = create(desk.client, desk.history, store, config.state.parent, keys.identities, manifest)
+    click.echo(f"job {new.number} " + ("was created before" if new.existed else "created"))
+
+
+@job.command("list", epilog=EXIT_CODES)
+@with_config
+@click.option("--json", "as_json", is_flag=True)
+def list_jobs(config: Config, as_json: bool) -> None:
+    """List all jobs with their round and phase."""
+    from trainers.status import status
+
+    rows = status(config)["jobs"]
+    if as_json:
+        click.echo(json.dumps(rows, sort_keys=True))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['job']:<4} round {row['round']} of {row['rounds']}  {row['phase']:<12} "
+            f"{row['completed']} models, {len(row['enrolled'])} enrolled, coordinator {row['coordinator']}"
+        )
+    if not rows:
+        click.echo("no job yet; hmchain job create --example shows how to describe one")
+
+
+@job.command("show", epilog=EXIT_CODES)
+@click.argument("number", metavar="JOB", type=click.IntRange(1))
+@with_config
+def show_job(config: Config, number: int) -> None:
+    """Print a job, its rounds and its manifest as JSON."""
+    from hmchain.blobs import open_store
+    from hmchain.manifest import MAX_BYTES
+    from trainers.status import status
+
+    seen = next((row for row in status(config)["jobs"] if row["job"] == number), None)
+    if seen is None:
+        raise UsageError(f"there is no job {number}")
+    record = sit_down(config, None).history.jobs[number]
+    manifest = open_store(config.blobs.store, config.blobs.timeout_seconds).get(record.manifest_blob, MAX_BYTES)
+    click.echo(json.dumps(seen | {"manifest": json.loads(manifest)}, indent=2, sort_keys=True))

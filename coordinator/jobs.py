@@ -1,0 +1,112 @@
+"""Creating a job on a consortium that is there: from a TOML file to the chain."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from medmnist.info import INFO
+
+from coordinator.deploy import create_job, publish_initial
+from hmchain.blobs import BlobStore
+from hmchain.chain import ChainClient
+from hmchain.envelope import Identity, new_identity
+from hmchain.errors import UsageError
+from hmchain.files import read_file
+from hmchain.history import History
+from hmchain.manifest import Manifest
+from trainers.coordination import keep_key, kept_key
+from trainers.datasets import SAMPLE
+from trainers.networks import initial_weights
+
+FIXED = ("format",)
+EXAMPLE = """\
+# A federated job. What is left out has the value shown; dataset, channels and classes have none of their own.
+dataset = "pneumoniamnist"     # its name; of a MedMNIST set channels and classes are known
+# channels = 1
+# classes = ["normal", "pneumonia"]
+# rounds = 10
+# fraction = 0.25              # of the enrolled members that train in a round
+# masters = 4                  # that judge a round; 3f + 1 tolerates f faults
+# term_rounds = 4
+# epochs = 3
+# batch_size = 128
+# learning_rate = 0.1
+# metric = "accuracy"          # or "balanced_accuracy"
+# standard = "relative:-0.2"   # or "absolute:X"
+# seed = 0
+# request_seconds = 3600       # the longest that each phase may take
+# score_seconds = 1800
+# reveal_seconds = 900
+# reply_seconds = 900
+"""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job as created: its number, and whether it had been created before."""
+
+    number: int
+    manifest: Manifest
+    existed: bool
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A job's TOML file as a manifest. Raises UsageError that names the key."""
+    try:
+        content: dict[str, Any] = tomllib.loads(read_file(path, "the job").decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise UsageError(f"{path} is not TOML: {fault}") from None
+    known = [field.name for field in fields(Manifest) if field.name not in FIXED]
+    for key in content:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            raise UsageError(f"{path}: unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
+    complete = {"seed": 0} | _published(content.get("dataset")) | content
+    lacking = [key for key in ("dataset", "channels", "classes") if key not in complete]
+    if lacking:
+        raise UsageError(f"{path}: {', '.join(lacking)} is missing")
+    if not isinstance(complete["classes"], list):
+        raise UsageError(f"{path}: classes is a list of names")
+    floats = {"fraction", "learning_rate"}  # TOML tells 1 from 1.0, people do not
+    plain = {k: float(v) if k in floats and type(v) is int else v for k, v in complete.items()}
+    try:
+        return Manifest(**plain | {"classes": tuple(complete["classes"])})
+    except UsageError as fault:
+        raise UsageError(f"{path}: {fault}") from None
+
+
+def _published(dataset: object) -> dict[str, Any]:
+    """Channels and classes of MedMNIST's own sets."""
+    name = "organamnist" if dataset == SAMPLE else dataset
+    if name not in INFO:
+        return {}
+    labels = INFO[str(name)]["label"]
+    return {"channels": INFO[str(name)]["n_channels"], "classes": [labels[str(i)] for i in range(len(labels))]}
+
+
+def create(
+    client: ChainClient,
+    history: History,
+    store: BlobStore,
+    folder: Path,
+    identities: tuple[Identity, ...],
+    job: Manifest,
+) -> NewJob:
+    """Creates a job, coordinated by the client's account. Its key waits in `folder` until the node hands it out.
+
+    Done again after it was cut short, it goes on; a job that the chain has is not created twice. Raises HMChainError.
+    """
+    for record in history.jobs.values():
+        if record.manifest == job.digest() and record.coordinator == client.sender:
+            return NewJob(record.number, job, existed=True)
+    key = kept_key(folder, job.digest(), identities)
+    if key is None:
+        key = new_identity()
+        keep_key(folder, job.digest(), key, identities[0].public)
+    initial = initial_weights(job.architecture, job.channels, len(job.classes), job.seed)
+    blobs, model = publish_initial(store, job, initial, key)
+    return NewJob(create_job(client, client.sender, job, blobs, model), job, existed=False)

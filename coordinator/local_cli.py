@@ -1,0 +1,123 @@
+"""up and down: a local consortium of real processes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hmchain.command import EXIT_CODES, guarded
+from hmchain.errors import ChainError, HMChainError, UsageError
+from trainers.cli import File
+
+DEFAULT = Path("local")
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("folder", metavar="[DIR]", type=File, default=DEFAULT)
+@click.option("--hospitals", default=5, show_default=True, type=click.IntRange(2, 50))
+@click.option("--dataset", default="organamnist-sample", show_default=True, help="Divided among them; as for run.")
+@click.option("--data-root", type=File, default=None, help="Folder with NAME.npz.")
+@click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
+@click.option("--rounds", default=10, show_default=True)
+@click.option("--fraction", default=0.4, show_default=True, help="Share of them that trains in a round.")
+@click.option("--masters", default=None, type=int, help="Masters of a round. [default: 4, or as many as there are]")
+@click.option("--epochs", default=3, show_default=True)
+@click.option("--batch-size", default=128, show_default=True)
+@click.option("--lr", "learning_rate", default=0.1, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--wait", default=1, show_default=True, help="Rounds to watch before the command ends; 0 for none.")
+@guarded
+def up(
+    folder: Path,
+    hospitals: int,
+    dataset: str,
+    data_root: Path | None,
+    partition: str,
+    masters: int | None,
+    wait: int,
+    **job: Any,
+) -> None:
+    """Start a consortium on this machine: a chain (anvil), and for each hospital an IPFS daemon and a node.
+
+    Every one is a process of its own, on loopback, with its own keys, data and folder below DIR. They go on when this
+    command ends; `hmchain down` stops them, and `up` again goes on where they were.
+    """
+    from coordinator import local as consortium
+
+    job |= {"masters": min(4, hospitals) if masters is None else masters}
+    started = time.monotonic()
+
+    def note(text: str) -> None:
+        click.echo(f"{time.monotonic() - started:6.1f} s  {text}")
+
+    here = consortium.up(folder, hospitals, dataset, data_root, partition, job, note)
+    try:
+        _watch(here, wait, note)
+    except KeyboardInterrupt:
+        click.echo("they go on running")
+    first = folder / "hospital-1" / "hospital.toml"
+    click.echo(f"look:  hmchain status --config {first}    less {folder}/hospital-1/node.log")
+    click.echo(f"stop:  hmchain down {folder}")
+
+
+def _watch(here: Any, rounds: int, note: Any) -> None:
+    """Tells of phases as they come until `rounds` more rounds have ended, or the job is over."""
+    from coordinator.local import faults
+    from trainers.status import status
+
+    told: set[str] = set()
+    first: int | None = None
+    while rounds:
+        for fault in faults(here):
+            raise ChainError(fault)
+        try:
+            jobs = status(here.config(1))["jobs"]
+        except HMChainError:
+            jobs = []
+        if jobs:
+            job = jobs[-1]
+            first = job["round"] if first is None else first
+            for text in _news(job, first):
+                if text not in told:
+                    told.add(text)
+                    note(text)
+            if job["phase"] == "CLOSED" or len([r for r in job["history"] if r["round"] >= max(first, 1)]) >= rounds:
+                return
+        time.sleep(0.5)
+
+
+def _news(job: dict[str, Any], first: int) -> list[str]:
+    past = [
+        f"round {r['round']}  over: model {(r['model'] or 'none')[:23]}…, {len(r['updates'])} updates"
+        if r["model"]
+        else f"round {r['round']}  failed in {r['failed_in']}: {r['silent']}"
+        for r in job["history"]
+        if r["round"] >= first
+    ]
+    if "clients" in job:
+        who = job["clients"] if job["phase"] == "REQUEST" else job["masters"]
+        past.append(f"round {job['round']}  {job['phase']}: members {', '.join(map(str, who))}")
+    elif job["phase"] == "ENROLMENT":
+        past.append(f"enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody yet'}")
+    return past
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("folder", metavar="[DIR]", type=File, default=DEFAULT)
+@click.option("--remove", is_flag=True, help="Delete DIR as well: chain, keys, blobs, data.")
+@guarded
+def down(folder: Path, remove: bool) -> None:
+    """Stop what `hmchain up` started in DIR."""
+    from coordinator import local as consortium
+
+    ran = consortium.down(folder)
+    click.echo(f"stopped {', '.join(ran)}" if ran else "nothing was running")
+    if remove:
+        try:
+            shutil.rmtree(folder)
+        except OSError as fault:
+            raise UsageError(f"cannot remove {folder}: {fault.strerror}") from fault

@@ -1,0 +1,93 @@
+"""Rotating a hospital's keys: a new operator account and a new encryption key, in two steps on chain.
+
+Cut short anywhere, it is done again with the same keys: they wait in keys/next/ until they are the ones in use.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+from web3.types import Wei
+
+from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
+from hmchain.errors import StorageError, UsageError
+from hmchain.identity import MemberIdentity
+from trainers import keystore
+from trainers.config import KeyFiles
+from trainers.keystore import ENCRYPTION, OPERATOR, RETIRED
+
+NEXT = "next"
+
+
+def rotate(
+    web3: Web3, contract: str, files: KeyFiles, password: str, member_of: Callable[[str], int | None]
+) -> MemberIdentity:
+    """Makes new keys (or takes up those of an earlier try) and puts them in the old ones' place.
+
+    Raises UsageError, ChainError, StorageError.
+    """
+    old = keystore.unlock(files.operator, files.encryption, password).identity
+    folder = files.operator.parent / NEXT
+    new = _next_keys(folder, password)
+    number = member_of(old.account.address)
+    if number is not None:
+        _pay(web3, old.account, new.account.address)
+        ChainClient(web3, old.account, contract).transact(
+            "announceRotation", new.account.address, new.encryption.public
+        )
+        ChainClient(web3, new.account, contract).transact("completeRotation", number)
+    elif member_of(new.account.address) is None:
+        raise UsageError(f"account {old.account.address} is no member's: there is nothing to rotate")
+    _put_in_place(files, folder)
+    return new
+
+
+def _next_keys(folder: Path, password: str) -> MemberIdentity:
+    operator, encryption = folder / OPERATOR, folder / ENCRYPTION
+    if operator.exists() and encryption.exists():
+        return keystore.unlock(operator, encryption, password).identity
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as fault:
+        raise StorageError(f"cannot make {folder}: {fault.strerror}") from fault
+    return keystore.create(folder, password)
+
+
+def _put_in_place(files: KeyFiles, folder: Path) -> None:
+    """The old encryption key first goes where it stays readable, then the new keys take their places."""
+    retired = files.encryption.parent / RETIRED
+    try:
+        retired.mkdir(mode=0o700, exist_ok=True)
+        number = len(list(retired.glob(f"*-{ENCRYPTION}"))) + 1
+        if (folder / ENCRYPTION).exists():
+            shutil.copy2(files.encryption, retired / f"{number:04d}-{ENCRYPTION}")
+            shutil.copy2(files.operator, retired / f"{number:04d}-{OPERATOR}")
+            (folder / ENCRYPTION).replace(files.encryption)
+        (folder / OPERATOR).replace(files.operator)
+        folder.rmdir()
+    except OSError as fault:
+        raise StorageError(f"cannot put the new keys in place: {fault.strerror}; they are in {folder}") from fault
+
+
+def _pay(web3: Web3, old: LocalAccount, new: str) -> None:
+    """Where gas has a price, half of what the old account has goes to the new one."""
+    with answering():
+        price = base_fee(web3)
+        held = web3.eth.get_balance(old.address)
+        if not price or web3.eth.get_balance(Web3.to_checksum_address(new)):
+            return
+        transfer: dict[str, Any] = {
+            "to": new,
+            "value": Wei(held // 2),
+            "gas": 21_000,
+            "nonce": web3.eth.get_transaction_count(old.address),
+            "chainId": web3.eth.chain_id,
+            "maxFeePerGas": 2 * price,
+            "maxPriorityFeePerGas": 0,
+        }
+        wait_for_receipt(web3, web3.eth.send_raw_transaction(old.sign_transaction(transfer).raw_transaction))

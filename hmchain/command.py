@@ -1,0 +1,50 @@
+"""What every hmchain command has in common: expected faults end it with one line and a documented exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from hmchain.errors import HMChainError, StorageError
+
+EXIT_CODES = """\b
+Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or weights,
+6 local disk, 70 a defect of ours, 130 interrupted.
+"""
+DEFECT, INTERRUPTED = 70, 130
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """One line on standard error and a documented exit code for every expected fault."""
+
+    @functools.wraps(command)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except HMChainError as fault:
+            fail(str(fault), fault.exit_code)
+        except (KeyboardInterrupt, click.exceptions.Abort):
+            fail("interrupted", INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except MemoryError:
+            fail("not enough memory", StorageError.exit_code)
+        except Exception as fault:  # the last resort: a defect is reported as one
+            if "HMCHAIN_TRACEBACK" in os.environ:
+                traceback.print_exc()
+            kind = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
+            fail(f"this is a defect of hmchain, please report it ({kind}); HMCHAIN_TRACEBACK=1 shows where", DEFECT)
+
+    return call
+
+
+def fail(message: str, code: int) -> None:
+    """Ends the process."""
+    click.echo(f"hmchain: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,108 @@
+"""Several JSON-RPC URLs as one web3 provider: the first that answers is used, and the next one where it fails.
+
+A chain is trusted by its own consensus, a URL is not: each must be the chain it is said to be before anything is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import requests
+from web3 import HTTPProvider
+from web3.exceptions import Web3Exception
+from web3.providers import JSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from hmchain.errors import ChainError, UsageError
+
+RETURN_SECONDS = 60.0  # after which an earlier URL is tried again
+FAULTS = (requests.RequestException, Web3Exception, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+class Endpoints(JSONBaseProvider):
+    """A web3 provider over `urls`, in the order of preference. Not for several threads at once.
+
+    timeout is in seconds, for each answer. Without a chain_id the first URL's chain is taken. Raises UsageError for
+    what is no http(s) URL.
+    """
+
+    def __init__(self, urls: Sequence[str], timeout: float = 30.0, chain_id: int | None = None) -> None:
+        super().__init__()
+        if not urls:
+            raise UsageError("no URL of an Ethereum node is given")
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise UsageError(f"{url!r} is not the http(s) URL of an Ethereum node")
+        self._nodes = [HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None) for url in urls]
+        self._chain_id = chain_id
+        self._proved = [chain_id is None and len(urls) == 1] * len(urls)
+        self._current, self._since = 0, 0.0
+
+    @property
+    def current(self) -> str:
+        """The URL in use, without what may be secret in it."""
+        return shown(str(self._nodes[self._current].endpoint_uri))
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """See web3's BaseProvider. Raises ChainError where no URL answers."""
+        if self._current and time.monotonic() - self._since > RETURN_SECONDS:
+            self._current = 0
+        refusal: RPCResponse | None = None
+        faults = []
+        for offset in range(len(self._nodes)):
+            index = (self._current + offset) % len(self._nodes)
+            try:
+                self._prove(index)
+                response = self._nodes[index].make_request(method, params)
+            except ChainError as fault:
+                faults.append(str(fault))
+                continue
+            except FAULTS as fault:
+                self._proved[index] = self._chain_id is None and len(self._nodes) == 1
+                faults.append(f"{self._name(index)} does not answer ({type(fault).__name__})")
+                continue
+            if not _is_answer(method, response):
+                refusal = response
+                continue
+            if index != self._current:
+                self._current, self._since = index, time.monotonic()
+            return response
+        if refusal is not None:
+            return refusal
+        raise ChainError("; ".join(faults))
+
+    def _prove(self, index: int) -> None:
+        """Asks a node once, and again after it failed, whether it is the chain that it should be."""
+        if self._proved[index]:
+            return
+        answer = self._nodes[index].make_request(RPCEndpoint("eth_chainId"), [])
+        found = int(cast(str, answer["result"]), 16)
+        if self._chain_id is None:
+            self._chain_id = found
+        if found != self._chain_id:
+            raise ChainError(f"{self._name(index)} is chain {found}, not chain {self._chain_id}")
+        self._proved[index] = True
+
+    def _name(self, index: int) -> str:
+        return shown(str(self._nodes[index].endpoint_uri))
+
+
+def shown(url: str) -> str:
+    """A URL as it may be printed: without user, password, path and query, in which providers put their keys."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{parts.port}" if parts.port else "")
+
+
+def _is_answer(method: str, response: RPCResponse) -> bool:
+    """Whether another node would say the same: a result, a revert, a transaction refused for what it is."""
+    error: Any = response.get("error")
+    if error is None:
+        return "result" in response
+    if not isinstance(error, dict):
+        return False
+    text = str(error.get("message", "")).lower()
+    return method == "eth_sendRawTransaction" or "revert" in text or error.get("data") is not None

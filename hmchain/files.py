@@ -1,0 +1,55 @@
+"""Files that are written whole or not at all, and secrets that nobody else may read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from hmchain.errors import StorageError, UsageError
+
+MAX_BYTES = 1 << 24  # of a file that people or nodes write by hand: keys, cards, configurations
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Writes a file so that a reader, and a power cut, meet the old content or the new. Raises StorageError."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                partial.unlink()
+    except OSError as fault:
+        raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """write_whole, for its owner's eyes only. Raises StorageError."""
+    write_whole(path, data, 0o600)
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """The content of a file that the user named; `what` says which one. Raises UsageError."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{what} {path} is too large to be one")
+        return path.read_bytes()
+    except OSError as fault:
+        raise UsageError(f"{what} {path} cannot be read: {fault.strerror}") from fault
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """read_file, of a secret: refused where its group or others could read it as well. Raises UsageError."""
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError as fault:
+        raise UsageError(f"{what} {path} cannot be read: {fault.strerror}") from fault
+    if mode & 0o077:
+        raise UsageError(f"{what} {path} can be read by others (mode {mode:04o}); do: chmod 600 {path}")
+    return read_file(path, what)

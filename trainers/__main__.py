@@ -1,0 +1,6 @@
+"""python -m trainers: one hospital's commands, without the consortium's side."""
+
+from trainers.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="python -m trainers")

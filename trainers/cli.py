@@ -1,0 +1,166 @@
+"""The commands of one hospital: init, node, status. Also without the consortium's side: python -m trainers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from hmchain.command import EXIT_CODES, guarded
+from hmchain.errors import UsageError
+from trainers import config as configuration
+from trainers import founding, keystore
+from trainers.config import Config
+
+File = click.Path(path_type=Path)
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def with_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --config and hands the command what is in it."""
+
+    def call(config: Path, **options: Any) -> None:
+        command(configuration.load(config), **options)
+
+    call.__doc__, call.__name__ = command.__doc__, command.__name__
+    call.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    option = click.option("--config", "-c", type=File, default=configuration.FILE, show_default=True)
+    return option(guarded(call))
+
+
+def with_password(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --password-file."""
+    option = click.option(
+        "--password-file", type=File, help="Holds the keys' password. [default: the configuration's, else a prompt]"
+    )
+    return option(command)
+
+
+def unlock(config: Config, password_file: Path | None) -> keystore.Keys:
+    """The hospital's keys. Raises UsageError."""
+    path = password_file or config.keys.password_file
+    password = keystore.read_password(path) if path else ask("Password")
+    return keystore.unlock(config.keys.operator, config.keys.encryption, password)
+
+
+def ask(text: str, twice: bool = False) -> str:
+    """Asks on the terminal. Raises UsageError where there is none."""
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask for the password: name a file with --password-file")
+    password: str = click.prompt(text, hide_input=True, confirmation_prompt=twice, err=True)
+    return password
+
+
+@click.group(epilog=EXIT_CODES, context_settings=CONTEXT)
+@click.version_option(package_name="fl-hmchain")
+def main() -> None:
+    """One hospital's side of FL-HMChain: its keys, its node, what it sees.
+
+    \b
+    init DIR        make keys and a commented hospital.toml
+    node            watch the chain and do this hospital's part
+    status          chain, blobs, members, jobs
+    """
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("folder", metavar="DIR", type=File)
+@click.option("--name", default=None, help="What the other members call this hospital. [default: DIR's name]")
+@click.option("--password-file", type=File, help="Holds the password for the new keys. [default: a prompt]")
+@guarded
+def init(folder: Path, name: str | None, password_file: Path | None) -> None:
+    """Make a hospital's folder: keys, hospital.toml, and member.json for the others.
+
+    The keys are encrypted under one password. Hand member.json to whoever deploys the consortium, or to a member who
+    proposes you; keep the rest. Whoever has keys and password is this hospital.
+    """
+    password = keystore.read_password(password_file) if password_file else ask("Password for the new keys", twice=True)
+    card = founding.create(folder, name or folder.resolve().name, password, password_file)
+    click.echo(f"{card.name}: operator account {card.operator}")
+    click.echo(f"hand {folder / founding.CARD} to the consortium, and look through {folder / configuration.FILE}")
+
+
+@main.command(epilog=EXIT_CODES)
+@with_config
+@with_password
+def node(config: Config, password_file: Path | None) -> None:
+    """Watch the chain and do this hospital's part: train, judge, propose, attest.
+
+    It is safe to kill at any moment: started again, it goes on where the chain is. What does not work at the start
+    ends it with one line; what stops working later is waited for.
+    """
+    from trainers import health, logs
+    from trainers.node import Node, assemble
+    from trainers.state import sole_use
+
+    logs.set_up(config.log.level, config.log.format)
+    with sole_use(config.state):
+        parts = assemble(config, unlock(config, password_file))
+        watcher = Node(parts)
+
+        def stop(*_: int | FrameType | None) -> None:
+            watcher.stop()
+            raise KeyboardInterrupt  # whatever is in progress may be dropped: the next start takes it up
+
+        signal.signal(signal.SIGTERM, stop)
+        page = (
+            health.serve(parts.health, configuration.address_of(config.health.listen)) if config.health.listen else None
+        )
+        try:
+            watcher.run()
+        except KeyboardInterrupt:
+            logs.say("stopped")
+        finally:
+            parts.worker.close()
+            if page is not None:
+                page.shutdown()
+
+
+@main.command(epilog=EXIT_CODES)
+@with_config
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+def status(config: Config, as_json: bool) -> None:
+    """Show chain, blobs, members and jobs as this hospital sees them: round, phase, deadline, and who is awaited."""
+    from trainers.status import status as look
+
+    seen = look(config)
+    click.echo(json.dumps(seen, sort_keys=True) if as_json else "\n".join(_lines(seen)))
+
+
+def _lines(seen: dict[str, Any]) -> list[str]:
+    chain, blobs = seen["chain"], seen["blobs"]
+    held = f"{blobs['bytes'] / 2**20:,.1f} MiB" if blobs["up"] else f"DOWN: {blobs['reason']}"
+    lines = [
+        f"chain    {chain['chain_id']} at block {chain['block']}, {chain['block_age_seconds']:.0f} s old, "
+        f"by {', '.join(chain['urls'])}",
+        f"contract {chain['contract']}",
+        f"blobs    {blobs['store']}, {held}",
+    ]
+    for member in seen["members"]:
+        mark = "*" if member["member"] == seen["member"] else " "
+        note = f"{member['samples']:,} samples" if member["active"] else "not active"
+        lines.append(f"member {mark} {member['member']:<3} {member['name']:<32} {note}")
+    for job in seen["jobs"]:
+        lines += _job_lines(job)
+    return lines if seen["jobs"] else [*lines, "no job yet"]
+
+
+def _job_lines(job: dict[str, Any]) -> list[str]:
+    head = f"job {job['job']}    round {job['round']} of {job['rounds']}, {job['phase']}"
+    if "deadline" in job:
+        head += f", {job['seconds_left']} s left; waiting for {', '.join(map(str, job['awaited'])) or 'a proposal'}"
+    elif job["phase"] in ("ENROLMENT", "WAITING"):
+        head += f"; enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody'}"
+    lines = [head]
+    for past in job["history"][-5:]:
+        score = f"base scored {past['base_score']:.2%}" if past["base_score"] is not None else ""
+        missing = "; ".join(f"no {what} from {', '.join(map(str, who))}" for what, who in past["silent"].items())
+        result = past["model"][:23] + "…" if past["model"] else f"failed in {past['failed_in']}"
+        lines.append("  ".join(filter(None, (f"  round {past['round']:<4} {result}", score, missing))))
+    return lines

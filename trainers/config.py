@@ -1,0 +1,179 @@
+"""hospital.toml: everything that one hospital's node is told. Unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hmchain.errors import UsageError
+from hmchain.files import read_file
+
+FILE = "hospital.toml"
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Role = Literal["client", "master", "proposer", "coordinator"]
+
+
+class Section(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KeyFiles(Section):
+    """[keys]"""
+
+    operator: Path = Path("keys/operator.json")
+    encryption: Path = Path("keys/encryption.json")
+    password_file: Path | None = None
+
+
+class Chain(Section):
+    """[chain]"""
+
+    urls: tuple[str, ...] = Field(default=("http://127.0.0.1:8545",), min_length=1)
+    consortium: Path = Path("consortium.json")
+    poll_seconds: Seconds = 1.0
+    timeout_seconds: Seconds = 30.0
+
+
+class Blobs(Section):
+    """[blobs]"""
+
+    store: str = "ipfs:/ip4/127.0.0.1/tcp/5001"
+    timeout_seconds: Seconds = 30.0
+
+
+class Data(Section):
+    """[data]"""
+
+    file: Path = Path("data.npz")
+
+
+class Roles(Section):
+    """[roles]"""
+
+    decline: frozenset[Role] = frozenset()
+    jobs: frozenset[int] = frozenset()
+
+
+class Coordinator(Section):
+    """[coordinator]"""
+
+    start_after_seconds: Annotated[float, Field(ge=0)] = 600.0
+
+
+class Limits(Section):
+    """[limits]"""
+
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    memory_mib: Annotated[int, Field(ge=0)] = 0
+    disk_mib: Annotated[int, Field(ge=0)] = 0
+    worker_idle_seconds: Seconds = 60.0
+
+
+class Log(Section):
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Health(Section):
+    """[health]"""
+
+    listen: str | None = None
+    max_block_age_seconds: Seconds = 60.0
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            address_of(value)
+        return value
+
+
+class Config(Section):
+    """A whole hospital.toml. Paths are as they are meant: relative ones against the file's own folder."""
+
+    name: str = Field(min_length=1)
+    state: Path = Path("state.json")
+    keys: KeyFiles = KeyFiles()
+    chain: Chain = Chain()
+    blobs: Blobs = Blobs()
+    data: Data = Data()
+    roles: Roles = Roles()
+    coordinator: Coordinator = Coordinator()
+    limits: Limits = Limits()
+    log: Log = Log()
+    health: Health = Health()
+
+
+def load(path: Path) -> Config:
+    """Reads a hospital.toml. Raises UsageError, in one line that names the key."""
+    try:
+        content = tomllib.loads(read_file(path, "the configuration").decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise UsageError(f"{path} is not TOML: {fault}") from None
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as fault:
+        raise UsageError(f"{path}: {'; '.join(_explained(fault))}") from None
+    return _anchored(config, path.resolve().parent)
+
+
+def address_of(listen: str) -> tuple[str, int]:
+    """Host and port of "PORT", "HOST:PORT" or "[IPV6]:PORT"; a port alone is on loopback. Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isdecimal() or not 0 <= int(port) <= 65_535:
+        raise ValueError("is not HOST:PORT or PORT")
+    ip_address(host)
+    return host, int(port)
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """Every relative path from the file's own folder on."""
+
+    def anchor(section: Section) -> dict[str, Any]:
+        return {
+            name: folder / value if isinstance(value, Path) else anchored(value)
+            for name in type(section).model_fields
+            if (value := getattr(section, name)) is not None
+        }
+
+    def anchored(value: Any) -> Any:
+        return value.model_copy(update=anchor(value)) if isinstance(value, Section) else value
+
+    store = config.blobs.store
+    if not store.startswith("ipfs:"):
+        store = str(folder / store)
+    copy: Config = anchored(config)
+    return copy.model_copy(update={"blobs": copy.blobs.model_copy(update={"store": store})})
+
+
+def _explained(fault: ValidationError) -> Iterator[str]:
+    for error in fault.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            near = get_close_matches(str(error["loc"][-1]), _known(error["loc"][:-1]), n=1)
+            yield f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
+        elif error["type"] == "missing":
+            yield f"{where} is missing"
+        else:
+            yield f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _known(path: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at `path`."""
+    section: type[BaseModel] = Config
+    for part in path:
+        kind = section.model_fields[str(part)].annotation
+        assert isinstance(kind, type)
+        section = kind
+    return list(section.model_fields)

@@ -1,0 +1,124 @@
+"""/metrics (Prometheus) and /healthz of a node, on a port that is off by default and on loopback unless told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6
+from threading import Thread
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from hmchain.chain import Head
+from hmchain.contract import Receipt
+from hmchain.errors import UsageError
+from hmchain.rounds import Phase
+
+LOOP_SECONDS = 900.0  # without a look at the chain: a training may take this long, a node that hangs takes longer
+
+
+class Health:
+    """What a node has to say about itself. Only the health page reads the hospital's own clock."""
+
+    def __init__(self, max_block_age: float, clock: Callable[[], float] = time.time) -> None:
+        self._max_block_age = max_block_age
+        self._clock = clock
+        self._looked = clock()
+        self._block_time: int | None = None
+        self._store_up = True
+        self._chain_up = True
+        self.registry = CollectorRegistry()
+        self._head = self._gauge("hmchain_head_block", "Number of the latest block seen")
+        self._gauge("hmchain_block_age_seconds", "Age of the latest block").set_function(self._block_age)
+        self._gauge("hmchain_chain_up", "Whether the chain answered last time").set_function(lambda: self._chain_up)
+        self._gauge("hmchain_blob_store_up", "Whether the blob store answered").set_function(lambda: self._store_up)
+        self._acted = self._gauge("hmchain_last_action_timestamp_seconds", "When a transaction was last in a block")
+        self._round = self._gauge("hmchain_round", "Current round of a job", "job")
+        self._phase = self._gauge("hmchain_phase", "Phase of it (1 enrolment to 9 closed)", "job")
+        self._actions = self._counter("hmchain_actions", "Transactions by contract function", "action")
+        self._faults = self._counter("hmchain_faults", "Steps that failed, by kind", "kind")
+        self._gas = self._counter("hmchain_gas_used", "Gas of all transactions")
+
+    def looked(self, head: Head) -> None:
+        """The chain was read."""
+        self._looked, self._block_time, self._chain_up = self._clock(), head.time, True
+        self._head.set(head.number)
+
+    def acted(self, call: str, receipt: Receipt) -> None:
+        """A transaction is in a block."""
+        self._actions.labels(call).inc()
+        self._gas.inc(receipt.gas)
+        self._acted.set(self._clock())
+
+    def failed(self, kind: str, chain: bool) -> None:
+        """A step failed; `chain`: because the chain did not answer."""
+        self._faults.labels(kind).inc()
+        self._chain_up = not chain
+
+    def stored(self, up: bool) -> None:
+        """Whether the blob store works."""
+        self._store_up = up
+
+    def at(self, job: int, round: int, phase: Phase) -> None:
+        """Where a job stands."""
+        self._round.labels(str(job)).set(round)
+        self._phase.labels(str(job)).set(phase)
+
+    def report(self) -> tuple[bool, dict[str, Any]]:
+        """Whether all is well, and the facts behind it."""
+        age, idle = self._block_age(), self._clock() - self._looked
+        facts = {
+            "chain": self._chain_up,
+            "block_age_seconds": None if self._block_time is None else round(age, 1),
+            "blob_store": self._store_up,
+            "seconds_since_look": round(idle, 1),
+        }
+        well = self._chain_up and self._store_up and age <= self._max_block_age and idle <= LOOP_SECONDS
+        return well, {"healthy": well, **facts}
+
+    def _block_age(self) -> float:
+        return float("inf") if self._block_time is None else self._clock() - self._block_time
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+
+def serve(health: Health, address: tuple[str, int]) -> ThreadingHTTPServer:
+    """Answers on `address` until shut down. Raises UsageError where it cannot listen there."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(health.registry))
+            elif self.path == "/healthz":
+                well, facts = health.report()
+                self._answer(200 if well else 503, "application/json", json.dumps(facts).encode() + b"\n")
+            else:
+                self._answer(404, "text/plain", b"there are /metrics and /healthz\n")
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody needs a line for every scrape."""
+
+    class Server(ThreadingHTTPServer):
+        address_family = AF_INET6 if ":" in address[0] else AF_INET
+
+    try:
+        server = Server(address, Page)
+    except OSError as fault:
+        raise UsageError(f"cannot listen on {address[0]}:{address[1]}: {fault.strerror}") from fault
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server

@@ -1,0 +1,41 @@
+"""What a hospital computes on its own data, in this process. Behind worker.py it is a process of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from hmchain.manifest import Manifest
+from hmchain.rounds import MAX_SAMPLES
+from hmchain.scores import word_of_score
+from hmchain.weights import Weights
+from trainers.datasets import Shard
+from trainers.networks import Compute, load_weights
+from trainers.scoring import score
+from trainers.training import LocalTraining, train
+
+
+@dataclass
+class LocalLearner:
+    """See hospital.Learner. `network` is a scratch pad that learners may share."""
+
+    manifest: Manifest
+    shard: Shard
+    network: nn.Module
+    compute: Compute
+
+    @property
+    def samples(self) -> int:
+        """See Learner."""
+        return min(len(self.shard.train), MAX_SAMPLES)
+
+    def train(self, base: Weights, seed: int) -> Weights:
+        """See Learner. Raises UsageError where there is too little data."""
+        config = LocalTraining(self.manifest.epochs, self.manifest.batch_size, self.manifest.learning_rate)
+        return train(self.network, base, self.shard.train, config, seed, self.compute)
+
+    def score(self, weights: Weights) -> int:
+        """See Learner."""
+        load_weights(self.network.to(self.compute.device), weights)
+        return word_of_score(score(self.network, self.shard.holdout, self.manifest.metric, self.compute))

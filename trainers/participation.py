@@ -1,0 +1,277 @@
+"""One member in one job: it opens the job, enters the draws, and does in each round what it was drawn for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hmchain.blobs import BlobStore
+from hmchain.chain import ChainClient
+from hmchain.envelope import Identity
+from hmchain.errors import BlobError, ContractError, Reason, UsageError
+from hmchain.exchange import SealedExchange, model_header
+from hmchain.history import JobRecord, RoundRecord, verdict_text
+from hmchain.keyring import MAX_BYTES as MAX_KEYRING
+from hmchain.keyring import open_key
+from hmchain.ledger import ContractLedger, JobFeed
+from hmchain.manifest import MAX_BYTES, Manifest
+from hmchain.rounds import MAX_SAMPLES, Phase, RoundState
+from hmchain.stopwatch import Stopwatch
+from hmchain.weights import Weights, digest, encode, specification
+from trainers import turns
+from trainers.config import Roles
+from trainers.hospital import Hospital, base_model
+from trainers.keystore import Keys
+from trainers.logs import say, warn
+from trainers.state import NodeState
+from trainers.worker import DataFacts, RemoteLearner, Worker
+
+DRAWS_PENDING = range(Phase.PREPARE, Phase.REPLY + 1)  # phases in which nobody may enrol
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a hospital's parts in all its jobs have in common."""
+
+    member: int
+    keys: Keys
+    client: ChainClient
+    feed: JobFeed
+    store: BlobStore
+    worker: Worker
+    data: DataFacts
+    state: NodeState
+    roles: Roles
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job whose manifest, initial model and key are proved and at hand."""
+
+    manifest: Manifest
+    initial: Weights
+    key: Identity
+    exchange: SealedExchange
+
+
+class RefusedJob(UsageError):
+    """A job that this hospital cannot or will not take part in, and why."""
+
+
+def open_job(site: Site, job: JobRecord, key: Identity) -> OpenJob:
+    """Proves a job from its manifest on. Raises RefusedJob, BlobError, StorageError."""
+    try:
+        manifest = Manifest.parse(site.store.get(job.manifest_blob, MAX_BYTES))
+        if manifest.digest() != job.manifest or manifest.terms() != job.terms:
+            raise RefusedJob("its manifest is not the one that the chain recorded")
+        initial = site.worker.initial(manifest)
+    except UsageError as fault:
+        raise RefusedJob(f"its manifest cannot be reproduced here: {fault}") from fault
+    except BlobError as fault:
+        if fault.reason != Reason.UNAVAILABLE:
+            raise RefusedJob(f"its manifest: {fault}") from fault
+        raise
+    if digest(encode(initial, model_header(manifest.digest(), 0, bytes(32)))) != job.initial:
+        raise RefusedJob("its initial model is not the one that its manifest's seed gives")
+    return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial)))
+
+
+def key_of(site: Site, job: JobRecord) -> Identity | None:
+    """The job's key, from the newest keyring that has an envelope for us. Raises BlobError where none can be had."""
+    for recipient, blob in reversed(job.keys):
+        keyring = site.store.get(blob, MAX_KEYRING)
+        for identity in site.keys.identities:
+            try:
+                key = open_key(keyring, site.member, identity)
+            except BlobError:
+                continue
+            if key.public == recipient:
+                return key
+    return None
+
+
+def misfit(manifest: Manifest, data: DataFacts) -> str | None:
+    """Why data cannot be trained on in a job."""
+    if data.channels != manifest.channels:
+        return f"it is about images of {manifest.channels} channels, ours have {data.channels}"
+    if data.classes > len(manifest.classes):
+        return f"it has {len(manifest.classes)} classes, our labels go up to {data.classes - 1}"
+    return None
+
+
+class Participation:
+    """A member's part in one job. `step` does at most one thing."""
+
+    def __init__(self, site: Site, job: int) -> None:
+        self._site = site
+        self.job = job
+        self.ledger = ContractLedger(site.client, site.feed, job, site.member)
+        self.opened: OpenJob | None = None
+        self._hospital: Hospital | None = None
+        self._refused = False
+        self._notes: set[str] = set()
+        self._round = 0
+        self._since: tuple[int, Phase, int] = (0, Phase.NONE, 0)
+        self._looked = (0, 0)
+        self._was_enrolled = False
+        self._silences = 0
+        self._stays_out_until = 0
+
+    def step(self, state: RoundState, now: int, coordinator: bool) -> bool:
+        """Does what is due as of the chain's time `now`. False where nothing was. Raises HMChainError."""
+        if state.phase == Phase.CLOSED or self._refused:
+            return False
+        if self.opened is None and not self._open(coordinator):
+            return False
+        self._follow(state.number)
+        if self._hospital is None:
+            return False
+        return self._enrol(state) or self._act(self._hospital, state, now) or self._advance(state, now, coordinator)
+
+    # ------------------------------------------------------------------ entering
+
+    def _open(self, coordinator: bool) -> bool:
+        job = self._record
+        try:
+            key = key_of(self._site, job)
+            if key is None:
+                self._once("waiting for the coordinator to envelope the job's key to us")
+                return False
+            self.opened = open_job(self._site, job, key)
+            reason = misfit(self.opened.manifest, self._site.data)
+            declined = self._site.roles.decline & {"client", "master"}
+            if declined:
+                reason = f"we decline the role of {' and '.join(sorted(declined))}"
+            if reason and not coordinator:
+                raise RefusedJob(reason)
+        except RefusedJob as fault:
+            self._refused = True
+            warn("job refused", job=self.job, reason=str(fault))
+            return False
+        if reason is None:
+            self._hospital = self._hospital_for(self.opened)
+        say("job opened", job=self.job, dataset=self.opened.manifest.dataset, rounds=self.opened.manifest.rounds)
+        return True
+
+    def _hospital_for(self, opened: OpenJob) -> Hospital:
+        site, manifest = self._site, opened.manifest
+        samples = min(site.data.samples, MAX_SAMPLES)
+        base = base_model(manifest.digest(), opened.exchange, opened.initial, self.ledger.records)
+        return Hospital(
+            site.member,
+            RemoteLearner(site.worker, manifest, samples),
+            site.keys.identity,
+            manifest,
+            self.ledger,
+            opened.exchange,
+            base,
+            Stopwatch(),
+            site.state.ballots_of(self.job),
+        )
+
+    def _enrol(self, state: RoundState) -> bool:
+        """Enters the draws; after a silence it is the sign of life. Who is silent again and again stays out longer."""
+        enrolled = self._site.member in self._record.enrolled
+        if self._was_enrolled and not enrolled:
+            self._stays_out_until = state.number + 2**self._silences - 1
+            self._silences += 1
+            warn("left out of the draws", job=self.job, until_round=self._stays_out_until)
+        self._was_enrolled = enrolled
+        if enrolled or state.phase in DRAWS_PENDING or state.phase == Phase.FAILED:
+            return False
+        if state.number < self._stays_out_until and state.phase != Phase.WAITING:
+            return False
+        self._site.client.transact("enrol", self.job)
+        return True
+
+    # ------------------------------------------------------------------ a round
+
+    def _act(self, hospital: Hospital, state: RoundState, now: int) -> bool:
+        if state.phase == Phase.COMMIT:
+            return self._propose(hospital, state, now)
+        master = hospital.number in state.masters
+        if state.phase == Phase.PRE_PREPARE and master and self._misses(hospital, state, now):
+            return False
+        if hospital.act(state):
+            self._silences = 0
+            return True
+        if state.phase == Phase.REQUEST and master:
+            self._look_ahead(hospital, state.number)
+        return False
+
+    def _look_ahead(self, hospital: Hospital, round: int) -> None:
+        """Scores updates as they come in, so that the scores are ready with the last one."""
+        seen = (round, len(self._record.rounds[round].updates))
+        if seen[1] and seen != self._looked:
+            self._looked = seen
+            hospital.look_ahead(round)
+
+    def _misses(self, hospital: Hospital, state: RoundState, now: int) -> bool:
+        """Whether to wait for updates that cannot be found yet."""
+        if state.masters.index(hospital.number) not in state.uncommitted:
+            return False
+        if not turns.waits_for_blobs(state, self._record.terms, now):
+            return False
+        missing = hospital.look_ahead(state.number)
+        if missing:
+            self._once(f"round {state.number}: waiting for the updates of members {missing}")
+        return bool(missing)
+
+    def _propose(self, hospital: Hospital, state: RoundState, now: int) -> bool:
+        record = self._record.rounds[state.number]
+        judged = record.judgement is not None
+        if not judged or not record.accepted() or "proposer" in self._site.roles.decline:
+            return False
+        return turns.may_propose(state, self._record.terms, hospital.number, now) and hospital.propose(state)
+
+    def _advance(self, state: RoundState, now: int, coordinator: bool) -> bool:
+        judged = state.number in self._record.rounds and self._record.rounds[state.number].judgement is not None
+        if not turns.needs_advance(state, judged, len(self._record.enrolled), self._record.terms):
+            return False
+        if self._since[:2] != (state.number, state.phase):
+            self._since = (state.number, state.phase, now)
+        if now - self._since[2] < turns.INTERVAL_SECONDS * turns.rank(state, self._site.member, coordinator):
+            return False
+        try:
+            self._site.client.call("advance", self.job)  # somebody else may have been faster
+        except ContractError:
+            return False
+        self.ledger.advance()
+        return True
+
+    def close(self) -> None:
+        """The job is over."""
+        self._follow(self._record.terms.rounds + 1)
+        say("job closed", job=self.job, models=sum(r.model is not None for r in self._record.rounds.values()))
+
+    def _follow(self, round: int) -> None:
+        """Tells how the rounds before `round` ended."""
+        while self._round + 1 < round:
+            self._round += 1
+            record = self._record.rounds.get(self._round)
+            if record is not None:
+                say(f"round {self._round} over", job=self.job, **_outcome(record, self._site.member))
+            if self._hospital is not None:
+                self._hospital.forget(self._round)
+
+    def _once(self, event: str) -> None:
+        if event not in self._notes:
+            self._notes.add(event)
+            say(event, job=self.job)
+
+    @property
+    def _record(self) -> JobRecord:
+        return self._site.feed.history.jobs[self.job]
+
+
+def _outcome(record: RoundRecord, member: int) -> dict[str, Any]:
+    """A round's end as log fields, with the verdict on our own update: the paper's REPLY."""
+    facts: dict[str, Any] = {"model": record.model.hex()[:16]} if record.model else {}
+    if record.failed is not None:
+        facts["failed_in"] = record.failed.name
+    if silent := record.silent():
+        facts["silent"] = silent
+    for position, update in record.updates.items():
+        if update.member == member:
+            facts["our_update"] = verdict_text(record.judgement, position) if record.judgement else "not judged"
+    return facts

@@ -1,0 +1,131 @@
+"""What a node remembers between two lives: one small file, and a lock that keeps a second node off it.
+
+The chain is the truth; here is only what it cannot know: a signed transaction that may not have reached it, and the
+score words behind a commitment, without which it could not be revealed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eth_utils import decode_hex, encode_hex
+
+from hmchain.consortium import Consortium
+from hmchain.errors import StorageError, UsageError
+from hmchain.files import read_secret, write_secret
+from hmchain.jsontext import parse
+
+FORMAT = "hmchain-node/1"
+
+
+@dataclass
+class NodeState:
+    """A node's state file. It is the ChainClient's Outbox, and holds the ballots of every job."""
+
+    path: Path
+    consortium: Consortium
+    outbox: tuple[int, bytes] | None = None
+    ballots: dict[str, list[int]] = field(default_factory=dict)  # score words by "job/round"
+
+    @classmethod
+    def open(cls, path: Path, consortium: Consortium) -> NodeState:
+        """Reads the file, or begins without one. Raises UsageError where it is of another deployment, or damaged."""
+        if not path.exists():
+            return cls(path, consortium)
+        try:
+            content = parse(read_secret(path, "the node's state"))
+            told = content["format"], content["chain_id"], content["contract"]
+            outbox = content["outbox"]
+            noted = None if outbox is None else (int(outbox["nonce"]), decode_hex(outbox["raw"]))
+            ballots = {str(key): [int(word) for word in words] for key, words in content["ballots"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            raise UsageError(f"{path} is damaged; without it (move it away) a running round may be missed") from fault
+        if told != (FORMAT, consortium.chain_id, consortium.contract):
+            raise UsageError(f"{path} belongs to contract {told[2]} on chain {told[1]}, not to the one configured")
+        return cls(path, consortium, noted, ballots)
+
+    def noted(self) -> tuple[int, bytes] | None:
+        """See Outbox."""
+        return self.outbox
+
+    def note(self, nonce: int, raw: bytes) -> None:
+        """See Outbox."""
+        self._save(outbox=(nonce, raw))
+
+    def clear(self) -> None:
+        """See Outbox."""
+        self._save(outbox=None)
+
+    def ballots_of(self, job: int) -> MutableMapping[int, list[int]]:
+        """The score words of a job by round; what is put there is on disk before anything else happens."""
+        return _Ballots(self, job)
+
+    def keep(self, ballots: dict[str, list[int]]) -> None:
+        """Replaces the ballots. Raises StorageError."""
+        self._save(ballots=ballots)
+
+    def _save(self, **changes: Any) -> None:
+        """To disk first: a change that cannot be kept has not happened."""
+        outbox, ballots = changes.get("outbox", self.outbox), changes.get("ballots", self.ballots)
+        content = {
+            "format": FORMAT,
+            "chain_id": self.consortium.chain_id,
+            "contract": self.consortium.contract,
+            "outbox": outbox and {"nonce": outbox[0], "raw": encode_hex(outbox[1])},
+            "ballots": ballots,
+        }
+        write_secret(self.path, json.dumps(content, indent=1).encode() + b"\n")
+        self.outbox, self.ballots = outbox, ballots
+
+
+class _Ballots(MutableMapping[int, list[int]]):
+    """One job's part of the ballots."""
+
+    def __init__(self, state: NodeState, job: int) -> None:
+        self._state = state
+        self._prefix = f"{job}/"
+
+    def __getitem__(self, round: int) -> list[int]:
+        return self._state.ballots[f"{self._prefix}{round}"]
+
+    def __setitem__(self, round: int, words: list[int]) -> None:
+        self._state.keep({**self._state.ballots, f"{self._prefix}{round}": words})
+
+    def __delitem__(self, round: int) -> None:
+        key = f"{self._prefix}{round}"
+        if key not in self._state.ballots:
+            raise KeyError(round)
+        self._state.keep({name: words for name, words in self._state.ballots.items() if name != key})
+
+    def __iter__(self) -> Iterator[int]:
+        return (
+            int(key.removeprefix(self._prefix)) for key in list(self._state.ballots) if key.startswith(self._prefix)
+        )
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@contextmanager
+def sole_use(path: Path) -> Iterator[None]:
+    """Holds a node's state for this process alone. Raises UsageError where another one has it, StorageError."""
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as fault:
+        raise StorageError(f"cannot use {lock}: {fault.strerror}") from fault
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"another process uses {path}: a hospital runs one node") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,225 @@
+"""A hospital's computations in a process of their own: started when something is due, ended when nothing is.
+
+The node itself stays small and always answers: torch, the data and a training that outgrows the memory are elsewhere.
+The worker dies with its node, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmchain.errors import DataError, HMChainError, StorageError, UsageError
+from hmchain.manifest import Manifest
+from hmchain.weights import Weights
+
+if TYPE_CHECKING:  # their modules bring torch, which the node does without
+    from trainers.datasets import Shard
+    from trainers.learner import LocalLearner
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a node must know of its data: records to train on, channels, largest label + 1, salted Merkle root."""
+
+    samples: int
+    channels: int
+    classes: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end."""
+
+    data: Path
+    threads: int = 1
+    memory_mib: int = 0
+    idle_seconds: float = 60.0
+
+
+class Worker:
+    """The node's end. Not for several threads at once. Calls raise HMChainError as the same call in process would.
+
+    StorageError where the process ended, which with too little memory it does.
+    """
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._process: BaseProcess | None = None
+        self._pipe: connection.Connection | None = None
+        self._used = 0.0
+
+    def facts(self, salt_secret: bytes) -> DataFacts:
+        """Loads the data and commits to them. Raises DataError."""
+        facts: DataFacts = self._call("facts", salt_secret)
+        return facts
+
+    def initial(self, manifest: Manifest) -> Weights:
+        """The weights of round 0. Raises UsageError where this package cannot build the network."""
+        weights: Weights = self._call("initial", manifest)
+        return weights
+
+    def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
+        """See Learner.train."""
+        weights: Weights = self._call("train", manifest, base, seed)
+        return weights
+
+    def score(self, manifest: Manifest, weights: Weights) -> int:
+        """See Learner.score."""
+        return int(self._call("score", manifest, weights))
+
+    def tidy(self) -> None:
+        """Ends the process if it was not used for a while."""
+        if self._process is not None and time.monotonic() - self._used > self._options.idle_seconds:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        if self._process is None or not self._process.is_alive():
+            self._start()
+        assert self._pipe is not None
+        try:
+            self._pipe.send((name, arguments))
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as fault:
+            code = self._ended()
+            raise StorageError(f"the training process ended ({code}): is its memory limit too low?") from fault
+        finally:
+            self._used = time.monotonic()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _start(self) -> None:
+        self.close()
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, self._options), daemon=True, name="hmchain-worker")
+        self._process.start()
+        theirs.close()
+
+    def _ended(self) -> str:
+        assert self._process is not None
+        self._process.join(5)
+        code = self._process.exitcode
+        self.close()
+        return "still running" if code is None else f"signal {-code}" if code < 0 else f"exit {code}"
+
+
+@dataclass(frozen=True)
+class RemoteLearner:
+    """See hospital.Learner; one job's computations in the worker."""
+
+    worker: Worker
+    manifest: Manifest
+    samples: int
+
+    def train(self, base: Weights, seed: int) -> Weights:
+        """See Learner."""
+        return self.worker.train(self.manifest, base, seed)
+
+    def score(self, weights: Weights) -> int:
+        """See Learner."""
+        return self.worker.score(self.manifest, weights)
+
+
+# ---------------------------------------------------------------- the worker's end
+
+
+def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
+    """Answers calls until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
+    threading.Thread(target=_die_with_the_node, daemon=True).start()
+    if options.memory_mib:
+        limit = options.memory_mib * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    bench = _Bench(options)
+    while True:
+        try:
+            name, arguments = pipe.recv()
+        except (EOFError, OSError):
+            return
+        pipe.send(_answered(getattr(bench, name), arguments))
+
+
+def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The result, or the fault as an exception that survives the pipe."""
+    try:
+        return call(*arguments)
+    except (DataError, UsageError, StorageError) as fault:
+        return fault
+    except HMChainError as fault:
+        return StorageError(str(fault))
+    except (MemoryError, RuntimeError) as fault:  # torch says RuntimeError where it gets no memory
+        return StorageError(f"the training process failed: {' '.join(str(fault).split())[:200] or 'no memory left'}")
+
+
+def _die_with_the_node() -> None:
+    node = parent_process()
+    if node is not None:
+        node.join()
+    os._exit(1)
+
+
+class _Bench:
+    """What the worker holds: the data, and a learner for each job."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+        self._options = options
+        self._learner = cache(self._new_learner)
+
+    def facts(self, salt_secret: bytes) -> DataFacts:
+        from trainers.dataset_root import dataset_root, salt_of
+
+        train = self._shard.train
+        labels = max(int(split.labels.max()) for split in (train, self._shard.holdout))
+        root = dataset_root(train, salt_of(train, salt_secret))
+        return DataFacts(len(train), 3 if train.images.ndim == 4 else 1, labels + 1, root)
+
+    def initial(self, manifest: Manifest) -> Weights:
+        from trainers.networks import initial_weights
+
+        return initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
+
+    def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
+        return self._learner(manifest).train(base, seed)
+
+    def score(self, manifest: Manifest, weights: Weights) -> int:
+        return self._learner(manifest).score(weights)
+
+    @property
+    def _shard(self) -> Shard:
+        if "shard" not in vars(self):
+            from trainers.datasets import load_shard
+
+            self.shard = load_shard(self._options.data)
+        return self.shard
+
+    def _new_learner(self, manifest: Manifest) -> LocalLearner:
+        from trainers.learner import LocalLearner
+        from trainers.networks import Compute, build
+
+        network = build(manifest.architecture, manifest.channels, len(manifest.classes))
+        return LocalLearner(manifest, self._shard, network, Compute())
