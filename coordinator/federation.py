@@ -29,10 +29,11 @@ from hmchain.plain import PlainJob
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode, specification
 from trainers.dataset_root import dataset_root
-from trainers.datasets import Dataset, Shard
+from trainers.datasets import Dataset
 from trainers.hospital import Hospital, base_model
 from trainers.learner import LocalLearner
 from trainers.networks import Compute, build, initial_weights
+from trainers.splits import Shard
 
 
 @dataclass

@@ -31,8 +31,9 @@ from hmchain.ledger import JobFeed
 from trainers import config as configuration
 from trainers import founding, keystore
 from trainers.config import Config
-from trainers.datasets import load, write_shard
+from trainers.datasets import load
 from trainers.partition import split
+from trainers.splits import write_shard
 
 LOCAL, JOB, CONSORTIUM, PROCESSES = "local.json", "job.toml", "consortium.json", "processes.json"
 PHASE_SECONDS = {"request_seconds": 180, "score_seconds": 120, "reveal_seconds": 60, "reply_seconds": 60}
@@ -154,22 +155,22 @@ def node_command(hospital: Path) -> list[str]:
 def _make(
     folder: Path, hospitals: int, dataset: str, root: Path | None, partition: str, job: dict[str, Any], note: Note
 ) -> Local:
-    local = _prepare(folder, hospitals, dataset, root, partition, job)
+    local = prepare(folder, hospitals, dataset, root, partition, job)
     note(f"{dataset} divided among {hospitals} hospitals, each with its own keys")
     daemons.connect_all(local.kubos, daemons.swarm_key())
     start_daemons(local, note)
-    _found(local)
+    found_members(local)
     note("contract deployed, members founded")
     start_nodes(local, note)
-    _create_job(local)
+    create_first_job(local)
     note("job created by hospital-1")
     return local
 
 
-def _prepare(
+def prepare(
     folder: Path, hospitals: int, dataset: str, root: Path | None, partition: str, job: dict[str, Any]
 ) -> Local:
-    """Folders, keys, data and the job's file."""
+    """Folders, keys, data and the job's file; the IPFS daemons are not made yet. Raises HMChainError."""
     data = load(dataset, root)
     shards = split(data, hospitals, partition, job["seed"])
     ports = daemons.free_ports(1 + 2 * hospitals)
@@ -209,7 +210,7 @@ def settle(hospital: Path, name: str, url: str, api: str) -> Card:
     return card
 
 
-def _found(local: Local) -> None:
+def found_members(local: Local) -> None:
     """Deploys from the first hospital's account; everybody is a founder and gets what gas costs."""
     web3 = connect_any([local.url], 30.0)
     cards = [Card.read(hospital / founding.CARD) for hospital in local.hospitals]
@@ -223,7 +224,7 @@ def _found(local: Local) -> None:
     consortium.write(local.folder / CONSORTIUM)
 
 
-def _create_job(local: Local) -> None:
+def create_first_job(local: Local) -> None:
     """From the first hospital's account, while its node may be sending from it as well."""
     config = local.config(1)
     keys = keystore.unlock(config.keys.operator, config.keys.encryption, _password(config))

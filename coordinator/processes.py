@@ -71,13 +71,14 @@ class Processes:
         except OSError as fault:
             raise StorageError(f"cannot start {command[0]}: {fault.strerror}") from fault
         self._started[name] = Started(process.pid, psutil.Process(process.pid).create_time())
+        process.returncode = 0  # it outlives us: Popen need not complain that nobody waited for it
         self._save()
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, force: bool = False) -> None:
         """Ends a process, by force where it does not end by itself."""
         process = self._started[name].find() if name in self._started else None
         if process is not None:
-            process.terminate()
+            (process.kill if force else process.terminate)()
             try:
                 process.wait(PATIENCE_SECONDS)
             except psutil.TimeoutExpired:

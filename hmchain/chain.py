@@ -23,6 +23,7 @@ from hmchain.errors import ChainError, ContractError, HMChainError, NonceClash
 
 GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
 TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
+RESEND_SECONDS = 15.0  # after which a transaction in an outbox is sent again: a node that restarts forgets what waits
 FIRST_POLL, LAST_POLL = (
     0.002,
     0.25,
@@ -175,7 +176,8 @@ class ChainClient:
         assert self._outbox is not None
         nonce, raw = noted
         with self._translated():
-            if self.web3.eth.get_transaction_count(self.sender, "latest") <= nonce:
+            # More of ours executed: it was, or another one in its place. Fewer: the chain was set back before it.
+            if self.web3.eth.get_transaction_count(self.sender, "latest") == nonce:
                 self._deliver(raw)
         self._outbox.clear()
         return True
@@ -209,12 +211,12 @@ class ChainClient:
                 if self._outbox is not None:
                     self._outbox.clear()
                 raise
-        return wait_for_receipt(self.web3, keccak(raw))
+        return wait_for_receipt(self.web3, keccak(raw), TIMEOUT_SECONDS if self._outbox is None else RESEND_SECONDS)
 
     def _take_nonce(self, address: ChecksumAddress) -> int:
-        """With an outbox nothing is pending that is not in it: what the chain has executed decides."""
-        known: BlockIdentifier = "latest" if self._outbox else "pending"
-        nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, known)
+        if self._outbox is not None:  # nothing is pending: what the chain has executed decides
+            return self.web3.eth.get_transaction_count(address, "latest")
+        nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, "pending")
         self._nonce = nonce + 1
         return nonce
 
@@ -264,12 +266,13 @@ def find_deployment(web3: Web3, transaction: str) -> Deployment | None:
         return Deployment(bytes(creation["input"]), receipt["contractAddress"], receipt["blockNumber"])
 
 
-def wait_for_receipt(web3: Web3, transaction: bytes) -> TxReceipt:
+def wait_for_receipt(web3: Web3, transaction: bytes, seconds: float | None = None) -> TxReceipt:
     """The receipt, as soon as the transaction is in a block: looks often at first, then less and less.
 
     web3's own loop looks at a fixed rate: ten times a second would take most of a round on a chain that mines at once.
     """
-    deadline, pause = time.monotonic() + TIMEOUT_SECONDS, FIRST_POLL
+    seconds = TIMEOUT_SECONDS if seconds is None else seconds
+    deadline, pause = time.monotonic() + seconds, FIRST_POLL
     while True:
         try:
             receipt = web3.eth.get_transaction_receipt(cast(Any, transaction))
@@ -278,7 +281,7 @@ def wait_for_receipt(web3: Web3, transaction: bytes) -> TxReceipt:
         except TransactionNotFound:
             pass
         if time.monotonic() > deadline:
-            raise ChainError(f"transaction {encode_hex(transaction)} is in no block after {TIMEOUT_SECONDS:g} s")
+            raise ChainError(f"transaction {encode_hex(transaction)} is in no block after {seconds:g} s")
         time.sleep(pause)
         pause = min(2 * pause, LAST_POLL)
 

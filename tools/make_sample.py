@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.datasets import SAMPLE_FILE, SPLITS, Split, load
+from trainers.datasets import SAMPLE_FILE, SPLITS, load
+from trainers.splits import Split
 
 PER_CLASS = {"train": 400, "val": 80, "test": 100}  # images; with 11 organs about 4.1 MB
 SEED = 2023

@@ -13,7 +13,7 @@ import hmac
 from hashlib import sha256
 
 from hmchain.errors import UsageError
-from trainers.datasets import Split
+from trainers.splits import Split
 
 SALT_BYTES = 16  # at least; 128 bits cannot be searched
 

@@ -27,7 +27,8 @@ def create(
         raise UsageError(f"{folder} exists and is not empty")
     draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
-        (draft / KEYS).mkdir(parents=True, mode=0o700)
+        draft.mkdir(parents=True, mode=0o700)
+        (draft / KEYS).mkdir(mode=0o700)
         identity = keystore.create(draft / KEYS, password, work)
         card = Card(name, identity.account.address, identity.encryption.public)
         card.write(draft / CARD)

@@ -10,9 +10,9 @@ from hmchain.manifest import Manifest
 from hmchain.rounds import MAX_SAMPLES
 from hmchain.scores import word_of_score
 from hmchain.weights import Weights
-from trainers.datasets import Shard
 from trainers.networks import Compute, load_weights
 from trainers.scoring import score
+from trainers.splits import Shard
 from trainers.training import LocalTraining, train
 
 

@@ -124,7 +124,7 @@ class Node:
         """Looks at the chain and does one thing, if one is due. Raises HMChainError."""
         parts = self._parts
         if parts.client.settle():
-            say("a transaction of an earlier start is in a block")
+            say("a transaction that was on its way is in a block")
         history = self._feed.poll()
         assert self._feed.head is not None
         parts.health.looked(self._feed.head)
@@ -221,7 +221,9 @@ class Node:
         text = f"{type(fault).__name__}: {fault}"
         if text != self._last_fault:
             self._last_fault = text
-            if isinstance(fault, HMChainError):
+            if isinstance(fault, ContractError):
+                say("somebody was faster", reason=str(fault))
+            elif isinstance(fault, HMChainError):
                 warn("will try again", reason=str(fault))
             else:  # a defect of ours: where, but never what the variables held
                 where = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)]

@@ -192,6 +192,8 @@ class Participation:
         master = hospital.number in state.masters
         if state.phase == Phase.PRE_PREPARE and master and self._misses(hospital, state, now):
             return False
+        if state.phase == Phase.REPLY and not turns.may_attest(state, self._record.terms, hospital.number, now):
+            return False
         if hospital.act(state):
             self._silences = 0
             return True

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmchain.errors import UsageError
-from trainers.datasets import Dataset, Shard, Split
+from trainers.datasets import Dataset
+from trainers.splits import Shard, Split
 
 HOLDOUT_FRACTION = 0.1  # of a hospital's train shard, rounded down
 SMALLEST_TRAIN = 2  # samples: what a batch norm needs

@@ -12,11 +12,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from trainers.datasets import Split
 from trainers.networks import Compute
+from trainers.splits import Split
 
 BATCH = 512  # images; the fastest of 128, 512 and 1024 on 2 cores, and part of the result (kernels differ by shape)
 NO_ANSWER = -1  # a class that no label has
@@ -76,6 +75,10 @@ def auc(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Area under the ROC curve as medmnist.Evaluator has it: two classes, that of class 1; more, the plain mean of
     one-versus-rest. Classes absent from labels are left out; labels of one class only order nothing: 0.5.
     """
+    from sklearn.metrics import (
+        roc_auc_score,  # here: it takes a second to import, and a master's score needs none of it
+    )
+
     classes = probabilities.shape[1]
     candidates = range(1, 2) if classes == 2 else range(classes)
     judged = [c for c in candidates if 0 < np.count_nonzero(labels == c) < len(labels)]

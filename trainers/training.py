@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from hmchain.errors import UsageError
 from hmchain.weights import Weights
-from trainers.datasets import Split
 from trainers.networks import Compute, load_weights, weights_of
+from trainers.splits import Split
 
 SMALLEST_BATCH = 2  # a batch norm needs two samples to have a variance
 

@@ -6,7 +6,7 @@ and an eager crowd costs no gas.
 
 from __future__ import annotations
 
-from hmchain.rounds import Phase, RoundState, Terms
+from hmchain.rounds import Phase, RoundState, Terms, quorum_of
 
 INTERVAL_SECONDS = 4  # between one member's turn and the next one's: a block or two
 
@@ -29,6 +29,14 @@ def may_propose(state: RoundState, terms: Terms, member: int, now: int) -> bool:
         return False
     wait = 0 if state.proposed else terms.reply_seconds - terms.reply_seconds // 2
     return now >= state.deadline - terms.reply_seconds + wait + position * INTERVAL_SECONDS
+
+
+def may_attest(state: RoundState, terms: Terms, member: int, now: int) -> bool:
+    """Whether it is a master's turn to attest: those beyond a quorum wait, since a quorum is likely to do."""
+    if member not in state.masters:
+        return False
+    late = state.masters.index(member) >= quorum_of(len(state.masters))
+    return now >= state.deadline - terms.reply_seconds + (INTERVAL_SECONDS if late else 0)
 
 
 def waits_for_blobs(state: RoundState, terms: Terms, now: int) -> bool:

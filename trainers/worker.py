@@ -24,8 +24,8 @@ from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 
 if TYPE_CHECKING:  # their modules bring torch, which the node does without
-    from trainers.datasets import Shard
     from trainers.learner import LocalLearner
+    from trainers.splits import Shard
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,6 @@ class _Bench:
     """What the worker holds: the data, and a learner for each job."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        import torch
-
-        torch.set_num_threads(options.threads)
         self._options = options
         self._learner = cache(self._new_learner)
 
@@ -201,6 +198,7 @@ class _Bench:
     def initial(self, manifest: Manifest) -> Weights:
         from trainers.networks import initial_weights
 
+        self._limit_threads()
         return initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
 
     def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
@@ -209,10 +207,15 @@ class _Bench:
     def score(self, manifest: Manifest, weights: Weights) -> int:
         return self._learner(manifest).score(weights)
 
+    def _limit_threads(self) -> None:
+        import torch
+
+        torch.set_num_threads(self._options.threads)
+
     @property
     def _shard(self) -> Shard:
         if "shard" not in vars(self):
-            from trainers.datasets import load_shard
+            from trainers.splits import load_shard
 
             self.shard = load_shard(self._options.data)
         return self.shard
@@ -221,5 +224,6 @@ class _Bench:
         from trainers.learner import LocalLearner
         from trainers.networks import Compute, build
 
+        self._limit_threads()
         network = build(manifest.architecture, manifest.channels, len(manifest.classes))
         return LocalLearner(manifest, self._shard, network, Compute())

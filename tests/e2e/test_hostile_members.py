@@ -26,9 +26,9 @@ from hmchain.scores import is_score, word_of_score
 from hmchain.weights import Header, Weights, encode
 from tests.e2e.conftest import vars_of
 from tests.e2e.stripes import federation_of, options_for
-from trainers.datasets import Split
 from trainers.hospital import Hospital
 from trainers.learner import LocalLearner
+from trainers.splits import Split
 
 CHAINS = pytest.mark.parametrize("chain", ["embedded", None], ids=["on a chain", "without"])
 

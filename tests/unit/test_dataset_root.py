@@ -10,7 +10,7 @@ import pytest
 
 from hmchain.errors import UsageError
 from trainers.dataset_root import dataset_root
-from trainers.datasets import Split
+from trainers.splits import Split
 
 SALT = bytes(range(32))
 

@@ -14,7 +14,8 @@ import pytest
 from medmnist.info import DEFAULT_ROOT, INFO
 
 from hmchain.errors import DataError
-from trainers.datasets import MAX_BYTES, SAMPLE, SAMPLE_FILE, SPLITS, Split, load
+from trainers.datasets import SAMPLE, SAMPLE_FILE, SPLITS, load
+from trainers.splits import MAX_BYTES, Split
 
 OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "medmnist"
 needs_official = pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official MedMNIST files are not in {OFFICIAL}")

@@ -16,10 +16,10 @@ from hmchain.plain import PlainJob
 from hmchain.rounds import Phase
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import digest, encode, specification
-from trainers.datasets import Shard, Split
 from trainers.hospital import Hospital, base_model
 from trainers.learner import LocalLearner
 from trainers.networks import Compute, build, initial_weights
+from trainers.splits import Shard, Split
 
 MANIFEST = Manifest(
     dataset="x", channels=1, classes=("a", "b"), seed=1, rounds=3, fraction=0.5, masters=3, epochs=1, batch_size=4

@@ -7,7 +7,8 @@ import pytest
 
 from coordinator.options import RunOptions
 from hmchain.errors import UsageError
-from trainers.datasets import Dataset, Split
+from trainers.datasets import Dataset
+from trainers.splits import Split
 
 EMPTY = Split(np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.int64))
 DATASET = Dataset("stripes", 1, ("a", "b"), EMPTY, EMPTY, EMPTY, b"\1" * 32)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmchain.errors import UsageError
-from trainers.datasets import Dataset, Split
+from trainers.datasets import Dataset
 from trainers.partition import HOLDOUT_FRACTION, SMALLEST_HOLDOUT, SMALLEST_TRAIN, Shard, split
+from trainers.splits import Split
 
 
 def dataset(train: int, val: int, classes: int = 3) -> Dataset:

@@ -9,9 +9,10 @@ import pytest
 from medmnist import Evaluator
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
-from trainers.datasets import Split, load
+from trainers.datasets import load
 from trainers.networks import Compute, build, initial_weights, load_weights
 from trainers.scoring import BATCH, Metrics, auc, evaluate, measure, predict, score
+from trainers.splits import Split
 
 CNN = "medmnist-cnn"
 OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "medmnist"

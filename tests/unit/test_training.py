@@ -7,9 +7,9 @@ import pytest
 
 from hmchain.errors import UsageError
 from hmchain.weights import Weights
-from trainers.datasets import Split
 from trainers.networks import Compute, build, initial_weights
 from trainers.scoring import evaluate
+from trainers.splits import Split
 from trainers.training import LocalTraining, train
 
 CNN = "medmnist-cnn"
