@@ -17,8 +17,9 @@ RUN := runs/latest
 
 export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)
 export APE_DATA_FOLDER := $(CURDIR)/.tools/ape
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help run test check artifacts bench clean
+.PHONY: help run test check artifacts bench daemons clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -30,6 +31,7 @@ run: $(VENV)/.run-installed ## train the federation into runs/latest, then verif
 
 test: $(VENV)/.dev-installed ## the whole test suite through ape (ARGS="-k election")
 	@$(BIN)/python -m tools.solc
+	@$(BIN)/python -m tools.daemons
 	$(BIN)/ape test $(ARGS)
 
 check: $(VENV)/.dev-installed ## the gate: format, lint, types, artifact drift, gas table, README commands, tests
@@ -40,6 +42,7 @@ check: $(VENV)/.dev-installed ## the gate: format, lint, types, artifact drift, 
 	$(BIN)/python -m tools.artifacts --check
 	$(BIN)/python -m bench.gas --check
 	$(BIN)/python -m tools.readme
+	@$(BIN)/python -m tools.daemons
 	$(BIN)/ape test $(ARGS)
 
 artifacts: $(VENV)/.dev-installed ## compile contracts/ into hmchain/artifacts
@@ -47,6 +50,9 @@ artifacts: $(VENV)/.dev-installed ## compile contracts/ into hmchain/artifacts
 
 bench: $(VENV)/.dev-installed ## gas per call and per round, and where a run's time goes
 	$(BIN)/python -m bench $(ARGS)
+
+daemons: $(VENV)/.dev-installed ## anvil and Kubo into .tools/bin, for hmchain up and the tests
+	@$(BIN)/python -m tools.daemons
 
 clean: ## remove what the other targets made, except runs/
 	rm -rf $(VENV) .tools .build .cache contracts/.cache node_modules build *.egg-info \

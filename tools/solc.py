@@ -9,8 +9,6 @@ package-lock.json, serves through tools/solc-wrapper.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import cast
@@ -21,6 +19,8 @@ import yaml
 from solcx.exceptions import DownloadError, SolcError, SolcInstallationError
 from solcx.install import BINARY_DOWNLOAD_BASE
 from solcx.wrapper import get_solc_version
+
+from tools import npm
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".tools" / "solc"
@@ -72,19 +72,10 @@ def _install_native() -> bool:
 
 def _install_wrapper(binary: Path) -> None:
     """Install npm's solc and link the wrapper in as if it were the native compiler."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        raise CompilerMissing(f"no Solidity compiler: solc {version()} cannot be downloaded and there is no Node.js")
-    done = subprocess.run(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or "no message").splitlines()[0]
-        raise CompilerMissing(f"no Solidity compiler: solc {version()} cannot be downloaded and npm failed: {reason}")
+    try:
+        npm.install()
+    except npm.NpmFailed as error:
+        raise CompilerMissing(f"no Solidity compiler: solc {version()} cannot be downloaded and {error}") from None
     binary.symlink_to(os.path.relpath(WRAPPER, binary.parent))
 
 
