@@ -15,8 +15,9 @@ from rich.console import Console
 from coordinator.consortium_cli import deploy, job, members
 from coordinator.local_cli import down, up
 from hmchain.command import EXIT_CODES, guarded
-from hmchain.errors import VerificationError
-from trainers.cli import CONTEXT, init, node, status
+from hmchain.errors import UsageError, VerificationError
+from trainers.cli import CONTEXT, init, node, status, unlock, with_password
+from trainers.config import load as load_config
 
 
 @click.group(epilog=EXIT_CODES, context_settings=CONTEXT)
@@ -122,23 +123,46 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--data-root", type=click.Path(path_type=Path), default=None, help="As for run; to measure the model again."
 )
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="A hospital.toml: check a job, not a run's DIR.")
+@click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
+@with_password
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, and nothing else.")
 @guarded
-def verify(folder: Path, data_root: Path | None, as_json: bool) -> None:
-    """Check a run from its ledger and blobs alone.
+def verify(
+    folder: Path | None,
+    data_root: Path | None,
+    config: Path | None,
+    number: int | None,
+    password_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Check a run in DIR, or a job of a hospital's consortium, from ledger and blobs alone.
 
-    Executes every recorded transaction again (or opens the recorded chain), recomputes every aggregate from the
-    clients' updates, and compares the report with both. Prints VALID, or the first thing that is not.
+    Of a run in DIR: executes every recorded transaction again (or opens the recorded chain), recomputes every aggregate
+    from the clients' updates, and compares the report with both. Of a job: does the same on the hospital's own chain
+    and blobs, and needs its keys to read them. Prints VALID, or the first thing that is not.
     """
-    from coordinator.verify import verify as verify_run
+    if (folder is None) == (config is None) or (config is None) != (number is None):
+        raise UsageError("name a run's folder, or a hospital's --config and the --job to check")
 
-    root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
+    def check() -> dict[str, Any]:
+        if config is not None and number is not None:
+            from coordinator.audit import audit
+
+            hospital = load_config(config)
+            return audit(hospital, unlock(hospital, password_file), number)
+        from coordinator.verify import verify as verify_run
+
+        assert folder is not None
+        root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
+        return verify_run(folder, root, Console(quiet=as_json))
+
     try:
-        verdict = verify_run(folder, root, Console(quiet=as_json))
+        verdict = check()
     except VerificationError as fault:
         if not as_json:
             click.echo(f"INVALID  {fault}")

@@ -52,10 +52,16 @@ def gather(folder: Path, run: RunFile) -> Evidence:
         web3 = chain.web3
     else:
         web3 = connect(run.chain)
-    client = ChainClient(web3, None, run.contract)
-    if client.chain_id != run.chain_id:
-        fault = f"{run.chain} is chain {client.chain_id}, the run was on chain {run.chain_id}"
+    chain_id = ChainClient(web3, None, run.contract).chain_id
+    if chain_id != run.chain_id:
+        fault = f"{run.chain} is chain {chain_id}, the run was on chain {run.chain_id}"
         raise VerificationError(fault) if run.chain == EMBEDDED else ChainError(fault)
+    return evidence_on(web3, run, store, key)
+
+
+def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Evidence:
+    """Reads the events of a chain that is the right one. Raises VerificationError, ChainError."""
+    client = ChainClient(web3, None, run.contract)
     deployment = check_contract(web3, run)
     history, gas, head = History(), GasTable(), client.head()
     with explain("the chain's events make no sense"):

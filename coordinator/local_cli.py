@@ -94,7 +94,7 @@ def _news(job: dict[str, Any], first: int) -> list[str]:
     past = [
         f"round {r['round']}  over: model {(r['model'] or 'none')[:23]}…, {len(r['updates'])} updates"
         if r["model"]
-        else f"round {r['round']}  failed in {r['failed_in']}: {r['silent']}"
+        else f"round {r['round']}  failed in {r['failed_in']}: {r['failure']}"
         for r in job["history"]
         if r["round"] >= first
     ]

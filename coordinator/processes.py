@@ -48,6 +48,10 @@ class Processes:
             except (ValueError, KeyError, TypeError, AttributeError) as fault:
                 raise UsageError(f"{file} is not a list of processes") from fault
 
+    def find(self, name: str) -> psutil.Process | None:
+        """A process of ours, if it runs."""
+        return self._started[name].find() if name in self._started else None
+
     def running(self) -> list[str]:
         """Names of those that run."""
         return [name for name, process in self._started.items() if process.find()]
@@ -76,7 +80,7 @@ class Processes:
 
     def stop(self, name: str, force: bool = False) -> None:
         """Ends a process, by force where it does not end by itself."""
-        process = self._started[name].find() if name in self._started else None
+        process = self.find(name)
         if process is not None:
             (process.kill if force else process.terminate)()
             try:

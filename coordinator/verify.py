@@ -42,15 +42,12 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
     run = RunFile.read(folder)
     console.print("executing the ledger again", highlight=False)
     evidence = gather(folder, run)
-    try:
-        console.print("recomputing every global model", highlight=False)
+    console.print("recomputing every global model", highlight=False)
+    with unless_unavailable(run):
         manifest, initial = check_job(evidence)
+        if run.dataset != manifest.dataset:
+            raise VerificationError(f"run.json names {run.dataset!r}, the manifest {manifest.dataset!r}")
         models = check_rounds(evidence, manifest, initial)
-    except VerificationError as fault:
-        cause = fault.__cause__
-        if run.blobs.startswith(IPFS_PREFIX) and isinstance(cause, BlobError) and proves_nothing(cause):
-            raise cause from fault
-        raise
     console.print("comparing the report", highlight=False)
     summary = check_report(folder, evidence, manifest)
     check_metrics(evidence, manifest, summary, models, data_root)
@@ -69,9 +66,18 @@ def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, 
     }
 
 
-def proves_nothing(fault: BlobError) -> bool:
-    """Whether a daemon is at fault, or does not find a blob: no evidence against the run."""
-    return fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError)
+@contextmanager
+def unless_unavailable(run: RunFile) -> Iterator[None]:
+    """An IPFS daemon at fault, or that does not find a blob, is no evidence against the run: BlobError instead."""
+    try:
+        yield
+    except VerificationError as fault:
+        cause = fault.__cause__
+        if not run.blobs.startswith(IPFS_PREFIX) or not isinstance(cause, BlobError):
+            raise
+        if cause.reason == Reason.UNAVAILABLE or isinstance(cause, DaemonError):
+            raise cause from fault
+        raise
 
 
 def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
@@ -86,8 +92,6 @@ def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
         initial = initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
         raise VerificationError("the manifest is not the one that the chain recorded")
-    if evidence.run.dataset != manifest.dataset:
-        raise VerificationError(f"run.json names {evidence.run.dataset!r}, the manifest {manifest.dataset!r}")
     header = model_header(manifest.digest(), 0, bytes(32))
     if digest(encode(initial, header)) != job.initial:
         raise VerificationError("the initial model is not the one that the manifest's seed gives", round=0)

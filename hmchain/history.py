@@ -74,6 +74,16 @@ class RoundRecord:
         """The updates that count, in order of position."""
         return [self.updates[p] for p in sorted(self.judgement.accepted)] if self.judgement else []
 
+    def failure(self) -> str:
+        """Why a failed round failed, in words."""
+        if self.failed is Phase.REQUEST:
+            return "nobody submitted an update"
+        if self.failed in (Phase.PRE_PREPARE, Phase.PREPARE):
+            return "too few masters gave their scores"
+        if self.judgement is not None and not self.judgement.accepted:
+            return "no update reached the standard value"
+        return "no model found a quorum of masters"
+
     def silent(self) -> dict[str, list[int]]:
         """Members that were drawn and said nothing, by what they owed; those still awaited in a running round, too."""
         submitted = {update.member for update in self.updates.values()}

@@ -161,6 +161,6 @@ def _job_lines(job: dict[str, Any]) -> list[str]:
     for past in job["history"][-5:]:
         score = f"base scored {past['base_score']:.2%}" if past["base_score"] is not None else ""
         missing = "; ".join(f"no {what} from {', '.join(map(str, who))}" for what, who in past["silent"].items())
-        result = past["model"][:23] + "…" if past["model"] else f"failed in {past['failed_in']}"
+        result = past["model"][:23] + "…" if past["model"] else f"failed in {past['failed_in']}: {past['failure']}"
         lines.append("  ".join(filter(None, (f"  round {past['round']:<4} {result}", score, missing))))
     return lines

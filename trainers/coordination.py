@@ -69,7 +69,9 @@ class Coordination:
         if self._served == (len(job.keys), wanted):
             return False
         if not job.keys or not serves(self._site.store.get(job.keys[-1][1], MAX_KEYRING), wanted):
-            key = key_of(self._site, job) or kept_key(self._folder, job.manifest, self._site.keys.identities)
+            identities = self._site.keys.identities
+            key = key_of(self._site.store, job, self._site.member, identities)
+            key = key or kept_key(self._folder, job.manifest, identities)
             if key is None:
                 raise BlobError(f"the key of job {self._job} is lost: nobody can be given it")
             keyring = self._site.store.put(seal_key(key, wanted))

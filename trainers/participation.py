@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class RefusedJob(UsageError):
     """A job that this hospital cannot or will not take part in, and why."""
 
 
-def open_job(site: Site, job: JobRecord, key: Identity) -> OpenJob:
+def open_job(site: Site, job: JobRecord, key: Identity, watch: Stopwatch | None = None) -> OpenJob:
     """Proves a job from its manifest on. Raises RefusedJob, BlobError, StorageError."""
     try:
         manifest = Manifest.parse(site.store.get(job.manifest_blob, MAX_BYTES))
@@ -73,16 +74,16 @@ def open_job(site: Site, job: JobRecord, key: Identity) -> OpenJob:
         raise
     if digest(encode(initial, model_header(manifest.digest(), 0, bytes(32)))) != job.initial:
         raise RefusedJob("its initial model is not the one that its manifest's seed gives")
-    return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial)))
+    return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial), watch))
 
 
-def key_of(site: Site, job: JobRecord) -> Identity | None:
-    """The job's key, from the newest keyring that has an envelope for us. Raises BlobError where none can be had."""
+def key_of(store: BlobStore, job: JobRecord, member: int, identities: Sequence[Identity]) -> Identity | None:
+    """The job's key, from the newest keyring with an envelope for a member, to any of its keys. Raises BlobError."""
     for recipient, blob in reversed(job.keys):
-        keyring = site.store.get(blob, MAX_KEYRING)
-        for identity in site.keys.identities:
+        keyring = store.get(blob, MAX_KEYRING)
+        for identity in identities:
             try:
-                key = open_key(keyring, site.member, identity)
+                key = open_key(keyring, member, identity)
             except BlobError:
                 continue
             if key.public == recipient:
@@ -105,7 +106,8 @@ class Participation:
     def __init__(self, site: Site, job: int) -> None:
         self._site = site
         self.job = job
-        self.ledger = ContractLedger(site.client, site.feed, job, site.member)
+        self._watch = Stopwatch()
+        self.ledger = ContractLedger(site.client, site.feed, job, site.member, self._watch)
         self.opened: OpenJob | None = None
         self._hospital: Hospital | None = None
         self._refused = False
@@ -133,11 +135,11 @@ class Participation:
     def _open(self, coordinator: bool) -> bool:
         job = self._record
         try:
-            key = key_of(self._site, job)
+            key = key_of(self._site.store, job, self._site.member, self._site.keys.identities)
             if key is None:
                 self._once("waiting for the coordinator to envelope the job's key to us")
                 return False
-            self.opened = open_job(self._site, job, key)
+            self.opened = open_job(self._site, job, key, self._watch)
             reason = misfit(self.opened.manifest, self._site.data)
             declined = self._site.roles.decline & {"client", "master"}
             if declined:
@@ -165,7 +167,7 @@ class Participation:
             self.ledger,
             opened.exchange,
             base,
-            Stopwatch(),
+            self._watch,
             site.state.ballots_of(self.job),
         )
 
@@ -252,9 +254,15 @@ class Participation:
             self._round += 1
             record = self._record.rounds.get(self._round)
             if record is not None:
-                say(f"round {self._round} over", job=self.job, **_outcome(record, self._site.member))
+                say(f"round {self._round} over", job=self.job, **_outcome(record, self._site.member), **self._spent())
             if self._hospital is not None:
                 self._hospital.forget(self._round)
+
+    def _spent(self) -> dict[str, Any]:
+        """Seconds since the last time, by what they went into."""
+        spent = {f"{name}_seconds": round(seconds, 3) for name, seconds in self._watch.seconds.items()}
+        self._watch.seconds.clear()
+        return spent
 
     def _once(self, event: str) -> None:
         if event not in self._notes:
@@ -270,7 +278,7 @@ def _outcome(record: RoundRecord, member: int) -> dict[str, Any]:
     """A round's end as log fields, with the verdict on our own update: the paper's REPLY."""
     facts: dict[str, Any] = {"model": record.model.hex()[:16]} if record.model else {}
     if record.failed is not None:
-        facts["failed_in"] = record.failed.name
+        facts |= {"failed_in": record.failed.name, "reason": record.failure()}
     if silent := record.silent():
         facts["silent"] = silent
     for position, update in record.updates.items():

@@ -111,6 +111,7 @@ def _round(record: Any) -> dict[str, Any]:
         "round": record.number,
         "outcome": "finalized" if record.model else "failed" if record.failed is not None else "running",
         "failed_in": record.failed.name if record.failed is not None else None,
+        "failure": record.failure() if record.failed is not None else None,
         "model": f"sha256:{record.model.hex()}" if record.model else None,
         "base_score": basis_points(judged.base) / 10_000 if judged and is_score(judged.base) else None,
         "updates": {

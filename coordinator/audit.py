@@ -1,0 +1,70 @@
+"""`hmchain verify --config`: a member recomputes a job of its consortium from its own node's chain and its own blobs.
+
+The same checks as of a run's folder, but for the report, which a job on a real consortium does not have.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from coordinator.evidence import evidence_on
+from coordinator.folder import RunFile
+from coordinator.verify import check_job, check_rounds, unless_unavailable
+from hmchain.blobs import open_store
+from hmchain.chain import ChainClient
+from hmchain.consortium import Consortium
+from hmchain.endpoints import shown
+from hmchain.errors import UsageError
+from hmchain.ledger import JobFeed
+from trainers.config import Config
+from trainers.keystore import Keys
+from trainers.node import connect
+from trainers.participation import key_of
+
+
+def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
+    """What was proved of a job so far. Raises VerificationError with the first thing that is wrong, ChainError,
+    BlobError where a blob cannot be had, UsageError where there is no such job or no key for us.
+    """
+    started = time.perf_counter()
+    consortium = Consortium.read(config.chain.consortium)
+    web3 = connect(config, consortium)
+    store = open_store(config.blobs.store, config.blobs.timeout_seconds)
+    history = JobFeed(ChainClient(web3, None, consortium.contract), consortium.block, wary=True).poll()
+    if job not in history.jobs:
+        raise UsageError(f"there is no job {job}")
+    member = history.member_of(keys.identity.account.address)
+    if member is None:
+        raise UsageError(f"account {keys.identity.account.address} is no member's")
+    key = key_of(store, history.jobs[job], member, keys.identities)
+    if key is None:
+        raise UsageError(f"nobody has enveloped the key of job {job} to us")
+    run = RunFile(
+        chain=shown(config.chain.urls[0]),
+        chain_id=consortium.chain_id,
+        contract=consortium.contract,
+        deployment=consortium.deployment,
+        job=job,
+        blobs=config.blobs.store,
+        dataset="",
+        dataset_digest="",
+    )
+    evidence = evidence_on(web3, run, store, key)
+    with unless_unavailable(run):
+        manifest, initial = check_job(evidence)
+        check_rounds(evidence, manifest, initial)
+    records = list(evidence.job.rounds.values())
+    models = [record.model for record in records if record.model is not None]
+    return {
+        "completed_rounds": len(models),
+        "updates": sum(len(record.updates) for record in records),
+        "models": len(models) + 1,
+        "model_digest": f"sha256:{(models[-1] if models else evidence.job.initial).hex()}",
+        "contract": run.contract,
+        "chain": run.chain,
+        "head": evidence.head,
+        "head_hash": evidence.head_hash,
+        "notes": [] if evidence.job.closed else ["the job is still running: this is what there is of it now"],
+        "seconds": round(time.perf_counter() - started, 3),
+    }
