@@ -25,12 +25,13 @@ def listing(desk: Desk) -> list[dict[str, Any]]:
 def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> dict[str, Any]:
     motion, member, votes, expires, carried, opened_at, candidate = ballot
     operator, _, name = candidate
+    text = bytes(name).rstrip(bytes(1)).decode(errors="replace")
     open_ = now <= expires and opened_at == departures
     return {
         "ballot": number,
         "motion": NAMES[motion],
         "member": member,
-        "candidate": f"{bytes(name).rstrip(bytes(1)).decode(errors='replace')} {operator}" if motion == 0 else None,
+        "candidate": f"{text if text.isprintable() else repr(text)} {operator}" if motion == 0 else None,
         "votes": votes,
         "needed": needed,
         "state": "carried" if carried else "open" if open_ else "closed",

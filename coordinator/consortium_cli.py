@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,14 @@ def deploy(config: Config, password_file: Path | None, cards: tuple[Path, ...], 
         raise UsageError("two cards name the same operator account")
     if out.exists():
         raise UsageError(f"{out} exists: a consortium is deployed once; name another file with --out")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UsageError(f"{out} cannot be written: {out.parent} is no folder, or not writable")
     keys = unlock(config, password_file)
     web3 = connect_any(config.chain.urls, config.chain.timeout_seconds)
     client, receipt = found(web3, keys.identity.account, [card.to_abi() for card in founders])
-    Consortium(client.chain_id, client.address, receipt.transaction, receipt.block).write(out)
     click.echo(f"contract {client.address} on chain {client.chain_id}, {len(founders)} founding members")
+    click.echo(f"created in block {receipt.block} by transaction {receipt.transaction}")
+    Consortium(client.chain_id, client.address, receipt.transaction, receipt.block).write(out)
     click.echo(f"hand {out} to all of them")
 
 
@@ -138,7 +142,7 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
     """Call a vote, and give the first vote for it: admit CARD, or suspend, reinstate, remove MEMBER (its number)."""
     if motion == "admit":
         arguments: tuple[Any, ...] = ("proposeAdmission", Card.read(Path(subject)).to_abi())
-    elif subject.isdecimal():
+    elif subject.isdecimal() and 0 < int(subject) < 2**16:
         arguments = ("proposeMotion", MOTIONS[motion], int(subject))
     else:
         raise UsageError(f"{motion} takes a member's number, not {subject!r}; members list shows them")
@@ -150,7 +154,7 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
 
 
 @members.command(epilog=EXIT_CODES)
-@click.argument("ballot", type=click.IntRange(1))
+@click.argument("ballot", type=click.IntRange(1, 2**63))
 @with_config
 @with_password
 def vote(config: Config, password_file: Path | None, ballot: int) -> None:
@@ -239,17 +243,17 @@ def list_jobs(config: Config, as_json: bool) -> None:
 
 
 @job.command("show", epilog=EXIT_CODES)
-@click.argument("number", metavar="JOB", type=click.IntRange(1))
+@click.argument("number", metavar="JOB", type=click.IntRange(1, 2**63))
 @with_config
 def show_job(config: Config, number: int) -> None:
     """Print a job, its rounds and its manifest as JSON."""
     from hmchain.blobs import open_store
-    from hmchain.manifest import MAX_BYTES
+    from hmchain.manifest import MAX_BYTES, Manifest
     from trainers.status import status
 
     seen = next((row for row in status(config)["jobs"] if row["job"] == number), None)
     if seen is None:
         raise UsageError(f"there is no job {number}")
     record = sit_down(config, None).history.jobs[number]
-    manifest = open_store(config.blobs.store, config.blobs.timeout_seconds).get(record.manifest_blob, MAX_BYTES)
-    click.echo(json.dumps(seen | {"manifest": json.loads(manifest)}, indent=2, sort_keys=True))
+    text = open_store(config.blobs.store, config.blobs.timeout_seconds).get(record.manifest_blob, MAX_BYTES)
+    click.echo(json.dumps(seen | {"manifest": asdict(Manifest.parse(text))}, indent=2, sort_keys=True))

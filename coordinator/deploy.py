@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 from web3.types import Wei
 
 from hmchain.blobs import BlobRef, BlobStore
 from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
 from hmchain.contract import Receipt
-from hmchain.endpoints import Endpoints
+from hmchain.endpoints import open_chain, shown
 from hmchain.envelope import Identity, seal
 from hmchain.errors import ChainError
 from hmchain.exchange import model_header
@@ -40,18 +40,18 @@ def connect(url: str) -> Web3:
     """A chain by its JSON-RPC URL. Raises ChainError."""
     if not url.startswith(("http://", "https://")):
         raise ChainError(f"{url!r} is neither 'embedded' nor the http(s) URL of an Ethereum node")
-    web3 = Web3(HTTPProvider(url, request_kwargs={"timeout": 30}))
+    web3 = open_chain([url])
     try:
         with answering():
             web3.eth.chain_id, web3.eth.block_number  # noqa: B018
     except ChainError as fault:
-        raise ChainError(f"no Ethereum node answers at {url}") from fault
+        raise ChainError(f"no Ethereum node answers at {shown(url)}") from fault
     return web3
 
 
 def connect_any(urls: Sequence[str], timeout: float) -> Web3:
     """The chain behind the first of several URLs that answers. Raises ChainError, UsageError."""
-    web3 = Web3(Endpoints(urls, timeout))
+    web3 = open_chain(urls, timeout)
     with answering():
         web3.eth.chain_id  # noqa: B018
     return web3

@@ -14,7 +14,7 @@ from coordinator.deploy import create_job, publish_initial
 from hmchain.blobs import BlobStore
 from hmchain.chain import ChainClient
 from hmchain.envelope import Identity, new_identity
-from hmchain.errors import UsageError
+from hmchain.errors import ChainError, UsageError
 from hmchain.files import read_file
 from hmchain.history import History
 from hmchain.manifest import Manifest
@@ -82,10 +82,10 @@ def read_manifest(path: Path) -> Manifest:
 def _published(dataset: object) -> dict[str, Any]:
     """Channels and classes of MedMNIST's own sets."""
     name = "organamnist" if dataset == SAMPLE else dataset
-    if name not in INFO:
+    if not isinstance(name, str) or name not in INFO:
         return {}
-    labels = INFO[str(name)]["label"]
-    return {"channels": INFO[str(name)]["n_channels"], "classes": [labels[str(i)] for i in range(len(labels))]}
+    labels = INFO[name]["label"]
+    return {"channels": INFO[name]["n_channels"], "classes": [labels[str(i)] for i in range(len(labels))]}
 
 
 def create(
@@ -103,6 +103,8 @@ def create(
     for record in history.jobs.values():
         if record.manifest == job.digest() and record.coordinator == client.sender:
             return NewJob(record.number, job, existed=True)
+    if client.is_sending():
+        raise ChainError("a transaction of this account is not in a block yet; try again when it is")
     key = kept_key(folder, job.digest(), identities)
     if key is None:
         key = new_identity()

@@ -104,8 +104,11 @@ def up(
     if (folder / LOCAL).exists() and (folder / CONSORTIUM).exists():
         local = Local.read(folder)
         start_daemons(local, note)
+        create_first_job(local)
         start_nodes(local, note)
         return local
+    if (folder / LOCAL).exists():
+        raise UsageError(f"{folder} holds a consortium that was not founded to the end: hmchain down --remove {folder}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and holds no local consortium")
     try:
@@ -161,9 +164,9 @@ def _make(
     start_daemons(local, note)
     found_members(local)
     note("contract deployed, members founded")
-    start_nodes(local, note)
     create_first_job(local)
     note("job created by hospital-1")
+    start_nodes(local, note)
     return local
 
 
@@ -225,7 +228,7 @@ def found_members(local: Local) -> None:
 
 
 def create_first_job(local: Local) -> None:
-    """From the first hospital's account, while its node may be sending from it as well."""
+    """From the first hospital's account, unless it was created before. Raises HMChainError."""
     config = local.config(1)
     keys = keystore.unlock(config.keys.operator, config.keys.encryption, _password(config))
     consortium = Consortium.read(config.chain.consortium)

@@ -16,6 +16,7 @@ from web3.types import Wei
 
 from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
 from hmchain.errors import StorageError, UsageError
+from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from trainers import keystore
 from trainers.config import KeyFiles
@@ -31,44 +32,51 @@ def rotate(
 
     Raises UsageError, ChainError, StorageError.
     """
-    old = keystore.unlock(files.operator, files.encryption, password).identity
     folder = files.operator.parent / NEXT
+    present = keystore.unlock(files.operator, files.encryption, password).identity
+    if (folder / ENCRYPTION).exists() and not (folder / OPERATOR).exists():  # cut short while they took their places
+        _put_in_place(files, folder)
+        return keystore.unlock(files.operator, files.encryption, password).identity
     new = _next_keys(folder, password)
-    number = member_of(old.account.address)
+    number = member_of(present.account.address)
     if number is not None:
-        _pay(web3, old.account, new.account.address)
-        ChainClient(web3, old.account, contract).transact(
+        _pay(web3, present.account, new.account.address)
+        ChainClient(web3, present.account, contract).transact(
             "announceRotation", new.account.address, new.encryption.public
         )
         ChainClient(web3, new.account, contract).transact("completeRotation", number)
     elif member_of(new.account.address) is None:
-        raise UsageError(f"account {old.account.address} is no member's: there is nothing to rotate")
+        raise UsageError(f"account {present.account.address} is no member's: there is nothing to rotate")
     _put_in_place(files, folder)
     return new
 
 
 def _next_keys(folder: Path, password: str) -> MemberIdentity:
-    operator, encryption = folder / OPERATOR, folder / ENCRYPTION
-    if operator.exists() and encryption.exists():
-        return keystore.unlock(operator, encryption, password).identity
+    """New keys, in a folder that is there with both of them or not at all: they may be on chain already."""
+    if folder.exists():
+        return keystore.unlock(folder / OPERATOR, folder / ENCRYPTION, password).identity
+    draft = folder.with_name(f"{NEXT}.draft")
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        identity = keystore.create(draft, password)
+        draft.replace(folder)
     except OSError as fault:
         raise StorageError(f"cannot make {folder}: {fault.strerror}") from fault
-    return keystore.create(folder, password)
+    return identity
 
 
 def _put_in_place(files: KeyFiles, folder: Path) -> None:
-    """The old encryption key first goes where it stays readable, then the new keys take their places."""
+    """What is replaced is kept first. The operator goes before the encryption key, which tells how far it got."""
     retired = files.encryption.parent / RETIRED
     try:
         retired.mkdir(mode=0o700, exist_ok=True)
-        number = len(list(retired.glob(f"*-{ENCRYPTION}"))) + 1
-        if (folder / ENCRYPTION).exists():
-            shutil.copy2(files.encryption, retired / f"{number:04d}-{ENCRYPTION}")
-            shutil.copy2(files.operator, retired / f"{number:04d}-{OPERATOR}")
-            (folder / ENCRYPTION).replace(files.encryption)
-        (folder / OPERATOR).replace(files.operator)
+        if (folder / OPERATOR).exists():
+            number = len(list(retired.glob(f"*-{OPERATOR}"))) + 1
+            for path, name in ((files.encryption, ENCRYPTION), (files.operator, OPERATOR)):
+                write_secret(retired / f"{number:04d}-{name}", path.read_bytes())
+            (folder / OPERATOR).replace(files.operator)
+        (folder / ENCRYPTION).replace(files.encryption)
         folder.rmdir()
     except OSError as fault:
         raise StorageError(f"cannot put the new keys in place: {fault.strerror}; they are in {folder}") from fault

@@ -104,7 +104,7 @@ class DirectoryStore:
     def used(self) -> int:
         """See BlobStore.used."""
         try:
-            return sum(entry.stat().st_size for entry in os.scandir(self._root))
+            return sum(_size_of(entry) for entry in os.scandir(self._root))
         except OSError as error:
             raise StorageError(f"cannot read {self._root}: {error.strerror}") from error
 
@@ -244,6 +244,14 @@ def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0) -> BlobS
     else:
         store = DirectoryStore(Path(spec))
     return LimitedStore(store, limit) if limit else store
+
+
+def _size_of(entry: os.DirEntry[str]) -> int:
+    """0 for a file that another writer has renamed meanwhile."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _check_limit(ref: BlobRef, limit: int) -> None:

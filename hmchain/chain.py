@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -19,7 +19,8 @@ from web3.exceptions import ContractCustomError, ContractLogicError, Transaction
 from web3.types import BlockIdentifier, TxParams, TxReceipt
 
 from hmchain.contract import Artifact, Decoder, Event, Receipt, revert_data
-from hmchain.errors import ChainError, ContractError, HMChainError, NonceClash
+from hmchain.endpoints import Endpoints
+from hmchain.errors import ChainBehind, ChainError, ContractError, HMChainError, NonceClash
 
 GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
 TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
@@ -45,6 +46,7 @@ TRANSPORT_FAULTS = (
 
 # What geth, Besu, anvil and eth-tester say of a transaction that they have, and of one whose nonce another one has.
 ALREADY_SENT = ("already known", "already imported", "known transaction")
+HOPELESS = ("less than block base fee", "insufficient funds", "exceeds block gas limit", "intrinsic gas")
 NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underpriced", "underpriced replacement")
 
 
@@ -89,7 +91,8 @@ class ChainClient:
         self.web3 = web3
         self.account = account
         self._outbox = outbox
-        self._on_receipt = on_receipt
+        self.on_receipt = on_receipt
+        self._gap_since: float | None = None
         self.address = Web3.to_checksum_address(address)
         self._contract = web3.eth.contract(address=self.address, abi=artifact.abi)
         self._decoder = Decoder(web3, artifact)
@@ -115,14 +118,15 @@ class ChainClient:
 
     def transact(self, function: str, *arguments: Any) -> Receipt:
         """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""
-        data = self._contract.encode_abi(function, arguments)
+        with self._translated():
+            data = self._contract.encode_abi(function, arguments)
         receipt = self._send({"to": self.address, "data": data})
         if receipt["status"] != 1:
             self.call(function, *arguments)  # the same call says why
             raise ContractError("Reverted")
         done = self._receipt(receipt)
-        if self._on_receipt is not None:
-            self._on_receipt(function, done)
+        if self.on_receipt is not None:
+            self.on_receipt(function, done)
         return done
 
     @property
@@ -159,28 +163,50 @@ class ChainClient:
                 decoded = list(self._decoder.events(logs))
             yield from decoded
 
+    def is_sending(self) -> bool:
+        """Whether a transaction of this account waits to be put into a block. Raises ChainError."""
+        with self._translated():
+            count = self.web3.eth.get_transaction_count
+            return count(self.sender, "pending") > count(self.sender, "latest")
+
+    def try_another_node(self) -> None:
+        """Where there are several, asks the next one from here on."""
+        if isinstance(self.web3.provider, Endpoints):
+            self.web3.provider.pass_over()
+
     def gas_of(self, event: Event) -> int:
         """Gas that the event's transaction used. Raises ChainError."""
         with self._translated():
             return self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"]
 
-    def settle(self) -> bool:
+    def settle(self) -> int | None:
         """Sees to it that the transaction in the outbox, if any, is in a block: the first thing after a restart.
 
-        It is sent again as the same bytes, so it is executed once at most. False where the outbox was empty.
-        Raises ChainError where the chain does not take it in time; then it stays, unless the chain refuses it.
+        It is sent again as the same bytes, so it is executed once at most. Returns a block by which it is settled, None
+        where the outbox was empty. Raises ChainError where the chain does not take it in time; then it stays, unless
+        the chain can never take it.
         """
         noted = self._outbox.noted() if self._outbox else None
         if noted is None:
-            return False
+            return None
         assert self._outbox is not None
         nonce, raw = noted
         with self._translated():
-            # More of ours executed: it was, or another one in its place. Fewer: the chain was set back before it.
-            if self.web3.eth.get_transaction_count(self.sender, "latest") == nonce:
-                self._deliver(raw)
+            block = self.web3.eth.block_number
+            executed = self.web3.eth.get_transaction_count(self.sender, "latest")
+            if executed == nonce:
+                block = self._deliver(raw)["blockNumber"]
+        if executed < nonce:
+            self._wait_for_gap(executed, nonce)
+        self._gap_since = None
         self._outbox.clear()
-        return True
+        return block
+
+    def _wait_for_gap(self, executed: int, nonce: int) -> None:
+        """Earlier transactions of ours are not there: the node is behind, or, if that lasts, the chain was set back."""
+        self._gap_since = self._gap_since or time.monotonic()
+        if time.monotonic() - self._gap_since < RESEND_SECONDS:
+            raise ChainBehind(f"the chain's node knows {executed} transactions of ours, {nonce} were executed")
 
     def _send(self, fields: dict[str, Any]) -> TxReceipt:
         sender = self.sender
@@ -198,24 +224,28 @@ class ChainClient:
             if self._outbox is not None:
                 self._outbox.note(nonce, raw)
             receipt = self._deliver(raw)
-            if self._outbox is not None:
-                self._outbox.clear()
-            return receipt
+        if self._outbox is not None:
+            self._outbox.clear()
+        return receipt
 
     def _deliver(self, raw: bytes) -> TxReceipt:
-        """Sends and waits. What the chain refuses outright leaves the outbox: it will never be in a block."""
+        """Sends and waits. What a chain can never take leaves the outbox; any other refusal may be one node's own."""
         try:
             self.web3.eth.send_raw_transaction(raw)
         except Web3RPCError as refusal:
-            if not any(text in str(refusal).lower() for text in ALREADY_SENT):
-                if self._outbox is not None:
-                    self._outbox.clear()
+            text = str(refusal).lower()
+            if any(known in text for known in NONCE_TAKEN):
+                with suppress(TransactionNotFound):  # taken by this very transaction: another node had passed it on
+                    return self.web3.eth.get_transaction_receipt(cast(Any, keccak(raw)))
+            if self._outbox is not None and any(known in text for known in HOPELESS):
+                self._outbox.clear()
+            if not any(known in text for known in ALREADY_SENT):
                 raise
         return wait_for_receipt(self.web3, keccak(raw), TIMEOUT_SECONDS if self._outbox is None else RESEND_SECONDS)
 
     def _take_nonce(self, address: ChecksumAddress) -> int:
-        if self._outbox is not None:  # nothing is pending: what the chain has executed decides
-            return self.web3.eth.get_transaction_count(address, "latest")
+        if self._outbox is not None:  # the hospital's other commands send from this account, too
+            return self.web3.eth.get_transaction_count(address, "pending")
         nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, "pending")
         self._nonce = nonce + 1
         return nonce

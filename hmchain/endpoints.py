@@ -11,8 +11,9 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
-from web3 import HTTPProvider
+from web3 import HTTPProvider, Web3
 from web3.exceptions import Web3Exception
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
@@ -35,7 +36,7 @@ class Endpoints(JSONBaseProvider):
             raise UsageError("no URL of an Ethereum node is given")
         for url in urls:
             if not url.startswith(("http://", "https://")):
-                raise UsageError(f"{url!r} is not the http(s) URL of an Ethereum node")
+                raise UsageError(f"{url.partition('?')[0]!r} is not the http(s) URL of an Ethereum node")
         self._nodes = [HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None) for url in urls]
         self._chain_id = chain_id
         self._proved = [chain_id is None and len(urls) == 1] * len(urls)
@@ -45,6 +46,10 @@ class Endpoints(JSONBaseProvider):
     def current(self) -> str:
         """The URL in use, without what may be secret in it."""
         return shown(str(self._nodes[self._current].endpoint_uri))
+
+    def pass_over(self) -> None:
+        """Goes on with the next URL, as the present one answers, but not with what others know already."""
+        self._current, self._since = (self._current + 1) % len(self._nodes), time.monotonic()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """See web3's BaseProvider. Raises ChainError where no URL answers."""
@@ -88,6 +93,16 @@ class Endpoints(JSONBaseProvider):
 
     def _name(self, index: int) -> str:
         return shown(str(self._nodes[index].endpoint_uri))
+
+
+def open_chain(urls: Sequence[str], timeout: float = 30.0, chain_id: int | None = None) -> Web3:
+    """web3 over the URLs. Raises UsageError for what is no http(s) URL.
+
+    QBFT and Clique write validators and seals into extraData, which web3 refuses to read without the middleware.
+    """
+    web3 = Web3(Endpoints(urls, timeout, chain_id))
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return web3
 
 
 def shown(url: str) -> str:

@@ -22,11 +22,21 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            _sync_folder(path.parent)
         finally:
             with suppress(FileNotFoundError):
                 partial.unlink()
     except OSError as fault:
         raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+
+
+def _sync_folder(folder: Path) -> None:
+    """Without this the new name may be gone after a power cut, though its content is on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_secret(path: Path, data: bytes) -> None:

@@ -124,6 +124,7 @@ class History:
     members: dict[int, str] = field(default_factory=dict)  # operator by member number
     names: dict[int, str] = field(default_factory=dict)
     keys: dict[int, bytes] = field(default_factory=dict)  # X25519 public key by member number
+    retired: dict[str, int] = field(default_factory=dict)  # member by an operator that it rotated away
     active: set[int] = field(default_factory=set)  # neither suspended nor removed
     roots: dict[int, bytes] = field(default_factory=dict)  # of the data set that a member committed to
     samples: dict[int, int] = field(default_factory=dict)
@@ -139,13 +140,16 @@ class History:
     def _on_MemberAdmitted(self, e: dict[str, Any]) -> None:
         self.members[e["member"]] = e["operator"]
         self.keys[e["member"]] = e["encryptionKey"]
-        self.names[e["member"]] = e["name"].rstrip(b"\0").decode(errors="replace")
+        name = e["name"].rstrip(b"\0").decode(errors="replace")
+        self.names[e["member"]] = name if name.isprintable() else repr(name)  # others chose it, terminals obey it
         self.active.add(e["member"])
 
     def _on_MemberStatusChanged(self, e: dict[str, Any]) -> None:
         (self.active.add if e["status"] == ACTIVE else self.active.discard)(e["member"])
 
     def _on_RotationCompleted(self, e: dict[str, Any]) -> None:
+        self.retired[self.members[e["member"]]] = e["member"]
+        self.retired.pop(e["operator"], None)
         self.members[e["member"]] = e["operator"]
         self.keys[e["member"]] = e["encryptionKey"]
 

@@ -15,7 +15,7 @@ from web3.types import BlockIdentifier
 from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient, Head
 from hmchain.contract import Receipt
-from hmchain.errors import ChainBehind, ChainError
+from hmchain.errors import ChainBehind, ChainError, ContractError
 from hmchain.history import History, JobRecord, RoundRecord, blob_to_abi
 from hmchain.rounds import COORDINATOR, Phase, RoundState
 from hmchain.scores import commitment_of, pack
@@ -73,6 +73,7 @@ class JobFeed:
         self._behind_since: float | None = None
         self.head: Head | None = None
         self.history = History()
+        self.generation = 0  # how often it was read from the beginning again
 
     def poll(self) -> History:
         """Applies what is new. Raises ChainError; ChainBehind where the node has yet to reach what was seen before."""
@@ -82,7 +83,8 @@ class JobFeed:
         head = self._client.block()
         if head.number < self._reached:
             self._behind_since = self._behind_since or time.monotonic()
-            if time.monotonic() - self._behind_since < PATIENCE_SECONDS:
+            self._client.try_another_node()
+            if time.monotonic() - self._behind_since < PATIENCE_SECONDS or head.number < self._first:
                 raise ChainBehind(f"the chain's node is at block {head.number}, this process has seen {self._reached}")
             self._start_over()
         elif self.head not in (None, head) and self._client.block(self.head.number) != self.head:
@@ -100,6 +102,7 @@ class JobFeed:
     def _start_over(self) -> None:
         """The chain is not the one that was read: it was set back, or continued otherwise."""
         self.head, self._next, self._reached, self.history = None, self._first, 0, History()
+        self.generation += 1
 
     def _apply_to(self, last: int, check: Head | None = None) -> None:
         """Applies the events up to a block; none of them where that is no longer the block it was meanwhile."""
@@ -108,7 +111,11 @@ class JobFeed:
         events = list(self._client.events(self._next, last))
         if check is not None and self._client.block(last) != check:
             raise ChainBehind(f"block {last} changed while it was read")
-        self.history.apply(events)
+        try:
+            self.history.apply(events)
+        except (LookupError, ValueError) as fault:  # a node once left events out
+            self._start_over()
+            raise ChainBehind("the chain's events do not follow from one another: reading them again") from fault
         self._next = last + 1
 
     def job(self, number: int) -> JobRecord:
@@ -163,12 +170,12 @@ class ContractLedger:
 
     def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
         """See Ledger.commit_scores."""
-        where = (self.client.chain_id, self.client.address, self.job, state.number, self.client.sender)
-        commitment = commitment_of(*where, pack(words), salt)
-        self._send(state, "commitScores", state.masters.index(self.member), commitment)
+        self._send(state, "commitScores", state.masters.index(self.member), self._commitment(state, words, salt))
 
     def reveal_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
-        """See Ledger.reveal_scores."""
+        """See Ledger.reveal_scores. What does not open the commitment is not sent: the contract would refuse it."""
+        if self._commitment(state, words, salt) != self.record(state.number).commitments.get(self.member):
+            raise ContractError("CommitmentMismatch", (self.member,))
         self._send(state, "revealScores", state.masters.index(self.member), pack(words), salt)
 
     def propose_model(self, state: RoundState, model: bytes, blob: BlobRef) -> None:
@@ -184,6 +191,10 @@ class ContractLedger:
         """See Ledger.advance."""
         with self._watch.measure("chain"):
             self._feed.reached(self.client.transact("advance", self.job).block)
+
+    def _commitment(self, state: RoundState, words: list[int], salt: bytes) -> bytes:
+        where = (self.client.chain_id, self.client.address, self.job, state.number, self.client.sender)
+        return commitment_of(*where, pack(words), salt)
 
     def _send(self, state: RoundState, function: str, *arguments: object) -> Receipt:
         with self._watch.measure("chain"):

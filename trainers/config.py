@@ -74,6 +74,7 @@ class Limits(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     memory_mib: Annotated[int, Field(ge=0)] = 0
     disk_mib: Annotated[int, Field(ge=0)] = 0
+    training_seconds: Seconds = 3600.0
     worker_idle_seconds: Seconds = 60.0
 
 

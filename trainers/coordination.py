@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmchain.envelope import Identity, seal, unseal
-from hmchain.errors import BlobError
+from hmchain.errors import BlobError, DaemonError
 from hmchain.files import read_secret, write_secret
 from hmchain.history import JobRecord, blob_to_abi
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
@@ -68,10 +68,10 @@ class Coordination:
         wanted = {number: history.keys[number] for number in sorted(history.active)}
         if self._served == (len(job.keys), wanted):
             return False
-        if not job.keys or not serves(self._site.store.get(job.keys[-1][1], MAX_KEYRING), wanted):
+        if not self._serves(job, wanted):
             identities = self._site.keys.identities
-            key = key_of(self._site.store, job, self._site.member, identities)
-            key = key or kept_key(self._folder, job.manifest, identities)
+            key = kept_key(self._folder, job.manifest, identities)
+            key = key or key_of(self._site.store, job, self._site.member, identities)
             if key is None:
                 raise BlobError(f"the key of job {self._job} is lost: nobody can be given it")
             keyring = self._site.store.put(seal_key(key, wanted))
@@ -79,6 +79,15 @@ class Coordination:
             return True
         self._served = (len(job.keys), wanted)
         return False
+
+    def _serves(self, job: JobRecord, wanted: dict[int, bytes]) -> bool:
+        """Whether the newest keyring has an envelope for everybody. One that cannot be found any more serves nobody."""
+        try:
+            return bool(job.keys) and serves(self._site.store.get(job.keys[-1][1], MAX_KEYRING), wanted)
+        except DaemonError:
+            raise
+        except BlobError:
+            return False
 
     def _start(self, state: RoundState, now: int) -> bool:
         """Opens the first round when all active members are there, or enough of them after a while."""

@@ -58,6 +58,9 @@ class Hospital:
     def __post_init__(self) -> None:
         self._digest = self.manifest.digest()
         self._scored: dict[tuple[int, int], int] = {}  # words by round and position
+        self._sought: dict[tuple[int, int], int] = {}  # how often what cannot be found was looked for, likewise
+        self._update: tuple[int, Weights] | None = None  # trained for a round, kept until the chain has it
+        self._rejected: set[bytes] = set()  # candidates that are not the aggregate
 
     def act(self, state: RoundState) -> bool:
         """Does what the round expects of this member now, once. False where there was nothing to send.
@@ -82,16 +85,20 @@ class Hospital:
     def submit(self, state: RoundState) -> bool:
         """REQUEST: trains from the base model and submits the update."""
         record = self.ledger.record(state.number)
-        base = self.base(record)
-        with self.watch.measure("training"):
-            weights = self.learner.train(base, self._seed(state.number))
-        _, blob = self.exchange.publish(weights, update_header(self._digest, record, self.number))
+        if self._update is None or self._update[0] != state.number:
+            base = self.base(record)
+            with self.watch.measure("training"):
+                self._update = state.number, self.learner.train(base, self._seed(state.number))
+        _, blob = self.exchange.publish(self._update[1], update_header(self._digest, record, self.number))
         self.ledger.submit_update(state, self.learner.samples, blob)
+        self._update = None
         return True
 
     def commit(self, state: RoundState) -> bool:
         """PRE-PREPARE: scores every update and the base model on its own held-out data, and commits to the scores."""
-        self.ballots[state.number] = words = self._score(state.number)
+        words = self.ballots.get(state.number)  # an earlier commitment to it may be on its way
+        if words is None:
+            self.ballots[state.number] = words = self._score(state.number)
         self.ledger.commit_scores(state, words, self._salt(state.number))
         return True
 
@@ -101,7 +108,7 @@ class Hospital:
         """
         words = self.ballots.get(state.number) or self._score(state.number)
         self.ledger.reveal_scores(state, words, self._salt(state.number))
-        self.forget(state.number)
+        self.forget(state.number - 1)
         return True
 
     def forget(self, round: int) -> None:
@@ -109,15 +116,20 @@ class Hospital:
         for number in [number for number in self.ballots if number <= round]:
             del self.ballots[number]
         self._scored = {key: word for key, word in self._scored.items() if key[0] > round}
+        self._sought = {key: times for key, times in self._sought.items() if key[0] > round}
 
     def look_ahead(self, round: int) -> list[int]:
         """Scores what has been submitted so far, as any master may before it is asked to.
 
-        Returns the members whose updates cannot be found. Raises DaemonError where the blob store is at fault.
+        Stops at the first update that cannot be found, since looking takes long, and begins with another one next time.
+        Returns the members whose updates are not scored. Raises DaemonError where the blob store is at fault.
         """
         record = self.ledger.record(round)
-        words = {update.member: self._word_of(record, position) for position, update in record.updates.items()}
-        return [member for member, word in words.items() if member != self.number and word == Reason.UNAVAILABLE]
+        unscored = [p for p, u in record.updates.items() if u.member != self.number and (round, p) not in self._scored]
+        for position in sorted(unscored, key=lambda p: self._sought.get((round, p), 0)):
+            if self._look_for(record, position) == Reason.UNAVAILABLE:
+                break
+        return [record.updates[position].member for position in unscored if (round, position) not in self._scored]
 
     def propose(self, state: RoundState) -> bool:
         """COMMIT: posts the aggregate, which is a master's right once the coordinator was silent or found no quorum."""
@@ -130,11 +142,14 @@ class Hospital:
         """
         record = self.ledger.record(state.number)
         candidate = record.proposals[-1]
+        if candidate.model in self._rejected:
+            return False
         try:
             with self.watch.measure("aggregation"):
                 weights, header = aggregate_of(record, self._digest, self.exchange)
                 model = digest(encode(weights, header))
             if model != candidate.model:
+                self._rejected.add(candidate.model)
                 return False
             fetch_model(self.exchange, header, candidate.blob, model)
         except DaemonError:
@@ -151,20 +166,26 @@ class Hospital:
         return [*words, self._word(self.base(record))]
 
     def _word_of(self, record: RoundRecord, position: int) -> int:
-        """What is found once stays; what is not found may yet be."""
-        update = record.updates.get(position)
+        """What was found and scored stays; what was looked for in vain is not looked for again."""
+        key, update = (record.number, position), record.updates.get(position)
         if update is None or update.member == self.number:
             return 0
-        if (record.number, position) in self._scored:
-            return self._scored[record.number, position]
+        if key in self._sought and key not in self._scored:
+            return word_of_reason(Reason.UNAVAILABLE)
+        return self._scored[key] if key in self._scored else self._look_for(record, position)
+
+    def _look_for(self, record: RoundRecord, position: int) -> int:
+        key, update = (record.number, position), record.updates[position]
         try:
             word = self._word(self.exchange.fetch(update_header(self._digest, record, update.member), update.blob))
         except DaemonError:
             raise
         except BlobError as fault:
             word = word_of_reason(fault.reason)
-        if word != Reason.UNAVAILABLE:
-            self._scored[record.number, position] = word
+        if word == Reason.UNAVAILABLE:
+            self._sought[key] = self._sought.get(key, 0) + 1
+        else:
+            self._scored[key] = word
         return word
 
     def _word(self, weights: Weights) -> int:

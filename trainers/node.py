@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
@@ -20,9 +21,9 @@ from hmchain.blobs import BlobStore, open_store
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.contract import Receipt
-from hmchain.endpoints import Endpoints
-from hmchain.errors import BlobError, ChainError, ContractError, HMChainError, StorageError, UsageError
-from hmchain.history import History
+from hmchain.endpoints import open_chain
+from hmchain.errors import BlobError, ChainError, ContractError, HMChainError, NonceClash, StorageError, UsageError
+from hmchain.history import History, JobRecord
 from hmchain.ledger import JobFeed
 from trainers.config import Config
 from trainers.coordination import Coordination
@@ -31,8 +32,10 @@ from trainers.keystore import Keys
 from trainers.logs import say, warn
 from trainers.participation import Participation, Site
 from trainers.state import NodeState
-from trainers.worker import DataFacts, Worker, WorkerOptions
+from trainers.worker import DataFacts, StillWorking, Worker, WorkerOptions
 
+JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
+LONGEST_UNOPENED = 300.0  # the same for a job that was never opened
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
 STORE_CHECK_SECONDS = 30.0
 
@@ -58,7 +61,7 @@ class Parts:
 
 def connect(config: Config, consortium: Consortium) -> Web3:
     """The chain, proved to be the consortium's. Raises ChainError, UsageError."""
-    web3 = Web3(Endpoints(config.chain.urls, config.chain.timeout_seconds, consortium.chain_id))
+    web3 = open_chain(config.chain.urls, config.chain.timeout_seconds, consortium.chain_id)
     consortium.check(web3)
     return web3
 
@@ -80,7 +83,7 @@ def assemble(config: Config, keys: Keys) -> Parts:
         worker.close()
         raise
     health = Health(config.health.max_block_age_seconds)
-    client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state, on_receipt=_told(health))
+    client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
     return Parts(config, keys, consortium, client, store, worker, data, state, health)
 
 
@@ -93,8 +96,12 @@ class Node:
         self._stop = Flag()
         self._site: Site | None = None
         self._jobs: dict[int, tuple[Participation, Coordination | None]] = {}
-        self._store_checked = 0.0
-        self._last_fault = ""
+        self._generation = 0
+        self._put_off: dict[int, tuple[float, int]] = {}  # jobs left alone: until when, after how many failures
+        self._noted: dict[int | None, str] = {}
+        self._waits = False
+        self._store_checked = -STORE_CHECK_SECONDS
+        parts.client.on_receipt = self._told
 
     def stop(self) -> None:
         """Ends `run` after the step in progress."""
@@ -109,12 +116,13 @@ class Node:
             try:
                 if self.step():
                     pause = 0.0
-                failures, self._last_fault = 0, ""
+                failures = 0
+                self._noted.pop(None, None)
             except RotatedAway:
                 raise
             except Exception as fault:  # nothing that others sent may end a hospital's node
-                self._failed(fault)
-                pause = min(poll * 2**failures, LONGEST_PAUSE)
+                self._note(fault, None)
+                pause = _pause(poll, failures, LONGEST_PAUSE)
                 failures = 0 if isinstance(fault, ContractError) else failures + 1
             self._parts.worker.tidy()
             self._stop.wait(pause)
@@ -123,10 +131,15 @@ class Node:
     def step(self) -> bool:
         """Looks at the chain and does one thing, if one is due. Raises HMChainError."""
         parts = self._parts
-        if parts.client.settle():
+        settled = parts.client.settle()
+        if settled is not None:
+            self._feed.reached(settled)
             say("a transaction that was on its way is in a block")
         history = self._feed.poll()
         assert self._feed.head is not None
+        if self._generation != self._feed.generation:  # another chain than was read before
+            self._generation, self._site = self._feed.generation, None
+            self._jobs.clear()
         parts.health.looked(self._feed.head)
         self._check_store()
         if self._site is None:
@@ -141,12 +154,14 @@ class Node:
         """Our place among the members, once there is one."""
         parts = self._parts
         member = history.member_of(parts.client.sender)
+        if parts.client.sender in history.retired:
+            raise RotatedAway(f"account {parts.client.sender} was rotated away: start the node with the new keys")
         if member is None:
-            if self._last_fault != "waiting":
+            if not self._waits:
                 say(
                     "waiting to be admitted: hand member.json to a member, who proposes it", account=parts.client.sender
                 )
-                self._last_fault = "waiting"
+            self._waits = True
             return None
         say("we are a member", member=member, name=history.names[member])
         return Site(
@@ -159,10 +174,11 @@ class Node:
             parts.data,
             parts.state,
             parts.config.roles,
+            parts.config.limits.training_seconds,
         )
 
     def _belongs(self, history: History, site: Site) -> bool:
-        if history.members.get(site.member) != site.client.sender:
+        if site.client.sender in history.retired:
             raise RotatedAway(f"account {site.client.sender} was rotated away: start the node with the new keys")
         return site.member in history.active
 
@@ -177,23 +193,40 @@ class Node:
     # ------------------------------------------------------------------ jobs
 
     def _work(self, history: History) -> bool:
-        assert self._feed.head is not None
-        assert self._site is not None
-        now = self._feed.head.time
-        wanted = self._site.roles.jobs
-        for number, job in history.jobs.items():
-            if job.closed or (wanted and number not in wanted):
+        """Attends to each job in turn. What is wrong with one job is no matter for the others."""
+        working = False
+        for number, job in _attended(history, self._parts.config.roles.jobs):
+            if time.monotonic() < self._put_off.get(number, (0.0, 0))[0]:
                 continue
-            participation, coordination = self._part_in(number, job.coordinator)
-            state = participation.ledger.state()
-            self._parts.health.at(number, state.number, state.phase)
-            if coordination is not None and coordination.step(state, now, participation.opened):
-                return True
-            if participation.step(state, now, coordination is not None):
+            try:
+                acted = self._attend(number, job.coordinator)
+            except StillWorking:
+                working = True
+                continue
+            except (ContractError, NonceClash) as fault:
+                self._note(fault, number)
+                acted = False
+            except ChainError:
+                raise
+            except Exception as fault:  # nothing that others sent may end a hospital's node
+                self._postpone(number, fault)
+                continue
+            self._put_off.pop(number, None)
+            if acted:
                 return True
         for number in [number for number in self._jobs if history.jobs[number].closed]:
             self._jobs.pop(number)[0].close()
-        return False
+        return working
+
+    def _attend(self, number: int, coordinator: str) -> bool:
+        head = self._feed.head
+        assert head is not None
+        participation, coordination = self._part_in(number, coordinator)
+        state = participation.ledger.state()
+        self._parts.health.at(number, state.number, state.phase)
+        if coordination is not None and coordination.step(state, head.time, participation.opened):
+            return True
+        return participation.step(state, head.time, coordination is not None)
 
     def _part_in(self, job: int, coordinator: str) -> tuple[Participation, Coordination | None]:
         if job not in self._jobs:
@@ -207,42 +240,66 @@ class Node:
 
     # ------------------------------------------------------------------ faults
 
+    def _postpone(self, job: int, fault: Exception) -> None:
+        """Leaves a job alone for a while: longer each time, longest while it is not opened, as nothing is owed yet."""
+        opened = job in self._jobs and self._jobs[job][0].opened is not None
+        failures = self._put_off.get(job, (0.0, 0))[1]
+        pause = _pause(self._parts.config.chain.poll_seconds, failures, LONGEST_PAUSE if opened else LONGEST_UNOPENED)
+        self._put_off[job] = time.monotonic() + pause, failures + 1
+        self._note(fault, job)
+
     def _check_store(self) -> None:
-        if time.monotonic() - self._store_checked > STORE_CHECK_SECONDS:
-            self._parts.health.stored(False)
+        """Only looks: what needs no blobs goes on without."""
+        if time.monotonic() - self._store_checked < STORE_CHECK_SECONDS:
+            return
+        self._store_checked = time.monotonic()
+        try:
             self._parts.store.used()
             self._parts.health.stored(True)
-            self._store_checked = time.monotonic()
+        except HMChainError as fault:
+            self._parts.health.stored(False)
+            self._note(fault, None)
 
-    def _failed(self, fault: Exception) -> None:
+    def _note(self, fault: Exception, job: int | None) -> None:
         """Logs a fault, once while it stays the same."""
         chain = isinstance(fault, ChainError) and not isinstance(fault, ContractError)
         self._parts.health.failed(_kind(fault), chain)
-        text = f"{type(fault).__name__}: {fault}"
-        if text != self._last_fault:
-            self._last_fault = text
-            if isinstance(fault, ContractError):
-                say("somebody was faster", reason=str(fault))
-            elif isinstance(fault, HMChainError):
-                warn("will try again", reason=str(fault))
-            else:  # a defect of ours: where, but never what the variables held
-                where = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)]
-                say("defect", logging.ERROR, kind=type(fault).__name__, where=" ".join(where[-6:]))
+        text, facts = f"{type(fault).__name__}: {fault}", {} if job is None else {"job": job}
+        if self._noted.get(job) == text:
+            return
+        self._noted[job] = text
+        if isinstance(fault, ContractError):
+            say("somebody was faster", **facts, reason=str(fault))
+        elif isinstance(fault, HMChainError):
+            warn("will try again", **facts, reason=str(fault))
+        else:  # a defect of ours: where, but never what the variables held
+            where = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)]
+            say("defect", logging.ERROR, **facts, kind=type(fault).__name__, where=" ".join(where[-6:]))
+
+    def _told(self, call: str, receipt: Receipt) -> None:
+        """Counts and logs a transaction, and has the chain read at least as far."""
+        self._feed.reached(receipt.block)
+        self._parts.health.acted(call, receipt)
+        event = receipt.events[0].args if receipt.events else {}
+        facts = {name: event[name] for name in ("job", "round") if name in event}
+        say(call, **facts, gas=receipt.gas, block=receipt.block)
+
+
+def _attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, JobRecord]]:
+    """The open jobs that this hospital looks after: no coordinator can make it look after any number of them."""
+    per_coordinator: Counter[str] = Counter()
+    for number, job in history.jobs.items():
+        if job.closed or (wanted and number not in wanted):
+            continue
+        per_coordinator[job.coordinator] += 1
+        if per_coordinator[job.coordinator] <= JOBS_PER_COORDINATOR:
+            yield number, job
+
+
+def _pause(poll: float, failures: int, longest: float) -> float:
+    return float(min(poll * 2 ** min(failures, 16), longest))
 
 
 def _kind(fault: Exception) -> str:
     kinds = {ContractError: "refused", ChainError: "chain", BlobError: "blobs", StorageError: "disk"}
     return next((name for kind, name in kinds.items() if isinstance(fault, kind)), "defect")
-
-
-def _told(health: Health) -> Callable[[str, Receipt], None]:
-    """Counts and logs every transaction."""
-
-    def tell(call: str, receipt: Receipt) -> None:
-        health.acted(call, receipt)
-        facts = {
-            name: event.args[name] for event in receipt.events[:1] for name in ("job", "round") if name in event.args
-        }
-        say(call, **facts, gas=receipt.gas, block=receipt.block)
-
-    return tell

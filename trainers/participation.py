@@ -9,7 +9,7 @@ from typing import Any
 from hmchain.blobs import BlobStore
 from hmchain.chain import ChainClient
 from hmchain.envelope import Identity
-from hmchain.errors import BlobError, ContractError, Reason, UsageError
+from hmchain.errors import BlobError, ContractError, DaemonError, Reason, UsageError
 from hmchain.exchange import SealedExchange, model_header
 from hmchain.history import JobRecord, RoundRecord, verdict_text
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
@@ -43,6 +43,7 @@ class Site:
     data: DataFacts
     state: NodeState
     roles: Roles
+    training_seconds: float
 
 
 @dataclass(frozen=True)
@@ -69,25 +70,36 @@ def open_job(site: Site, job: JobRecord, key: Identity, watch: Stopwatch | None 
     except UsageError as fault:
         raise RefusedJob(f"its manifest cannot be reproduced here: {fault}") from fault
     except BlobError as fault:
-        if fault.reason != Reason.UNAVAILABLE:
-            raise RefusedJob(f"its manifest: {fault}") from fault
-        raise
+        if fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError):
+            raise
+        raise RefusedJob(f"its manifest: {fault}") from fault
     if digest(encode(initial, model_header(manifest.digest(), 0, bytes(32)))) != job.initial:
         raise RefusedJob("its initial model is not the one that its manifest's seed gives")
     return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial), watch))
 
 
 def key_of(store: BlobStore, job: JobRecord, member: int, identities: Sequence[Identity]) -> Identity | None:
-    """The job's key, from the newest keyring with an envelope for a member, to any of its keys. Raises BlobError."""
-    for recipient, blob in reversed(job.keys):
-        keyring = store.get(blob, MAX_KEYRING)
-        for identity in identities:
-            try:
-                key = open_key(keyring, member, identity)
-            except BlobError:
-                continue
-            if key.public == recipient:
-                return key
+    """The job's key, from the member's envelope to any of its keys in the newest keyring; None where there is none.
+
+    A job has one key, the first that was published: a coordinator that names another one later is not listened to.
+    Raises BlobError where the keyring cannot be had now.
+    """
+    keyrings = [blob for recipient, blob in job.keys if recipient == job.keys[0][0]]
+    if not keyrings:
+        return None
+    try:
+        keyring = store.get(keyrings[-1], MAX_KEYRING)
+    except BlobError as fault:
+        if fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError):
+            raise
+        return None
+    for identity in identities:
+        try:
+            key = open_key(keyring, member, identity)
+        except BlobError:
+            continue
+        if key.public == job.keys[0][0]:
+            return key
     return None
 
 
@@ -113,7 +125,10 @@ class Participation:
         self._refused = False
         self._notes: set[str] = set()
         self._round = 0
-        self._since: tuple[int, Phase, int] = (0, Phase.NONE, 0)
+        self._learner: RemoteLearner | None = None
+        self._keys_seen = 0
+        self._since: dict[tuple[str, int], int] = {}  # the chain's time when something was first seen to be due
+        self._quiet_until = 0
         self._looked = (0, 0)
         self._was_enrolled = False
         self._silences = 0
@@ -126,17 +141,23 @@ class Participation:
         if self.opened is None and not self._open(coordinator):
             return False
         self._follow(state.number)
-        if self._hospital is None:
-            return False
-        return self._enrol(state) or self._act(self._hospital, state, now) or self._advance(state, now, coordinator)
+        rank = turns.rank(state, self._site.member, coordinator)
+        if self._hospital is not None:
+            self._allow(state.deadline - now)
+            if self._enrol(state) or self._act(self._hospital, state, now):
+                return True
+        return self._advance(state, now, rank) or self._strike(state, now, rank)
 
     # ------------------------------------------------------------------ entering
 
     def _open(self, coordinator: bool) -> bool:
         job = self._record
+        if job.keys and len(job.keys) == self._keys_seen:
+            return False  # the newest keyring has nothing for us
         try:
             key = key_of(self._site.store, job, self._site.member, self._site.keys.identities)
             if key is None:
+                self._keys_seen = len(job.keys)
                 self._once("waiting for the coordinator to envelope the job's key to us")
                 return False
             self.opened = open_job(self._site, job, key, self._watch)
@@ -159,10 +180,11 @@ class Participation:
         site, manifest = self._site, opened.manifest
         samples = min(site.data.samples, MAX_SAMPLES)
         base = base_model(manifest.digest(), opened.exchange, opened.initial, self.ledger.records)
+        self._learner = RemoteLearner(site.worker, manifest, samples)
         return Hospital(
             site.member,
-            RemoteLearner(site.worker, manifest, samples),
-            site.keys.identity,
+            self._learner,
+            site.keys.identity.for_job(site.client.chain_id, site.client.address, self.job),
             manifest,
             self.ledger,
             opened.exchange,
@@ -194,14 +216,27 @@ class Participation:
         master = hospital.number in state.masters
         if state.phase == Phase.PRE_PREPARE and master and self._misses(hospital, state, now):
             return False
-        if state.phase == Phase.REPLY and not turns.may_attest(state, self._record.terms, hospital.number, now):
-            return False
+        if state.phase == Phase.REPLY:
+            return self._attest(hospital, state, now)
         if hospital.act(state):
             self._silences = 0
             return True
         if state.phase == Phase.REQUEST and master:
             self._look_ahead(hospital, state.number)
         return False
+
+    def _attest(self, hospital: Hospital, state: RoundState, now: int) -> bool:
+        if now < self._quiet_until or not turns.may_attest(state, self._record.terms, hospital.number, now):
+            return False
+        if hospital.act(state):
+            return True
+        self._quiet_until = now + turns.INTERVAL_SECONDS  # what cannot be had or is wrong is not asked for all the time
+        return False
+
+    def _allow(self, seconds: int) -> None:
+        """A training may take what is left of the phase, and no more than this hospital allows."""
+        if self._learner is not None:
+            self._learner.seconds = max(0.0, min(float(seconds), self._site.training_seconds))
 
     def _look_ahead(self, hospital: Hospital, round: int) -> None:
         """Scores updates as they come in, so that the scores are ready with the last one."""
@@ -228,19 +263,29 @@ class Participation:
             return False
         return turns.may_propose(state, self._record.terms, hospital.number, now) and hospital.propose(state)
 
-    def _advance(self, state: RoundState, now: int, coordinator: bool) -> bool:
+    def _advance(self, state: RoundState, now: int, rank: int) -> bool:
         judged = state.number in self._record.rounds and self._record.rounds[state.number].judgement is not None
         if not turns.needs_advance(state, judged, len(self._record.enrolled), self._record.terms):
             return False
-        if self._since[:2] != (state.number, state.phase):
-            self._since = (state.number, state.phase, now)
-        if now - self._since[2] < turns.INTERVAL_SECONDS * turns.rank(state, self._site.member, coordinator):
+        return self._in_turn((f"advance {state.phase.name}", state.number), now, rank, "advance", self.job)
+
+    def _strike(self, state: RoundState, now: int, rank: int) -> bool:
+        """Takes a suspended or removed member out of the draws, in which it would cost a deadline."""
+        gone = sorted(self._record.enrolled - self._site.feed.history.active)
+        if not gone or state.phase in DRAWS_PENDING or state.phase == Phase.FAILED:
+            return False
+        return self._in_turn(("strike", gone[0]), now, rank, "strike", self.job, gone[0])
+
+    def _in_turn(self, due: tuple[str, int], now: int, rank: int, call: str, *arguments: int) -> bool:
+        """Sends what anyone may send, when it is our turn and nobody was faster."""
+        since = self._since.setdefault(due, now)
+        if now - since < turns.INTERVAL_SECONDS * rank:
             return False
         try:
-            self._site.client.call("advance", self.job)  # somebody else may have been faster
+            self._site.client.call(call, *arguments)
         except ContractError:
             return False
-        self.ledger.advance()
+        self._site.client.transact(call, *arguments)
         return True
 
     def close(self) -> None:
@@ -255,6 +300,7 @@ class Participation:
             record = self._record.rounds.get(self._round)
             if record is not None:
                 say(f"round {self._round} over", job=self.job, **_outcome(record, self._site.member), **self._spent())
+            self._since.clear()
             if self._hospital is not None:
                 self._hospital.forget(self._round)
 

@@ -11,6 +11,11 @@ from hmchain.rounds import Phase, RoundState, Terms, quorum_of
 INTERVAL_SECONDS = 4  # between one member's turn and the next one's: a block or two
 
 
+def interval(terms: Terms) -> int:
+    """INTERVAL_SECONDS, or less where a phase is too short for all masters' turns."""
+    return max(1, min(INTERVAL_SECONDS, terms.reply_seconds // (4 * terms.masters)))
+
+
 def rank(state: RoundState, member: int, coordinator: bool) -> int:
     """A member's place in line to advance a round: the coordinator, the masters, everybody else."""
     if coordinator:
@@ -28,7 +33,7 @@ def may_propose(state: RoundState, terms: Terms, member: int, now: int) -> bool:
     if position in state.proposed:
         return False
     wait = 0 if state.proposed else terms.reply_seconds - terms.reply_seconds // 2
-    return now >= state.deadline - terms.reply_seconds + wait + position * INTERVAL_SECONDS
+    return now >= state.deadline - terms.reply_seconds + wait + position * interval(terms)
 
 
 def may_attest(state: RoundState, terms: Terms, member: int, now: int) -> bool:
@@ -36,7 +41,7 @@ def may_attest(state: RoundState, terms: Terms, member: int, now: int) -> bool:
     if member not in state.masters:
         return False
     late = state.masters.index(member) >= quorum_of(len(state.masters))
-    return now >= state.deadline - terms.reply_seconds + (INTERVAL_SECONDS if late else 0)
+    return now >= state.deadline - terms.reply_seconds + (interval(terms) if late else 0)
 
 
 def waits_for_blobs(state: RoundState, terms: Terms, now: int) -> bool:

@@ -11,9 +11,10 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,6 +27,14 @@ from hmchain.weights import Weights
 if TYPE_CHECKING:  # their modules bring torch, which the node does without
     from trainers.learner import LocalLearner
     from trainers.splits import Shard
+
+
+KEPT_LEARNERS = 4
+SLICE_SECONDS = 1.0  # that a training is waited for at a time
+
+
+class StillWorking(HMChainError):
+    """The training process is at work; ask again. Until then the node does what needs no computing."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class Worker:
         self._process: BaseProcess | None = None
         self._pipe: connection.Connection | None = None
         self._used = 0.0
+        self._training: tuple[tuple[bytes, int], float] | None = None  # which, and until when
+        self._trained: dict[tuple[bytes, int], Any] = {}
 
     def facts(self, salt_secret: bytes) -> DataFacts:
         """Loads the data and commits to them. Raises DataError."""
@@ -70,9 +81,16 @@ class Worker:
         weights: Weights = self._call("initial", manifest)
         return weights
 
-    def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
-        """See Learner.train."""
-        weights: Weights = self._call("train", manifest, base, seed)
+    def train(self, manifest: Manifest, base: Weights, seed: int, seconds: float) -> Weights:
+        """See Learner.train. Raises StillWorking until it is done, StorageError where it takes more than `seconds`."""
+        key = manifest.digest(), seed
+        if self._training is None and key not in self._trained:
+            self._send("train", manifest, base, seed)
+            self._training = key, time.monotonic() + seconds
+        self._collect(SLICE_SECONDS)
+        if key not in self._trained:
+            raise StillWorking("the training process is at work")
+        weights: Weights = self._opened(self._trained.pop(key))
         return weights
 
     def score(self, manifest: Manifest, weights: Weights) -> int:
@@ -81,7 +99,8 @@ class Worker:
 
     def tidy(self) -> None:
         """Ends the process if it was not used for a while."""
-        if self._process is not None and time.monotonic() - self._used > self._options.idle_seconds:
+        idle = time.monotonic() - self._used > self._options.idle_seconds
+        if self._process is not None and self._training is None and idle:
             self.close()
 
     def close(self) -> None:
@@ -91,20 +110,53 @@ class Worker:
             self._process.join()
         if self._pipe is not None:
             self._pipe.close()
-        self._process = self._pipe = None
+        self._process = self._pipe = self._training = None
 
     def _call(self, name: str, *arguments: Any) -> Any:
+        """Asks and waits for the answer, unless a training is going on."""
+        self._collect(0)
+        if self._training is not None:
+            raise StillWorking("the training process is at work")
+        self._send(name, *arguments)
+        return self._opened(self._receive())
+
+    def _collect(self, wait: float) -> None:
+        """Takes the result of the training that is going on, if there is one, and ends one that has taken too long."""
+        if self._training is None:
+            return
+        assert self._pipe is not None
+        (key, until), self._used = self._training, time.monotonic()
+        if self._pipe.poll(wait):
+            self._training = None
+            self._trained = {key: self._receive()}
+        elif time.monotonic() > until:
+            self.close()
+            raise StorageError("a training was given up: it takes longer than the round has, or the limit allows")
+
+    def _send(self, name: str, *arguments: Any) -> None:
         if self._process is None or not self._process.is_alive():
             self._start()
         assert self._pipe is not None
-        try:
+        with self._watched():
             self._pipe.send((name, arguments))
-            answer = self._pipe.recv()
+
+    def _receive(self) -> Any:
+        assert self._pipe is not None
+        with self._watched():
+            return self._pipe.recv()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A process that is gone is our fault, and is said to be."""
+        try:
+            yield
         except (EOFError, OSError) as fault:
             code = self._ended()
             raise StorageError(f"the training process ended ({code}): is its memory limit too low?") from fault
         finally:
             self._used = time.monotonic()
+
+    def _opened(self, answer: Any) -> Any:
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -125,17 +177,18 @@ class Worker:
         return "still running" if code is None else f"signal {-code}" if code < 0 else f"exit {code}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class RemoteLearner:
-    """See hospital.Learner; one job's computations in the worker."""
+    """See hospital.Learner; one job's computations in the worker. `seconds` is what a training may take now."""
 
     worker: Worker
     manifest: Manifest
     samples: int
+    seconds: float = float("inf")
 
     def train(self, base: Weights, seed: int) -> Weights:
         """See Learner."""
-        return self.worker.train(self.manifest, base, seed)
+        return self.worker.train(self.manifest, base, seed, self.seconds)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
@@ -185,7 +238,7 @@ class _Bench:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
-        self._learner = cache(self._new_learner)
+        self._learner = lru_cache(KEPT_LEARNERS)(self._new_learner)
 
     def facts(self, salt_secret: bytes) -> DataFacts:
         from trainers.dataset_root import dataset_root, salt_of

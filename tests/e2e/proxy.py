@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 from eth_account.typed_transactions import TypedTransaction
@@ -41,7 +41,12 @@ class Call:
             return ""
 
 
-Forward = Callable[[], "Answer"]
+class Forward(Protocol):
+    """Asks what was asked, or something else in its place."""
+
+    def __call__(self, instead: bytes = b"") -> Answer: ...
+
+
 Rule = Callable[[Call, Forward], "Answer | None"]
 
 
@@ -66,6 +71,11 @@ class Answer:
         return Answer(self.status, json.dumps(content).encode(), self.headers)
 
 
+def ask(method: str, *params: Any) -> bytes:
+    """The body of a JSON-RPC request."""
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+
+
 def pass_on(_: Call, forward: Forward) -> Answer | None:
     """Changes nothing."""
     return forward()
@@ -86,8 +96,9 @@ class Proxy:
                 call = _read(self.path, body)
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
 
-                def forward() -> Answer:
-                    answer = requests.post(f"{target}{self.path}", data=body, headers=headers, timeout=300)
+                def forward(instead: bytes = b"") -> Answer:
+                    url = f"{target}{self.path}"
+                    answer = requests.post(url, data=instead or body, headers=headers, timeout=300)
                     kept = tuple((k, v) for k, v in answer.headers.items() if k.lower() not in HOP)
                     return Answer(answer.status_code, answer.content, kept)
 
@@ -128,7 +139,7 @@ class Proxy:
                 """A killed node leaves its connections torn."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def port(self) -> int:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+import rlp
+from eth_utils import decode_hex, keccak, to_checksum_address
 from web3 import HTTPProvider, Web3
 
 from coordinator import daemons, local
+from coordinator.daemons import Kubo
+from coordinator.deploy import fund
 from coordinator.jobs import read_manifest
 from coordinator.local import Local
+from coordinator.processes import tail_of
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.errors import HMChainError
 from hmchain.exchange import DirectExchange, model_header
-from hmchain.history import History
+from hmchain.history import History, RoundRecord
 from hmchain.ledger import JobFeed, Ledger
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
@@ -32,34 +41,43 @@ from tools import daemons as tools
 from trainers import keystore
 from trainers.config import FILE
 from trainers.hospital import Hospital, base_model, propose_aggregate
+from trainers.keystore import Keys
 from trainers.learner import LocalLearner
 from trainers.networks import Compute, build, initial_weights
-from trainers.splits import load_shard
+from trainers.splits import Shard, load_shard, write_shard
 
 HOSPITALS = 5
 PATIENCE = 240.0  # seconds; what is waited for takes a few
 QUICK: dict[str, Any] = {"fraction": 0.4, "masters": 4, "epochs": 1, "batch_size": 16, "learning_rate": 0.1, "seed": 0}
+QUICK |= {"standard": "relative:-1"}  # whatever was learnt passes: a round without a model is a round that went wrong
 
 
 class Town:
     """Made by `Town(folder, data, rounds=…)`, started piece by piece, and stopped by `close`."""
+
+    chain_options: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, data: Path, hospitals: int = HOSPITALS, **job: Any) -> None:
         tools.anvil(), tools.ipfs()
         self.local = local.prepare(folder, hospitals, NAME, data, "iid", QUICK | job)
         self.rpc = {n: Proxy(self.local.url) for n in range(1, hospitals + 1)}
         self.ipfs = {n: Proxy(f"http://127.0.0.1:{k.api_port}") for n, k in enumerate(self.local.kubos, start=1)}
+        self.lonely: dict[int, int] = {}
         for n in self.rpc:
-            self.configure(n, urls=[self.rpc[n].url], store=f"ipfs:/ip4/127.0.0.1/tcp/{self.ipfs[n].port}")
-            self.configure(n, poll_seconds=0.2, worker_idle_seconds=600.0, start_after_seconds=120.0)
+            self._use_proxies(n)
 
-    def configure(self, hospital: int, **changes: Any) -> None:
-        """Changes keys of a hospital's configuration."""
+    def _use_proxies(self, hospital: int) -> None:
+        store = f"ipfs:/ip4/127.0.0.1/tcp/{self.ipfs[hospital].port}"
+        self.configure(hospital, urls=[self.rpc[hospital].url], store=store)
+        self.configure(hospital, poll_seconds=0.2, worker_idle_seconds=600.0, start_after_seconds=120.0)
+
+    def configure(self, hospital: int, table: str = "", **changes: Any) -> None:
+        """Changes keys of a hospital's configuration; of one table where others have keys of that name, too."""
         path = self.folder(hospital) / FILE
-        text = path.read_text()
+        text, within = path.read_text(), rf"\[{table}\]\n(?:(?!\[).*\n)*?" if table else ""
         for key, value in changes.items():
             line = f"{key} = {json.dumps(value)}"
-            text, count = re.subn(rf"(?m)^{key} = .*$", line.replace("\\", r"\\"), text)
+            text, count = re.subn(rf"(?m)^({within}){key} = .*$", lambda found, line=line: found[1] + line, text)
             assert count == 1, key
         path.write_text(text)
 
@@ -70,12 +88,20 @@ class Town:
 
     def found(self) -> None:
         """Chain and blobs run, the consortium is founded, the job created."""
-        daemons.connect_all(self.local.kubos, daemons.swarm_key())
+        self._introduce_daemons()
         self.start_chain()
         for n in self.ipfs:
             self.start_ipfs(n)
         local.found_members(self.local)
         local.create_first_job(self.local)
+
+    def _introduce_daemons(self) -> None:
+        """Every IPFS daemon to every other; one that is `lonely` to its only friend, and to nobody else."""
+        daemons.connect_all(self.local.kubos, daemons.swarm_key())
+        kubos = dict(enumerate(self.local.kubos, start=1))
+        for n, kubo in kubos.items() if self.lonely else ():
+            known = [m for m in kubos if m != n and self.lonely.get(n, m) == m and self.lonely.get(m, n) == n]
+            kubo.configure({identity_of(kubos[m]): kubos[m] for m in known})
 
     def start_chain(self) -> None:
         chain = self.local.folder / "chain"
@@ -84,8 +110,6 @@ class Town:
         command = daemons.anvil_command(self.local.anvil, self.local.chain_port, chain / "state.json", *options)
         self.local.processes.start("chain", command, chain / "anvil.log")
         daemons.wait_for_chain(self.local.url)
-
-    chain_options: tuple[str, ...] = ()
 
     def start_ipfs(self, hospital: int) -> None:
         kubo = self.local.kubos[hospital - 1]
@@ -99,6 +123,29 @@ class Town:
     def start_nodes(self) -> None:
         for n in self.rpc:
             self.start_node(n)
+
+    def settle(self, shard: Shard) -> int:
+        """One more hospital, whose IPFS daemon knows all others and whose node waits to be admitted. Returns its number
+        in this town.
+        """
+        number = len(self.local.hospitals) + 1
+        swarm, api = daemons.free_ports(2)
+        others = {identity_of(kubo): kubo for kubo in self.local.kubos}
+        ports = {"swarm_ports": (*self.local.swarm_ports, swarm), "api_ports": (*self.local.api_ports, api)}
+        key = (self.local.kubos[0].repository / "swarm.key").read_bytes()
+        self.local = replace(self.local, **ports)
+        kubo = self.local.kubos[-1]
+        card = local.settle(self.folder(number), f"Hospital {number}", self.local.url, kubo.api)
+        write_shard(self.folder(number) / "data.npz", shard)
+        shutil.copy(self.local.folder / local.CONSORTIUM, self.folder(number))
+        fund(self.web3, [card.operator])
+        self.rpc[number], self.ipfs[number] = Proxy(self.local.url), Proxy(f"http://127.0.0.1:{api}")
+        self._use_proxies(number)
+        kubo.create(key)
+        kubo.configure(others)
+        self.start_ipfs(number)
+        self.start_node(number)
+        return number
 
     def kill(self, name: str) -> None:
         """SIGKILL."""
@@ -142,7 +189,11 @@ class Town:
             except (OSError, ValueError, HMChainError):
                 pass
             time.sleep(0.2)
-        raise AssertionError(f"{what} did not happen; node 1 says: {self.log(1)[-1500:]}")
+        raise AssertionError(f"{what} did not happen; the nodes say: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of every node's log."""
+        return " | ".join(f"{n}: {tail_of(self.folder(n) / 'node.log', 6)}" for n in self.rpc)
 
     def wait_for_round(self, number: int) -> None:
         """Until a round is over."""
@@ -151,6 +202,14 @@ class Town:
     def wait_until_closed(self) -> History:
         self.wait("the end of the job", lambda h: h.jobs[1].closed)
         return self.history()
+
+    def account(self, hospital: int) -> str:
+        """A hospital's operator account."""
+        return keystore.address_of(self.folder(hospital) / "keys" / keystore.OPERATOR)
+
+    def nonce(self, hospital: int) -> int:
+        """How many transactions of a hospital are in blocks."""
+        return self.web3.eth.get_transaction_count(Web3.to_checksum_address(self.account(hospital)))
 
     def sent(self) -> Counter[tuple[Any, ...]]:
         """How often each message was sent: function, sender and, where it has them, job and round."""
@@ -165,6 +224,37 @@ class Town:
                     messages[key] += 1
         return messages
 
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """What no log and no command line may ever hold, and what it is."""
+        manifest: Manifest = read_manifest(self.local.folder / local.JOB)
+        yield "AGE-SECRET-KEY", "an age secret key"
+        yield (self.local.kubos[0].repository / "swarm.key").read_text().split()[-1], "the swarm's key"
+        for n, folder in enumerate(self.local.hospitals, start=1):
+            identity = keys_of(folder).identity
+            yield (folder / "password").read_text().strip(), f"hospital {n}'s password"
+            yield identity.account.key.hex(), f"hospital {n}'s operator key"
+            yield identity.encryption.raw().hex(), f"hospital {n}'s encryption key"
+            yield identity.salt_secret.hex(), f"hospital {n}'s salt secret"
+            identity = identity.for_job(daemons.CHAIN_ID, contract_of(self.local), 1)
+            for number in range(1, manifest.rounds + 1):
+                yield identity.salt(manifest.digest(), number).hex(), f"hospital {n}'s salt of round {number}"
+
+    def leaks(self) -> list[str]:
+        """Secrets that a log or a command line of this machine holds: what, and where."""
+        logs = self.local.folder.rglob("*.log")
+        texts = {str(path): path.read_text(errors="replace").lower() for path in logs}
+        wanted = {str(folder / name) for folder in self.local.hospitals for name in ("node.log", "ipfs.log")}
+        assert wanted <= set(texts)
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                texts[f"process {process.pid}"] = " ".join(process.cmdline()).lower()
+        return [
+            f"{what} in {where}"
+            for secret, what in self.secrets()
+            for where, text in texts.items()
+            if secret.lower() in text
+        ]
+
 
 def _over(history: History, number: int) -> bool:
     record = history.jobs[1].rounds.get(number)
@@ -172,7 +262,14 @@ def _over(history: History, number: int) -> bool:
 
 
 def undisturbed(here: Local) -> bytes:
-    """The last model's digest where nothing happens: the same keys, data and job, in one process, with no chain."""
+    """The last model's digest where nothing happens."""
+    *_, last = undisturbed_rounds(here)
+    assert last.model is not None
+    return last.model
+
+
+def undisturbed_rounds(here: Local) -> Iterator[RoundRecord]:
+    """The rounds where nothing happens: the same keys, data and job, in one process, with no chain."""
     manifest: Manifest = read_manifest(here.folder / local.JOB)
     initial = initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
     exchange = DirectExchange(specification(initial))
@@ -183,22 +280,38 @@ def undisturbed(here: Local) -> bytes:
     for number, folder in enumerate(here.hospitals, start=1):
         shard = load_shard(folder / "data.npz")
         job.join(number, len(shard.train))
-        identity = keystore.unlock(
-            folder / "keys/operator.json", folder / "keys/encryption.json", (folder / "password").read_text().strip()
-        ).identity
+        identity = keys_of(folder).identity.for_job(daemons.CHAIN_ID, contract_of(here), 1)
         ledger: Ledger = job.ledger(number)
         base = base_model(manifest.digest(), exchange, initial, ledger.records)
         learner = LocalLearner(manifest, shard, network, Compute())
         members[number] = Hospital(number, learner, identity, manifest, ledger, exchange, base, Stopwatch())
     job.start()
     coordinator = job.ledger(0)
+    told = 0
     while (state := coordinator.state()).phase != Phase.CLOSED:
         if state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
             propose_aggregate(state, coordinator, exchange, manifest.digest(), Stopwatch())
-            continue
-        for number in state.clients if state.phase == Phase.REQUEST else state.masters:
-            if (now := coordinator.state()).phase == state.phase and now.number == state.number:
-                members[number].act(now)
-    model = coordinator.records()[-1].model
-    assert model is not None
-    return model
+        else:
+            for number in state.clients if state.phase == Phase.REQUEST else state.masters:
+                if (now := coordinator.state()).phase == state.phase and now.number == state.number:
+                    members[number].act(now)
+        over = [record for record in coordinator.records() if record.model or record.failed is not None]
+        yield from over[told:]
+        told = len(over)
+
+
+def contract_of(here: Local) -> str:
+    """Where the contract is or will be: hospital 1 creates it with its first transaction."""
+    sender = decode_hex(keys_of(here.hospitals[0]).identity.account.address)
+    return to_checksum_address(keccak(rlp.encode([sender, b""]))[12:])
+
+
+def identity_of(kubo: Kubo) -> str:
+    """The name by which an IPFS daemon knows another one."""
+    return str(json.loads((kubo.repository / "config").read_text())["Identity"]["PeerID"])
+
+
+def keys_of(hospital: Path) -> Keys:
+    """A hospital's own keys."""
+    folder, password = hospital / "keys", (hospital / "password").read_text().strip()
+    return keystore.unlock(folder / keystore.OPERATOR, folder / keystore.ENCRYPTION, password)
