@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other."""
+"""All benchmarks that need no daemons, one after the other; bench.nodes is run by itself."""
 
 import sys
 

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from coordinator import cli
 from tools.solc import ROOT
 
@@ -46,16 +48,16 @@ def fault(words: list[str]) -> str | None:
 
 
 def _hmchain_fault(words: list[str]) -> str | None:
-    known = cli.main.commands
-    if not words or words[0].startswith("-"):
-        return None
-    if words[0] not in known:
-        return f"no such command: hmchain {words[0]}"
-    options = {name for parameter in known[words[0]].params for name in (*parameter.opts, *parameter.secondary_opts)}
-    unknown = [
-        word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in options | {"--help"}
-    ]
-    return f"hmchain {words[0]} has no option {unknown[0]}" if unknown else None
+    command: click.Command = cli.main
+    name = "hmchain"
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name = f"{name} {words[0]}"
+        if words[0] not in command.commands:
+            return f"no such command: {name}"
+        command, words = command.commands[words[0]], words[1:]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options | {"--help"}]
+    return f"{name} has no option {unknown[0]}" if unknown else None
 
 
 def faults(text: str) -> Iterator[str]:
