@@ -199,21 +199,31 @@ def job() -> None:
     """Federated jobs: create, list, show."""
 
 
+def print_example(context: click.Context) -> None:
+    """--example: ends the command."""
+    from coordinator.jobs import EXAMPLE
+
+    click.echo(EXAMPLE, nl=False)
+    context.exit()
+
+
 @job.command("create", epilog=EXIT_CODES)
-@click.argument("file", metavar="JOB.toml", type=File, required=False)
-@click.option("--example", is_flag=True, help="Print a commented JOB.toml and do nothing else.")
+@click.argument("file", metavar="JOB.toml", type=File)
+@click.option(
+    "--example",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, asked: print_example(context) if asked else None,
+    help="Print a commented JOB.toml and do nothing else.",
+)
 @with_config
 @with_password
-def create_job(config: Config, password_file: Path | None, file: Path | None, example: bool) -> None:
+def create_job(config: Config, password_file: Path | None, file: Path) -> None:
     """Create a job that this hospital coordinates. Its node hands out the key and opens the first round."""
-    from coordinator.jobs import EXAMPLE, create, read_manifest
+    from coordinator.jobs import create, read_manifest
     from hmchain.blobs import open_store
 
-    if example:
-        click.echo(EXAMPLE, nl=False)
-        return
-    if file is None:
-        raise UsageError("name the job's TOML file; --example prints one")
     manifest = read_manifest(file)
     keys = unlock(config, password_file)
     desk = sit_down(config, keys)

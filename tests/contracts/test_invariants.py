@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import solc
+from tools import npm, solc
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
@@ -32,14 +32,11 @@ def forge() -> str:
         return found
     binary = ROOT / "node_modules" / "@foundry-rs" / package
     if not binary.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.fail("forge is not installed and there is no npm: install Node.js, then run: npm ci", pytrace=False)
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode or not binary.exists():
-            reason = (done.stderr.strip() or "it left forge out").splitlines()[0]
-            pytest.fail(f"forge is not installed and npm ci failed: {reason}", pytrace=False)
+        try:
+            npm.install()
+        except npm.NpmFailed as fault:
+            pytest.fail(f"forge is not installed: {fault}", pytrace=False)
+    assert binary.exists(), "npm ci left forge out"
     return str(binary)
 
 

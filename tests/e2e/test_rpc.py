@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import shutil
 import socket
 import subprocess
 import time
@@ -19,15 +17,7 @@ from coordinator.progress import Silent
 from coordinator.run import run
 from hmchain.errors import ChainError
 from tests.e2e.stripes import arguments_for, invoke, options_for
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = {
-    ("Linux", "x86_64"): "anvil-linux-amd64",
-    ("Darwin", "arm64"): "anvil-darwin-arm64",
-}.get((platform.system(), platform.machine()), "")
-ANVIL = shutil.which("anvil", path=ROOT / "node_modules/@foundry-rs" / PACKAGE / "bin")
-
-pytestmark = pytest.mark.skipif(ANVIL is None, reason="needs anvil: npm ci --ignore-scripts")
+from tools import daemons
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -46,7 +36,7 @@ def anvil(port: int) -> Iterator[Start]:
     nodes: list[subprocess.Popen[bytes]] = []
 
     def start(*options: str) -> subprocess.Popen[bytes]:
-        command = [str(ANVIL), "--silent", "--port", str(port), *options]
+        command = [str(daemons.anvil()), "--silent", "--port", str(port), *options]
         nodes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
         for _ in range(1000):
             try:
