@@ -107,9 +107,12 @@ def open_chain(urls: Sequence[str], timeout: float = 30.0, chain_id: int | None 
 
 def shown(url: str) -> str:
     """A URL as it may be printed: without user, password, path and query, in which providers put their keys."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{parts.port}" if parts.port else "")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "an address that is no URL"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 
 def _is_answer(method: str, response: RPCResponse) -> bool:
