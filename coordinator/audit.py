@@ -19,8 +19,8 @@ from hmchain.errors import UsageError
 from hmchain.ledger import JobFeed
 from trainers.config import Config
 from trainers.keystore import Keys
-from trainers.node import connect
-from trainers.participation import key_of
+from trainers.opening import key_of
+from trainers.parts import connect
 
 
 def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Desk:
 
 def sit_down(config: Config, keys: Keys | None) -> Desk:
     """Connects to the consortium; without keys only to read. Raises HMChainError."""
-    from trainers.node import connect
+    from trainers.parts import connect
 
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)

@@ -96,7 +96,8 @@ def node(config: Config, password_file: Path | None) -> None:
     ends it with one line; what stops working later is waited for.
     """
     from trainers import health, logs
-    from trainers.node import Node, assemble
+    from trainers.node import Node
+    from trainers.parts import assemble
     from trainers.state import sole_use
 
     logs.set_up(config.log.level, config.log.format)

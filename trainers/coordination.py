@@ -17,7 +17,7 @@ from hmchain.rounds import COORDINATOR, Phase, RoundState
 from hmchain.stopwatch import Stopwatch
 from trainers.hospital import propose_aggregate
 from trainers.logs import say
-from trainers.participation import OpenJob, Site, key_of
+from trainers.opening import OpenJob, Site, key_of
 
 
 def key_file(folder: Path, manifest: bytes) -> Path:

@@ -11,28 +11,19 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
 
-from web3 import Web3
-
-from hmchain.blobs import BlobStore, open_store
-from hmchain.chain import ChainClient
-from hmchain.consortium import Consortium
 from hmchain.contract import Receipt
-from hmchain.endpoints import open_chain
 from hmchain.errors import BlobError, ChainError, ContractError, HMChainError, NonceClash, StorageError, UsageError
 from hmchain.history import History, JobRecord
 from hmchain.ledger import JobFeed
-from trainers.config import Config
 from trainers.coordination import Coordination
-from trainers.health import Health
-from trainers.keystore import Keys
 from trainers.logs import say, warn
-from trainers.participation import Participation, Site
-from trainers.state import NodeState
-from trainers.worker import DataFacts, StillWorking, Worker, WorkerOptions
+from trainers.opening import Site
+from trainers.participation import Participation
+from trainers.parts import Parts
+from trainers.worker import StillWorking
 
 JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened
@@ -42,49 +33,6 @@ STORE_CHECK_SECONDS = 30.0
 
 class RotatedAway(UsageError):
     """The account that this node acts for is no member's any more."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a node is made of. All of it was found to work: nothing here is written or sent before that."""
-
-    config: Config
-    keys: Keys
-    consortium: Consortium
-    client: ChainClient
-    store: BlobStore
-    worker: Worker
-    data: DataFacts
-    state: NodeState
-    health: Health
-
-
-def connect(config: Config, consortium: Consortium) -> Web3:
-    """The chain, proved to be the consortium's. Raises ChainError, UsageError."""
-    web3 = open_chain(config.chain.urls, config.chain.timeout_seconds, consortium.chain_id)
-    consortium.check(web3)
-    return web3
-
-
-def assemble(config: Config, keys: Keys) -> Parts:
-    """Connects and checks everything. Raises HMChainError with the first thing that does not work."""
-    consortium = Consortium.read(config.chain.consortium)
-    state = NodeState.open(config.state, consortium)
-    web3 = connect(config, consortium)
-    store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
-    store.used()
-    limits = config.limits
-    worker = Worker(
-        WorkerOptions(config.data.file, limits.threads, limits.memory_mib, limits.worker_idle_seconds),
-    )
-    try:
-        data = worker.facts(keys.identity.salt_secret)
-    except BaseException:
-        worker.close()
-        raise
-    health = Health(config.health.max_block_age_seconds)
-    client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
-    return Parts(config, keys, consortium, client, store, worker, data, state, health)
 
 
 class Node:

@@ -2,114 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from hmchain.blobs import BlobStore
-from hmchain.chain import ChainClient
-from hmchain.envelope import Identity
-from hmchain.errors import BlobError, ContractError, DaemonError, Reason, UsageError
-from hmchain.exchange import SealedExchange, model_header
+from hmchain.errors import ContractError
 from hmchain.history import JobRecord, RoundRecord, verdict_text
-from hmchain.keyring import MAX_BYTES as MAX_KEYRING
-from hmchain.keyring import open_key
-from hmchain.ledger import ContractLedger, JobFeed
-from hmchain.manifest import MAX_BYTES, Manifest
+from hmchain.ledger import ContractLedger
 from hmchain.rounds import MAX_SAMPLES, Phase, RoundState
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import Weights, digest, encode, specification
 from trainers import turns
-from trainers.config import Roles
 from trainers.hospital import Hospital, base_model
-from trainers.keystore import Keys
 from trainers.logs import say, warn
-from trainers.state import NodeState
-from trainers.worker import DataFacts, RemoteLearner, Worker
+from trainers.opening import OpenJob, RefusedJob, Site, key_of, misfit, open_job
+from trainers.worker import RemoteLearner
 
 DRAWS_PENDING = range(Phase.PREPARE, Phase.REPLY + 1)  # phases in which nobody may enrol
-
-
-@dataclass(frozen=True)
-class Site:
-    """What a hospital's parts in all its jobs have in common."""
-
-    member: int
-    keys: Keys
-    client: ChainClient
-    feed: JobFeed
-    store: BlobStore
-    worker: Worker
-    data: DataFacts
-    state: NodeState
-    roles: Roles
-    training_seconds: float
-
-
-@dataclass(frozen=True)
-class OpenJob:
-    """A job whose manifest, initial model and key are proved and at hand."""
-
-    manifest: Manifest
-    initial: Weights
-    key: Identity
-    exchange: SealedExchange
-
-
-class RefusedJob(UsageError):
-    """A job that this hospital cannot or will not take part in, and why."""
-
-
-def open_job(site: Site, job: JobRecord, key: Identity, watch: Stopwatch | None = None) -> OpenJob:
-    """Proves a job from its manifest on. Raises RefusedJob, BlobError, StorageError."""
-    try:
-        manifest = Manifest.parse(site.store.get(job.manifest_blob, MAX_BYTES))
-        if manifest.digest() != job.manifest or manifest.terms() != job.terms:
-            raise RefusedJob("its manifest is not the one that the chain recorded")
-        initial = site.worker.initial(manifest)
-    except UsageError as fault:
-        raise RefusedJob(f"its manifest cannot be reproduced here: {fault}") from fault
-    except BlobError as fault:
-        if fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError):
-            raise
-        raise RefusedJob(f"its manifest: {fault}") from fault
-    if digest(encode(initial, model_header(manifest.digest(), 0, bytes(32)))) != job.initial:
-        raise RefusedJob("its initial model is not the one that its manifest's seed gives")
-    return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial), watch))
-
-
-def key_of(store: BlobStore, job: JobRecord, member: int, identities: Sequence[Identity]) -> Identity | None:
-    """The job's key, from the member's envelope to any of its keys in the newest keyring; None where there is none.
-
-    A job has one key, the first that was published: a coordinator that names another one later is not listened to.
-    Raises BlobError where the keyring cannot be had now.
-    """
-    keyrings = [blob for recipient, blob in job.keys if recipient == job.keys[0][0]]
-    if not keyrings:
-        return None
-    try:
-        keyring = store.get(keyrings[-1], MAX_KEYRING)
-    except BlobError as fault:
-        if fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError):
-            raise
-        return None
-    for identity in identities:
-        try:
-            key = open_key(keyring, member, identity)
-        except BlobError:
-            continue
-        if key.public == job.keys[0][0]:
-            return key
-    return None
-
-
-def misfit(manifest: Manifest, data: DataFacts) -> str | None:
-    """Why data cannot be trained on in a job."""
-    if data.channels != manifest.channels:
-        return f"it is about images of {manifest.channels} channels, ours have {data.channels}"
-    if data.classes > len(manifest.classes):
-        return f"it has {len(manifest.classes)} classes, our labels go up to {data.classes - 1}"
-    return None
 
 
 class Participation:
@@ -124,7 +30,7 @@ class Participation:
         self._hospital: Hospital | None = None
         self._refused = False
         self._notes: set[str] = set()
-        self._round = 0
+        self._round: int | None = None  # the last one whose end was told
         self._learner: RemoteLearner | None = None
         self._keys_seen = 0
         self._since: dict[tuple[str, int], int] = {}  # the chain's time when something was first seen to be due
@@ -294,7 +200,9 @@ class Participation:
         say("job closed", job=self.job, models=sum(r.model is not None for r in self._record.rounds.values()))
 
     def _follow(self, round: int) -> None:
-        """Tells how the rounds before `round` ended."""
+        """Tells how the rounds before `round` ended; after a start, of those before it only the last."""
+        if self._round is None:
+            self._round = max(0, round - 2)
         while self._round + 1 < round:
             self._round += 1
             record = self._record.rounds.get(self._round)

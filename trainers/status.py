@@ -17,7 +17,7 @@ from hmchain.rounds import Phase, RoundState
 from hmchain.scores import basis_points, is_score
 from trainers.config import Config
 from trainers.keystore import address_of
-from trainers.node import connect
+from trainers.parts import connect
 
 
 def status(config: Config) -> dict[str, Any]:

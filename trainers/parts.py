@@ -1,0 +1,60 @@
+"""What a node is made of, put together and found to work before anything is written or sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from web3 import Web3
+
+from hmchain.blobs import BlobStore, open_store
+from hmchain.chain import ChainClient
+from hmchain.consortium import Consortium
+from hmchain.endpoints import open_chain
+from trainers.config import Config
+from trainers.health import Health
+from trainers.keystore import Keys
+from trainers.state import NodeState
+from trainers.worker import DataFacts, Worker, WorkerOptions
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a node is made of. All of it was found to work: nothing here is written or sent before that."""
+
+    config: Config
+    keys: Keys
+    consortium: Consortium
+    client: ChainClient
+    store: BlobStore
+    worker: Worker
+    data: DataFacts
+    state: NodeState
+    health: Health
+
+
+def connect(config: Config, consortium: Consortium) -> Web3:
+    """The chain, proved to be the consortium's. Raises ChainError, UsageError."""
+    web3 = open_chain(config.chain.urls, config.chain.timeout_seconds, consortium.chain_id)
+    consortium.check(web3)
+    return web3
+
+
+def assemble(config: Config, keys: Keys) -> Parts:
+    """Connects and checks everything. Raises HMChainError with the first thing that does not work."""
+    consortium = Consortium.read(config.chain.consortium)
+    state = NodeState.open(config.state, consortium)
+    web3 = connect(config, consortium)
+    store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
+    store.used()
+    limits = config.limits
+    worker = Worker(
+        WorkerOptions(config.data.file, limits.threads, limits.memory_mib, limits.worker_idle_seconds),
+    )
+    try:
+        data = worker.facts(keys.identity.salt_secret)
+    except BaseException:
+        worker.close()
+        raise
+    health = Health(config.health.max_block_age_seconds)
+    client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
+    return Parts(config, keys, consortium, client, store, worker, data, state, health)
