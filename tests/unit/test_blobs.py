@@ -22,9 +22,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmchain.blobs import BlobRef, DirectoryStore, IpfsStore, open_store
+from hmchain.blobs import BlobRef, BlobStore, DirectoryStore, IpfsStore, LimitedStore, open_store
 from hmchain.cid import CHUNK_SIZE, Cid, cid_of
-from hmchain.errors import BlobError, HMChainError, Reason, StorageError, UsageError
+from hmchain.errors import BlobError, DaemonError, HMChainError, Reason, StorageError, UsageError
 
 BLOB = bytes(range(256)) * 4
 REF = BlobRef.of(BLOB)
@@ -300,3 +300,110 @@ def test_a_daemon_that_is_not_there_is_one_line() -> None:
     with pytest.raises(BlobError, match=r"^the IPFS daemon at \S+ cannot store \S+: it is not reachable$"):
         store.put(BLOB)
     assert refused(lambda: store.get(REF, 1024)) is Reason.UNAVAILABLE
+
+
+# Whose fault it is
+
+
+@contextmanager
+def nobody() -> Iterator[IpfsStore]:
+    """A store whose daemon is not there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield IpfsStore(f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(
+    "act", [lambda s: s.put(BLOB), lambda s: s.get(REF, 1024), lambda s: s.used()], ids=["put", "get", "used"]
+)
+def test_a_daemon_that_is_gone_is_its_hospitals_fault_and_no_blobs(act: Callable[[BlobStore], object]) -> None:
+    with nobody() as store, pytest.raises(DaemonError, match="it is not reachable"):
+        act(store)
+
+
+def test_a_daemon_that_gives_other_bytes_for_a_cid_is_at_fault() -> None:
+    """It had to refuse them itself, whoever sent them: they are no evidence against an update."""
+    with daemon(say(BLOB[:-1] + b"x")) as store:
+        with pytest.raises(DaemonError, match=f"gives other bytes for {REF.cid}") as caught:
+            store.get(REF, 1024)
+        assert caught.value.reason is Reason.WRONG_DIGEST
+
+
+@pytest.mark.parametrize(
+    ("answer", "ref"),
+    [
+        pytest.param(say(b'{"Message":"block was not found locally"}', 500), REF, id="not found"),
+        pytest.param(say(BLOB[:-1]), REF, id="a block of it not found"),
+        pytest.param(drip(0.3), REF, id="not found in time"),
+        pytest.param(say(BLOB + b"x"), REF, id="another size than recorded"),
+        pytest.param(say(BLOB), replace(REF, sha256=bytes(32)), id="another digest than recorded"),
+    ],
+)
+def test_a_blob_that_is_missing_or_falsely_recorded_is_not_the_daemons_fault(answer: Answer, ref: BlobRef) -> None:
+    with daemon(answer, timeout=0.2) as store, pytest.raises(BlobError) as caught:
+        store.get(ref, 1024)
+    assert not isinstance(caught.value, DaemonError)
+
+
+@pytest.mark.parametrize("answer", [say(b"", 500), say(b"{}"), say(b'{"Hash":"x"}'), drip(0.3)], ids=range(4))
+def test_a_daemon_that_does_not_store_is_at_fault(answer: Answer) -> None:
+    with daemon(answer, timeout=0.2) as store, pytest.raises(DaemonError):
+        store.put(BLOB)
+
+
+# How much it holds
+
+
+def test_a_folder_holds_its_blobs(store: DirectoryStore, tmp_path: Path) -> None:
+    assert store.used() == 0
+    for blob in (BLOB, BLOB, b"other"):
+        store.put(blob)
+    assert store.used() == len(BLOB) + len(b"other")
+    shutil.rmtree(tmp_path / "blobs")
+    with pytest.raises(StorageError, match=r"cannot read .*blobs: No such file"):
+        store.used()
+
+
+def test_a_daemon_says_what_it_holds() -> None:
+    with daemon(say(b'{"RepoSize":123456,"StorageMax":9,"RepoPath":"/x"}')) as store:
+        assert store.used() == 123_456
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [say(b"", 500), say(b"<html>"), say(b"[]"), say(b"{}"), say(b'{"RepoSize":"x"}'), say(b'{"RepoSize":null}')],
+    ids=range(6),
+)
+def test_a_daemon_that_cannot_say_what_it_holds_is_at_fault(answer: Answer) -> None:
+    with daemon(answer) as store, pytest.raises(DaemonError, match="cannot say what it holds") as caught:
+        store.used()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_limited_store_takes_what_fits_and_gives_all_it_has(store: DirectoryStore) -> None:
+    limited = LimitedStore(store, 2 * len(BLOB))
+    ref = limited.put(BLOB)
+    other = limited.put(bytes(len(BLOB)))
+    with pytest.raises(StorageError, match=r"^the blob store holds 2,048 bytes, its limit is 2,048$"):
+        limited.put(b"x")
+    assert (limited.get(ref, 1024), limited.get(other, 1024)) == (BLOB, bytes(1024))
+    assert limited.used() == store.used() == 2048
+
+
+def test_what_others_made_the_daemon_fetch_counts_as_well() -> None:
+    with daemon(say(b'{"RepoSize":1000,"Hash":"%s"}' % str(REF.cid).encode())) as store:
+        with pytest.raises(StorageError, match="holds 1,000 bytes, its limit is 1,500"):
+            LimitedStore(store, 1500).put(BLOB)
+        assert LimitedStore(store, 2024).put(BLOB) == REF
+
+
+def test_a_limited_store_whose_daemon_is_gone_stores_nothing() -> None:
+    with nobody() as store, pytest.raises(DaemonError):
+        LimitedStore(store, 10**9).put(BLOB)
+
+
+def test_a_store_is_limited_where_a_limit_is_named(tmp_path: Path) -> None:
+    assert isinstance(open_store(tmp_path), DirectoryStore)
+    limited = open_store(tmp_path, limit=1000)
+    with pytest.raises(StorageError, match="its limit is 1,000"):
+        limited.put(BLOB)

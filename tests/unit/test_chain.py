@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from eth_account import Account
-from web3 import HTTPProvider, Web3
+from eth_utils import keccak, to_hex
+from web3 import EthereumTesterProvider, HTTPProvider, Web3
 from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
@@ -15,7 +18,7 @@ from hmchain import chain as module
 from hmchain.chain import ChainClient, base_fee, find_deployment, wait_for_receipt
 from hmchain.contract import Artifact, Decoder, Event
 from hmchain.embedded import EmbeddedChain
-from hmchain.errors import ChainError, ContractError
+from hmchain.errors import ChainBehind, ChainError, ContractError, NonceClash, StorageError
 
 OWNER, MEMBER = Account.create(), Account.create()
 ORGANISATION = (MEMBER.address, b"\1" * 32, b"Hospital".ljust(32, b"\0"))
@@ -166,3 +169,265 @@ def test_a_transaction_in_no_block_is_not_waited_for_for_ever(
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.01)
     with pytest.raises(ChainError, match=r"is in no block after 0\.01 s"):
         wait_for_receipt(deployed.web3, b"\1" * 32)
+
+
+# ---------------------------------------------------------------- an outbox
+
+
+class Wire(EthereumTesterProvider):
+    """The way to a chain, on which transactions get lost or are refused."""
+
+    def __init__(self, chain: EmbeddedChain) -> None:
+        super().__init__(chain.web3.provider.ethereum_tester)  # type: ignore[attr-defined]
+        self.sent: list[str] = []
+        self.lost = self.cut = False
+        self.refusal: str | None = None
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        if method != "eth_sendRawTransaction":
+            return super().make_request(method, params)
+        self.sent.append(params[0])
+        if self.refusal is not None:
+            return {"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": self.refusal}}
+        if self.lost:
+            return {"jsonrpc": "2.0", "id": 1, "result": to_hex(keccak(hexstr=params[0]))}  # type: ignore[typeddict-item]
+        answer = super().make_request(method, params)
+        if self.cut:
+            raise ConnectionError("gone")
+        return answer
+
+
+class Box:
+    """An outbox that tells what was sent when something was noted or cleared."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.content: tuple[int, bytes] | None = None
+        self.story: list[tuple[str, int]] = []
+
+    def noted(self) -> tuple[int, bytes] | None:
+        return self.content
+
+    def note(self, nonce: int, raw: bytes) -> None:
+        self.content = nonce, raw
+        self.story.append(("note", len(self.wire.sent)))
+
+    def clear(self) -> None:
+        self.content = None
+        self.story.append(("clear", len(self.wire.sent)))
+
+
+class Posted(Deployed):
+    """The owner's client with an outbox, as a node has it; `again` is the node after a restart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = self.owner
+        self.wire = Wire(self.chain)
+        self.box = Box(self.wire)
+        self.told: list[str] = []
+        self.owner = self.again()
+
+    def again(self) -> ChainClient:
+        def tell(call: str, _: object) -> None:
+            self.told.append(call)
+
+        return ChainClient(Web3(self.wire), OWNER, self.plain.address, outbox=self.box, on_receipt=tell)
+
+    def beside(self) -> None:
+        """Another process of the same account, say a command, sends a transaction of its own."""
+        client = ChainClient(self.chain.web3, OWNER, self.plain.address)
+        client.transact("found", [(Account.create().address, b"\1" * 32, bytes(32))])
+
+    def found(self) -> str:
+        """Admits somebody new, which every transaction does once."""
+        return self.owner.transact("found", [(Account.create().address, b"\1" * 32, bytes(32))]).transaction
+
+    @property
+    def admitted(self) -> int:
+        return int(self.plain.call("memberCount"))
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> Posted:
+    monkeypatch.setattr(module, "RESEND_SECONDS", 0.01)
+    return Posted()
+
+
+def test_a_transaction_is_noted_before_it_is_sent_and_forgotten_when_it_is_in_a_block(posted: Posted) -> None:
+    assert posted.owner.settle() is None, "nothing to do"
+    posted.found()
+    posted.found()
+    assert posted.box.story == [("note", 0), ("clear", 1), ("note", 1), ("clear", 2)]
+    assert posted.told == ["found", "found"]
+    assert posted.box.content is None
+
+
+def test_a_transaction_that_was_refused_by_the_contract_is_forgotten_too(posted: Posted) -> None:
+    with pytest.raises(ContractError, match="NotCoordinator"):
+        posted.owner.transact("startJob", 5)
+    assert posted.box.content is None
+    assert posted.told == []
+    posted.found()
+
+
+def test_a_transaction_that_cannot_be_noted_is_not_sent(posted: Posted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(nonce: int, raw: bytes) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(posted.box, "note", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        posted.found()
+    assert (posted.wire.sent, posted.admitted) == ([], 0)
+
+
+def test_a_lost_transaction_stays_noted_and_is_sent_again_as_the_same_bytes(posted: Posted) -> None:
+    posted.wire.lost = True
+    with pytest.raises(ChainError, match=r"is in no block after 0\.01 s"):
+        posted.found()
+    noted = posted.box.content
+    assert noted is not None
+    with pytest.raises(ChainError, match="is in no block"):
+        posted.again().settle()
+    assert posted.box.content == noted, "it waits as long as the chain does not take it"
+    posted.wire.lost = False
+    assert posted.again().settle() == 2, "the block that it is in"
+    assert posted.wire.sent == [to_hex(noted[1])] * 3
+    assert (posted.admitted, posted.box.content) == (1, None)
+    assert posted.again().settle() is None
+
+
+def test_a_transaction_whose_answer_was_lost_is_executed_once(posted: Posted) -> None:
+    posted.wire.cut = True
+    with pytest.raises(ChainError, match="gone"):
+        posted.found()
+    assert posted.box.content is not None
+    posted.wire.cut = False
+    assert posted.again().settle() == 2
+    assert (posted.admitted, posted.box.content) == (1, None)
+    assert len(posted.wire.sent) == 1, "the chain had it"
+
+
+def test_a_node_that_has_a_transaction_already_is_waited_for(posted: Posted) -> None:
+    posted.wire.lost = True
+    with pytest.raises(ChainError):
+        posted.found()
+    for said in ("already known", "Known transaction", "ALREADY_IMPORTED: already imported"):
+        posted.wire.refusal = said
+        with pytest.raises(ChainError, match="is in no block"):
+            posted.again().settle()
+        assert posted.box.content is not None
+
+
+def test_an_entry_whose_nonce_was_used_meanwhile_is_dropped(posted: Posted) -> None:
+    posted.wire.lost = True
+    with pytest.raises(ChainError):
+        posted.found()
+    posted.wire.lost = False
+    posted.beside()
+    assert posted.again().settle() == 2
+    assert (len(posted.wire.sent), posted.admitted, posted.box.content) == (1, 1, None)
+
+
+def test_an_entry_beyond_the_chains_nonce_waits_for_the_node_to_catch_up(posted: Posted) -> None:
+    posted.box.content = (2, b"\2")
+    client = posted.again()
+    with pytest.raises(ChainBehind, match="knows 1 transactions of ours, 2 were executed"):
+        client.settle()
+    assert posted.box.content == (2, b"\2")
+    posted.beside()
+    posted.beside()
+    assert client.settle() == 3
+    assert (posted.wire.sent, posted.box.content) == ([], None)
+
+
+def test_an_entry_that_stays_beyond_the_chains_nonce_is_dropped(posted: Posted) -> None:
+    """The chain was set back: what came before the entry is gone, so it can never be executed."""
+    posted.box.content = (9, b"\2")
+    client = posted.again()
+    with pytest.raises(ChainBehind):
+        client.settle()
+    time.sleep(0.02)
+    assert client.settle() == 1
+    assert (posted.wire.sent, posted.box.content) == ([], None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "intrinsic gas too low",
+        "Transaction exceeds block gas limit",
+        "insufficient funds for gas * price + value",
+        "max fee per gas less than block base fee",
+    ],
+)
+def test_what_the_chain_can_never_take_leaves_the_outbox(said: str, posted: Posted) -> None:
+    posted.wire.refusal = said
+    with pytest.raises(ChainError, match=re.escape(said)):
+        posted.found()
+    assert posted.box.content is None
+    posted.wire.refusal = None
+    posted.found()
+    assert posted.admitted == 1
+
+
+def test_what_the_chain_can_never_take_leaves_the_outbox_after_a_restart_too(posted: Posted) -> None:
+    posted.wire.lost = True
+    with pytest.raises(ChainError):
+        posted.found()
+    posted.wire.refusal = "intrinsic gas too low"
+    with pytest.raises(ChainError, match="intrinsic gas too low"):
+        posted.again().settle()
+    assert posted.again().settle() is None
+
+
+@pytest.mark.parametrize("said", ["txpool is full", "the tx rate is too high", "request entity too large"])
+def test_what_one_node_refuses_stays_for_another_one(said: str, posted: Posted) -> None:
+    posted.wire.refusal = said
+    with pytest.raises(ChainError, match=said):
+        posted.found()
+    noted = posted.box.content
+    assert noted is not None
+    posted.wire.refusal = None
+    assert posted.again().settle() == 2
+    assert posted.wire.sent == [to_hex(noted[1])] * 2
+    assert posted.admitted == 1
+
+
+@pytest.mark.parametrize(
+    "said", ["nonce too low", "NONCE_TOO_LOW", "replacement transaction underpriced", "Underpriced replacement"]
+)
+def test_another_transaction_of_the_account_that_came_first_is_a_clash(said: str, posted: Posted) -> None:
+    posted.wire.refusal = said
+    with pytest.raises(NonceClash, match="another transaction of this account came first"):
+        posted.found()
+    posted.beside()
+    posted.wire.refusal = None
+    assert posted.owner.settle() == 2, "by the other one"
+    posted.found()
+    assert posted.admitted == 2
+
+
+def test_a_nonce_that_this_very_transaction_took_is_no_clash(posted: Posted) -> None:
+    """Another node had passed it on already."""
+    posted.wire.cut = True
+    with pytest.raises(ChainError, match="gone"):
+        posted.found()
+    noted = posted.box.content
+    assert noted is not None
+    posted.wire.cut = False
+    posted.wire.refusal = "nonce too low"
+    assert posted.owner._deliver(noted[1])["blockNumber"] == 2
+
+
+def test_two_processes_of_one_account_do_not_stop_each_other(posted: Posted) -> None:
+    """A command beside the node: with an outbox the nonce is the chain's, not a count of one's own."""
+    for _ in range(2):
+        posted.found()
+        posted.beside()
+    assert posted.admitted == 4
+
+
+def test_an_account_is_not_sending_once_its_transactions_are_in_a_block(posted: Posted) -> None:
+    posted.found()
+    assert not posted.owner.is_sending()

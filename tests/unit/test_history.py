@@ -137,3 +137,61 @@ def test_verdicts_in_words() -> None:
         "the blob is larger than the job allows",
         "reason 99",
     ]
+
+
+def test_who_is_in_the_draws() -> None:
+    def events(*names: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(f"Member{name[:-1]}", {"member": int(name[-1])}) for name in names]
+
+    def enrolled(*names: str) -> set[int]:
+        return happened(*OPENED, *events(*names)).jobs[1].enrolled
+
+    assert enrolled() == set()
+    assert enrolled("Enrolled1", "Enrolled3", "Enrolled2") == {1, 2, 3}
+    assert enrolled("Enrolled1", "Enrolled3", "Withdrawn1") == {3}
+    assert enrolled("Enrolled1", "Withdrawn1", "Enrolled1") == {1}, "enrolling again is the sign of life"
+    assert enrolled("Withdrawn2") == set()
+
+
+def test_who_is_active_and_committed_to_what() -> None:
+    history = happened(
+        *FOUNDED,
+        ("MemberStatusChanged", {"member": 2, "status": 2}),
+        ("MemberStatusChanged", {"member": 3, "status": 2}),
+        ("MemberStatusChanged", {"member": 3, "status": 1}),
+        ("DatasetCommitted", {"member": 1, "root": b"old", "sampleCount": 10}),
+        ("DatasetCommitted", {"member": 1, "root": b"new", "sampleCount": 20}),
+    )
+    assert history.active == {1, 3, 4}
+    assert (history.roots, history.samples) == ({1: b"new"}, {1: 20})
+
+
+def test_which_member_an_account_acts_for() -> None:
+    history = happened(*FOUNDED, ("RotationCompleted", {"member": 2, "operator": "0xnew", "encryptionKey": b"new"}))
+    assert [history.member_of(operator) for operator in ("0x1", "0xnew", "0x2", "0xc")] == [1, 2, None, None]
+
+
+def test_who_was_drawn_and_said_nothing() -> None:
+    def silent(*events: tuple[str, dict[str, Any]]) -> dict[str, list[int]]:
+        return happened(*OPENED, *events).jobs[1].rounds[1].silent()
+
+    update = ("UpdateSubmitted", {"member": 4, "samples": 10, "blob": NAMED})
+    other = ("UpdateSubmitted", {"member": 3, "samples": 10, "blob": NAMED})
+    commitments = [("ScoresCommitted", {"member": member, "commitment": b"c"}) for member in (2, 1)]
+    reveals = [("ScoresRevealed", {"member": member, "scores": pack([300, 4, 299])}) for member in (1, 2)]
+    assert silent() == {"update": [3, 4]}, "without updates there was nothing to judge"
+    assert silent(update) == {"update": [3], "commitment": [1, 2]}
+    assert silent(update, commitments[0]) == {"update": [3], "commitment": [1], "reveal": [2]}
+    assert silent(update, other, *commitments, reveals[0]) == {"reveal": [2]}
+    assert silent(update, other, *commitments, *reveals) == {}
+
+
+def test_why_a_round_failed_in_words() -> None:
+    def failure(phase: Phase, *events: tuple[str, dict[str, Any]]) -> str:
+        return happened(*OPENED, *events, ("RoundFailed", {"phase": phase})).jobs[1].rounds[1].failure()
+
+    nothing_accepted = ("UpdatesJudged", {"accepted": 0, "standard": 40, "medians": pack([300, 4, 299])})
+    assert failure(Phase.REQUEST) == "nobody submitted an update"
+    assert failure(Phase.PRE_PREPARE) == failure(Phase.PREPARE) == "too few masters gave their scores"
+    assert failure(Phase.COMMIT, nothing_accepted) == "no update reached the standard value"
+    assert failure(Phase.COMMIT, JUDGED[-1]) == failure(Phase.REPLY) == "no model found a quorum of masters"

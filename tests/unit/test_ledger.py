@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from eth_account import Account
 
 from coordinator.deploy import Founder, create_job, found_consortium
+from hmchain import ledger as module
 from hmchain.blobs import BlobRef
+from hmchain.chain import ChainClient, Head
 from hmchain.cid import cid_of
+from hmchain.contract import Event
 from hmchain.embedded import EmbeddedChain
-from hmchain.errors import ChainError, ContractError
+from hmchain.errors import ChainBehind, ChainError, ContractError
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import ContractLedger, JobFeed, Ledger
 from hmchain.manifest import Manifest
@@ -109,3 +115,238 @@ def test_each_refuses_what_the_protocol_refuses(build: object) -> None:
 
 def test_the_blob_is_recorded_under_its_name() -> None:
     assert BLOB.cid == cid_of(b"blob")
+
+
+# ---------------------------------------------------------------- a wary feed
+
+
+class Chain:
+    """A chain as a client sees it: block n admits member n. Its hashes say which fork a block is of."""
+
+    def __init__(self, height: int, fork: str = "a") -> None:
+        self.forks = [fork] * (height + 1)
+        self.asked: list[tuple[int, int]] = []
+        self.moves: list[Any] = []  # what happens while events are read
+        self.passed_over = 0
+
+    def try_another_node(self) -> None:
+        self.passed_over += 1
+
+    @property
+    def height(self) -> int:
+        return len(self.forks) - 1
+
+    def grow(self, blocks: int = 1, fork: str = "a") -> None:
+        self.forks += [fork] * blocks
+
+    def shrink(self, height: int) -> None:
+        """Another node answers, which is not as far; or the chain was set back."""
+        del self.forks[height + 1 :]
+
+    def turn(self, first: int, fork: str) -> None:
+        """Goes on otherwise from block `first` on."""
+        self.forks[first:] = [fork] * (len(self.forks) - first)
+
+    def block(self, which: int | str = "latest") -> Head:
+        number = self.height if which == "latest" else int(which)
+        if number > self.height:
+            raise ChainError("no such block")
+        return Head(number, f"{self.forks[number]}{number}", 1000 + number)
+
+    def head(self) -> int:
+        return self.height
+
+    def events(self, first: int, last: int) -> Iterator[Event]:
+        self.asked.append((first, last))
+        for n in range(first, last + 1):
+            fork = self.forks[n]
+            who = {"member": n, "operator": f"{fork}{n}", "encryptionKey": b"", "name": b""}
+            yield Event("MemberAdmitted", who, n, 0, f"{fork}{n}")
+        for move in self.moves:
+            move()
+        self.moves.clear()
+
+
+def wary(chain: Chain) -> JobFeed:
+    return JobFeed(cast(ChainClient, chain), 1, wary=True)
+
+
+def test_a_wary_feed_reads_each_block_once_and_knows_its_head() -> None:
+    chain = Chain(3)
+    feed = wary(chain)
+    assert feed.head is None
+    assert list(feed.poll().members.values()) == ["a1", "a2", "a3"]
+    assert feed.head == Head(3, "a3", 1003)
+    feed.poll()
+    chain.grow(2)
+    assert len(feed.poll().members) == 5
+    assert feed.head == Head(5, "a5", 1005)
+    assert chain.asked == [(1, 3), (4, 5)]
+
+
+def test_a_node_that_is_behind_is_not_listened_to() -> None:
+    chain = Chain(5)
+    feed = wary(chain)
+    seen = feed.poll()
+    chain.shrink(3)
+    with pytest.raises(ChainBehind, match="is at block 3, this process has seen 5"):
+        feed.poll()
+    assert feed.history is seen
+    assert feed.head == Head(5, "a5", 1005), "what was seen stays"
+    assert chain.passed_over == 1, "another one may know"
+    chain.grow(3)
+    assert len(feed.poll().members) == 6
+    assert chain.asked == [(1, 5), (6, 6)], "it has caught up"
+
+
+def test_a_node_that_has_yet_to_see_our_own_transaction_is_not_listened_to() -> None:
+    chain = Chain(3)
+    feed = wary(chain)
+    feed.poll()
+    feed.reached(4)
+    with pytest.raises(ChainBehind, match="is at block 3, this process has seen 4"):
+        feed.poll()
+    feed.reached(2)
+    with pytest.raises(ChainBehind):
+        feed.poll()
+    chain.grow()
+    assert len(feed.poll().members) == 4
+
+
+def test_a_chain_that_was_set_back_is_read_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(5)
+    feed = wary(chain)
+    feed.poll()
+    chain.shrink(2)
+    chain.turn(1, "b")
+    with pytest.raises(ChainBehind):
+        feed.poll()
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    assert list(feed.poll().members.values()) == ["b1", "b2"]
+    assert (feed.head, feed.generation) == (Head(2, "b2", 1002), 1)
+    chain.grow(1, "b")
+    assert len(feed.poll().members) == 3, "and followed from there"
+
+
+def test_patience_begins_anew_when_the_node_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    chain = Chain(5)
+    feed = wary(chain)
+    for _ in range(3):
+        feed.poll()
+        chain.shrink(3)
+        with pytest.raises(ChainBehind):
+            feed.poll()
+        chain.grow(2)
+        now[0] += module.PATIENCE_SECONDS / 2
+    feed.poll()
+    chain.shrink(3)
+    for waited in (0.0, module.PATIENCE_SECONDS - 1):
+        now[0] += waited
+        with pytest.raises(ChainBehind):
+            feed.poll()
+    now[0] += 1
+    assert len(feed.poll().members) == 3
+
+
+@pytest.mark.parametrize(("first", "grown"), [(3, 0), (3, 1), (2, 2), (1, 0), (5, 1)])
+def test_a_chain_that_went_on_otherwise_is_read_again(first: int, grown: int) -> None:
+    chain = Chain(5)
+    feed = wary(chain)
+    feed.poll()
+    chain.turn(first, "b")
+    chain.grow(grown, "b")
+    forks = ["a"] * (first - 1) + ["b"] * (6 - first + grown)
+    assert list(feed.poll().members.values()) == [f"{fork}{n}" for n, fork in enumerate(forks, start=1)]
+    assert (feed.head, feed.generation) == (chain.block(), 1)
+
+
+def test_a_chain_without_the_contract_is_waited_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    chain = Chain(5)
+    feed = wary(chain)
+    feed.poll()
+    chain.shrink(0)
+    for _ in range(2):
+        with pytest.raises(ChainBehind):
+            feed.poll()
+    assert (len(feed.history.members), feed.generation) == (5, 0)
+
+
+def test_events_that_do_not_follow_from_one_another_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node once left some out."""
+    chain = Chain(3)
+    feed = wary(chain)
+    feed.poll()
+    chain.grow()
+    closed = [Event("JobClosed", {"job": 9}, 4, 0, "x")]
+    with monkeypatch.context() as patched:
+        patched.setattr(chain, "events", lambda first, last: iter(closed))
+        with pytest.raises(ChainBehind, match="do not follow from one another"):
+            feed.poll()
+    assert (feed.history.members, feed.head, feed.generation) == ({}, None, 1)
+    assert len(feed.poll().members) == 4
+
+
+def test_a_block_that_changes_while_it_is_read_is_not_applied() -> None:
+    chain = Chain(3)
+    feed = wary(chain)
+    feed.poll()
+    chain.grow()
+    chain.moves.append(lambda: chain.turn(4, "b"))
+    with pytest.raises(ChainBehind, match="block 4 changed while it was read"):
+        feed.poll()
+    assert list(feed.history.members.values()) == ["a1", "a2", "a3"]
+    assert list(feed.poll().members.values()) == ["a1", "a2", "a3", "b4"]
+
+
+def test_a_chain_that_is_set_back_while_it_is_read_is_not_applied() -> None:
+    chain = Chain(3)
+    feed = wary(chain)
+    chain.moves.append(lambda: chain.turn(1, "b"))
+    with pytest.raises(ChainBehind):
+        feed.poll()
+    assert (feed.history.members, feed.head) == ({}, None)
+    assert list(feed.poll().members.values()) == ["b1", "b2", "b3"]
+
+
+def test_blocks_that_come_while_one_is_read_are_left_for_the_next_time() -> None:
+    chain = Chain(3)
+    feed = wary(chain)
+    chain.moves.append(lambda: chain.grow(2))
+    assert len(feed.poll().members) == 3
+    assert feed.head == Head(3, "a3", 1003)
+    assert len(feed.poll().members) == 5
+
+
+def test_a_wary_ledger_reads_the_round_as_of_the_feeds_head() -> None:
+    """Otherwise the round of one block would be judged by the events of another."""
+    ledgers, _ = on_contract()
+    contract = cast(ContractLedger, ledgers[0])
+    feed = JobFeed(contract.client, 1, wary=True)
+    ledger = ContractLedger(contract.client, feed, contract.job, 0)
+    feed.poll()
+    before = ledger.state()
+    member = ledgers[before.clients[0]]
+    member.submit_update(before, 40, BLOB)
+    assert ledger.state() == before
+    feed.poll()
+    assert ledger.state().updates == {0}
+
+
+def test_scores_that_do_not_open_the_commitment_are_not_sent() -> None:
+    ledgers, clock = on_contract()
+    state = ledgers[0].state()
+    for client in state.clients:
+        ledgers[client].submit_update(state, 40, BLOB)
+    words, salt = [word_of_score(9000)] * 4, bytes(32)
+    for master in state.masters:
+        ledgers[master].commit_scores(ledgers[0].state(), words, salt)
+    height = len(list(clock.blocks()))
+    master = ledgers[state.masters[0]]
+    for wrong in ((words, bytes([1]) * 32), ([word_of_score(9001)] * 4, salt)):
+        with pytest.raises(ContractError, match="CommitmentMismatch"):
+            master.reveal_scores(ledgers[0].state(), *wrong)
+    assert len(list(clock.blocks())) == height
+    master.reveal_scores(ledgers[0].state(), words, salt)

@@ -1,0 +1,104 @@
+"""The votes of a consortium as they are listed: open, carried, closed."""
+
+from __future__ import annotations
+
+import pytest
+from eth_account import Account
+
+from coordinator.ballots import listing
+from coordinator.consortium_cli import Desk
+from coordinator.deploy import found
+from hmchain.chain import ChainClient
+from hmchain.contract import Artifact
+from hmchain.embedded import EmbeddedChain
+from hmchain.envelope import new_identity
+from hmchain.ledger import JobFeed
+
+FORTNIGHT = 14 * 24 * 3600
+CANDIDATE = Account.create().address
+
+
+class Table:
+    """A consortium of four; member 1 reads the list."""
+
+    def __init__(self) -> None:
+        accounts = [Account.create() for _ in range(4)]
+        self.chain = EmbeddedChain([account.address for account in accounts])
+        members = [(account.address, new_identity().public, b"H".ljust(32, b"\0")) for account in accounts]
+        client, deployment = found(self.chain.web3, accounts[0], members)
+        self.desk = Desk(client, JobFeed(client, deployment.block).poll(), None)
+        address, artifact = client.call("ballots"), Artifact.load("Ballots")
+        self.voters = [ChainClient(self.chain.web3, account, address, artifact) for account in accounts]
+
+    def propose_admission(self, name: bytes = b"New", operator: str = CANDIDATE) -> None:
+        organisation = (operator, new_identity().public, name.ljust(32, b"\0"))
+        self.voters[0].transact("proposeAdmission", organisation)
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table()
+
+
+def test_before_a_vote_was_called_there_is_none(table: Table) -> None:
+    assert listing(table.desk) == []
+
+
+def test_a_vote_is_open_until_it_has_its_majority(table: Table) -> None:
+    table.propose_admission()
+    opened = table.desk.client.block().time
+    expected = {
+        "ballot": 1,
+        "motion": "admit",
+        "member": 0,
+        "candidate": f"New {CANDIDATE}",
+        "votes": 1,
+        "needed": 3,
+        "state": "open",
+        "expires": opened + FORTNIGHT,
+    }
+    assert listing(table.desk) == [expected]
+    table.voters[1].transact("vote", 1)
+    assert listing(table.desk) == [expected | {"votes": 2}]
+    table.voters[2].transact("vote", 1)
+    (row,) = listing(table.desk)
+    assert (row["votes"], row["state"]) == (3, "carried")
+
+
+def test_who_is_concerned_is_not_counted(table: Table) -> None:
+    for number, motion in ((1, "suspend"), (2, "reinstate"), (3, "remove")):
+        table.voters[0].transact("proposeMotion", number, 4)
+        row = listing(table.desk)[-1]
+        assert (row["motion"], row["member"], row["candidate"], row["needed"]) == (motion, 4, None, 2)
+
+
+def test_a_vote_ends_after_a_fortnight(table: Table) -> None:
+    table.propose_admission()
+    table.chain.travel(FORTNIGHT)
+    assert [row["state"] for row in listing(table.desk)] == ["open"]
+    table.chain.travel(1)
+    assert [row["state"] for row in listing(table.desk)] == ["closed"]
+
+
+def test_a_departure_closes_all_other_votes(table: Table) -> None:
+    table.propose_admission()
+    table.voters[0].transact("proposeMotion", 3, 4)
+    table.voters[1].transact("vote", 2)
+    assert [(row["motion"], row["state"]) for row in listing(table.desk)] == [
+        ("admit", "closed"),
+        ("remove", "carried"),
+    ]
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"\x1b[2J", b"\xff"], ids=repr)
+def test_a_candidates_name_cannot_play_with_the_terminal(name: bytes, table: Table) -> None:
+    table.propose_admission(name)
+    (row,) = listing(table.desk)
+    assert row["candidate"].isprintable()
+    assert row["candidate"].endswith(CANDIDATE)
+
+
+def test_all_votes_are_listed_the_oldest_first(table: Table) -> None:
+    for _ in range(3):
+        table.propose_admission(operator=Account.create().address)
+    assert [row["ballot"] for row in listing(table.desk)] == [1, 2, 3]

@@ -1,0 +1,184 @@
+"""How `hmchain up` finds, addresses and configures anvil and Kubo. A real Kubo is run in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator import daemons
+from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
+from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
+
+
+def program(folder: Path, name: str, then: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{then}\n")
+    path.chmod(0o755)
+    return path
+
+
+# ---------------------------------------------------------------- finding
+
+
+def test_a_program_is_looked_for_in_the_folder_then_on_path_then_in_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    tools = program(tmp_path / ".tools" / "bin", "anvil")
+    assert find("anvil") == find("anvil", tmp_path / "folder") == str(tools), "an absolute path"
+    on_path = program(tmp_path / "bin", "anvil")
+    assert find("anvil") == find("anvil", tmp_path / "folder") == str(on_path)
+    named = program(tmp_path / "folder", "anvil")
+    assert find("anvil", tmp_path / "folder") == str(named)
+    assert find("anvil") == str(on_path)
+
+
+def test_a_program_that_is_nowhere_is_named_with_the_way_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "ipfs").write_text("not to be run")
+    with pytest.raises(UsageError, match=r"^ipfs is neither on PATH nor in \.tools/bin; `make daemons` puts it there$"):
+        find("ipfs", tmp_path)
+
+
+# ---------------------------------------------------------------- ports and commands
+
+
+def test_free_ports_are_free_and_differ() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        with closing(socket.socket()) as probe:
+            probe.bind((HOST, port))
+
+
+def test_anvil_keeps_what_it_has_and_its_clock_does_not_stand_still(tmp_path: Path) -> None:
+    command = anvil_command("anvil", 8545, tmp_path / "state.json", "--accounts", "1", block_seconds=2)
+    assert command[0] == "anvil"
+    for option, value in (
+        ("--host", HOST),
+        ("--port", "8545"),
+        ("--block-time", "2"),
+        ("--state", str(tmp_path / "state.json")),
+        ("--accounts", "1"),
+    ):
+        assert command[command.index(option) + 1] == value
+    assert "--mixed-mining" in command
+
+
+def test_a_swarm_key_is_one_and_another_one_each_time() -> None:
+    first, second, key = swarm_key().splitlines()
+    assert (first, second) == (b"/key/swarm/psk/1.0.0/", b"/base16/")
+    assert len(bytes.fromhex(key.decode())) == 32
+    assert swarm_key() != swarm_key()
+
+
+# ---------------------------------------------------------------- Kubo
+
+
+def kubo(folder: Path, name: str, ipfs: Path, port: int = 4001) -> Kubo:
+    return Kubo(str(ipfs), folder / name, port, port + 1000)
+
+
+@pytest.fixture
+def ipfs(tmp_path: Path) -> Path:
+    """A program that makes a repository as `ipfs init` does."""
+    init = """repo="$2"
+[ "$1" = --repo-dir ] && [ "$3" = init ] && [ "$LIBP2P_FORCE_PNET" = 1 ] || exit 1
+echo '{"Identity":{"PeerID":"peer-'$(basename "$repo")'"},"Routing":null,"Plugins":{"Plugins":{}}}' > "$repo/config"
+"""
+    return program(tmp_path / "bin", "ipfs", init)
+
+
+def config_of(made: Kubo) -> dict[str, Any]:
+    return dict(json.loads((made.repository / "config").read_text()))
+
+
+def test_a_daemon_runs_in_its_repository_and_only_in_a_private_swarm(tmp_path: Path) -> None:
+    made = kubo(tmp_path, "one", Path("ipfs"))
+    assert made.api == "/ip4/127.0.0.1/tcp/5001"
+    assert made.command[:2] == ["env", "LIBP2P_FORCE_PNET=1"]
+    assert made.command[2:5] == ["ipfs", "--repo-dir", str(tmp_path / "one")]
+    assert "daemon" in made.command
+
+
+def test_each_daemon_of_a_swarm_knows_all_others_and_has_the_key(tmp_path: Path, ipfs: Path) -> None:
+    swarm = [kubo(tmp_path, name, ipfs, port) for name, port in (("one", 4001), ("two", 4002), ("three", 4003))]
+    key = swarm_key()
+    connect_all(swarm, key)
+    for made in swarm:
+        path = made.repository / "swarm.key"
+        assert path.read_bytes() == key
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((made.repository / "config").stat().st_mode) == 0o600, "it holds the daemon's own key"
+        peers = config_of(made)["Peering"]["Peers"]
+        assert {(peer["ID"], *peer["Addrs"]) for peer in peers} == {
+            (f"peer-{other.repository.name}", f"/ip4/127.0.0.1/tcp/{other.swarm_port}")
+            for other in swarm
+            if other is not made
+        }
+
+
+def test_a_daemon_is_private_and_on_loopback_alone(tmp_path: Path, ipfs: Path) -> None:
+    made = kubo(tmp_path, "one", ipfs)
+    connect_all([made], swarm_key())
+    config = config_of(made)
+    assert config["Identity"] == {"PeerID": "peer-one"}, "what init wrote stays"
+    assert config["Addresses"] == {"API": made.api, "Gateway": [], "Swarm": ["/ip4/127.0.0.1/tcp/4001"]}
+    assert config["Bootstrap"] == config["Routing"]["DelegatedRouters"] == config["Ipns"]["DelegatedPublishers"] == []
+    assert config["Routing"]["Type"] == "none"
+    assert config["Plugins"]["Plugins"]["telemetry"]["Config"]["Mode"] == "off"
+    off = [
+        config["AutoConf"],
+        config["AutoTLS"],
+        config["HTTPRetrieval"],
+        config["Provide"],
+        config["Discovery"]["MDNS"],
+    ]
+    off += [config["Swarm"]["RelayClient"], config["Swarm"]["RelayService"]]
+    assert [table["Enabled"] for table in off] == [False] * 7
+    assert config["Swarm"]["DisableNatPortMap"] is True
+    assert set(config["Swarm"]["Transports"]["Network"].values()) == {False}
+
+
+def test_a_program_that_cannot_be_run_or_fails_is_one_line(tmp_path: Path) -> None:
+    fails = program(tmp_path / "bin", "ipfs", "echo 'no space left' >&2; exit 1")
+    with pytest.raises(StorageError, match=r"ipfs init failed: no space left$"):
+        kubo(tmp_path, "one", fails).create(swarm_key())
+    with pytest.raises(StorageError, match="init failed: "):
+        kubo(tmp_path, "two", tmp_path / "nowhere").create(swarm_key())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot run"):
+        kubo(tmp_path / "file", "three", fails).create(swarm_key())
+
+
+# ---------------------------------------------------------------- waiting
+
+
+@pytest.mark.parametrize(
+    ("wait", "fault"),
+    [
+        (lambda port: wait_for_chain(f"http://{HOST}:{port}"), ChainError),
+        (lambda port: Kubo("ipfs", Path(), 1, port).wait(), DaemonError),
+    ],
+    ids=["chain", "Kubo"],
+)
+def test_what_does_not_answer_in_time_is_one_line(
+    wait: Callable[[int], None], fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemons, "START_SECONDS", 0.1)
+    with closing(socket.socket()) as taken:
+        taken.bind((HOST, 0))
+        with pytest.raises(fault, match=r"^nothing answers at http://127\.0\.0\.1:\d+\S* after 0\.1 s$"):
+            wait(taken.getsockname()[1])

@@ -1,0 +1,184 @@
+"""Entering a job: its key, the proof of what it claims to be, and whether a hospital's data fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hmchain.blobs import BlobRef, BlobStore, DirectoryStore
+from hmchain.envelope import Identity, new_identity
+from hmchain.errors import BlobError, DaemonError, Reason, UsageError
+from hmchain.exchange import model_header
+from hmchain.history import JobRecord
+from hmchain.keyring import MAX_BYTES, seal_key
+from hmchain.manifest import Manifest
+from hmchain.weights import digest, encode
+from trainers.networks import initial_weights
+from trainers.opening import RefusedJob, Site, key_of, misfit, open_job
+from trainers.worker import DataFacts
+
+MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1)
+INITIAL = initial_weights(MANIFEST.architecture, 1, 2, MANIFEST.seed)
+KEY, OTHER, ALICE, BOB = (new_identity() for _ in range(4))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path)
+
+
+def recorded(store: BlobStore, *keys: tuple[bytes, BlobRef], **changes: Any) -> JobRecord:
+    """A job as the chain has it."""
+    model = digest(encode(INITIAL, model_header(MANIFEST.digest(), 0, bytes(32))))
+    manifest = store.put(MANIFEST.canonical())
+    record = JobRecord(1, "0xc", MANIFEST.digest(), model, MANIFEST.terms(), manifest, manifest, list(keys))
+    return replace(record, **changes)
+
+
+def keyring(store: BlobStore, key: Identity = KEY, **members: Identity) -> tuple[bytes, BlobRef]:
+    """As published: the job's public key, and where the keyring is."""
+    return key.public, store.put(seal_key(key, {int(name[1:]): member.public for name, member in members.items()}))
+
+
+# ---------------------------------------------------------------- the job's key
+
+
+def test_a_member_finds_the_key_in_its_envelope(store: DirectoryStore) -> None:
+    job = recorded(store, keyring(store, m1=ALICE, m2=BOB))
+    assert key_of(store, job, 1, [ALICE]) == key_of(store, job, 2, [BOB]) == KEY
+
+
+def test_a_member_that_rotated_finds_it_with_its_earlier_key(store: DirectoryStore) -> None:
+    job = recorded(store, keyring(store, m1=ALICE))
+    assert key_of(store, job, 1, [new_identity(), ALICE]) == KEY
+
+
+def test_before_there_is_a_keyring_or_an_envelope_there_is_no_key(store: DirectoryStore) -> None:
+    assert key_of(store, recorded(store), 1, [ALICE]) is None
+    job = recorded(store, keyring(store, m1=ALICE))
+    assert key_of(store, job, 2, [BOB]) is None, "no envelope"
+    assert key_of(store, job, 2, [ALICE]) is None, "somebody else's"
+    assert key_of(store, job, 1, []) is None
+
+
+def test_a_member_that_joined_later_finds_it_in_the_newest_keyring(store: DirectoryStore) -> None:
+    job = recorded(store, keyring(store, m1=ALICE), keyring(store, m1=ALICE, m2=BOB))
+    assert key_of(store, job, 2, [BOB]) == KEY
+
+
+def test_a_coordinator_that_names_another_key_later_is_not_listened_to(store: DirectoryStore) -> None:
+    """Whoever started early would read other blobs than whoever starts late."""
+    first, other = keyring(store, m1=ALICE), keyring(store, OTHER, m1=ALICE, m2=BOB)
+    assert key_of(store, recorded(store, first, other), 1, [ALICE]) == KEY
+    assert key_of(store, recorded(store, first, other), 2, [BOB]) is None
+
+
+def test_an_envelope_with_another_key_than_was_published_is_none(store: DirectoryStore) -> None:
+    _, blob = keyring(store, OTHER, m1=ALICE)
+    assert key_of(store, recorded(store, (KEY.public, blob)), 1, [ALICE]) is None
+
+
+def test_a_keyring_that_cannot_be_found_now_is_asked_for_again(store: DirectoryStore) -> None:
+    job = recorded(store, (KEY.public, BlobRef.of(b"never stored")))
+    with pytest.raises(BlobError) as caught:
+        key_of(store, job, 1, [ALICE])
+    assert caught.value.reason is Reason.UNAVAILABLE
+
+
+def test_a_store_at_fault_says_nothing_of_the_keyring(store: DirectoryStore) -> None:
+    job = recorded(store, keyring(store, m1=ALICE))
+    with pytest.raises(DaemonError):
+        key_of(failing(DaemonError("gone", Reason.WRONG_DIGEST)), job, 1, [ALICE])
+
+
+def test_a_keyring_that_is_none_or_too_large_has_no_key(store: DirectoryStore) -> None:
+    for blob in (store.put(b"[]"), store.put(b"\xff"), replace(store.put(b"x"), size=MAX_BYTES + 1)):
+        assert key_of(store, recorded(store, (KEY.public, blob)), 1, [ALICE]) is None
+
+
+# ---------------------------------------------------------------- the proof
+
+
+def failing(fault: Exception) -> BlobStore:
+    def get(ref: BlobRef, limit: int) -> bytes:
+        raise fault
+
+    return cast(BlobStore, SimpleNamespace(get=get))
+
+
+def site(store: BlobStore, initial: Callable[[Manifest], Any] = lambda manifest: INITIAL) -> Site:
+    """What opening a job needs of a hospital."""
+    return cast(Site, SimpleNamespace(store=store, worker=SimpleNamespace(initial=initial)))
+
+
+def test_a_job_that_is_what_the_chain_says_opens(store: DirectoryStore) -> None:
+    opened = open_job(site(store), recorded(store), KEY)
+    assert (opened.manifest, opened.initial, opened.key) == (MANIFEST, INITIAL, KEY)
+    update, blob = opened.exchange.publish(INITIAL, model_header(MANIFEST.digest(), 1, bytes(32)))
+    assert len(update) == 32
+    assert b"safetensors" not in store.get(blob, 10**7), "sealed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"manifest": bytes(32)}, "its manifest is not the one that the chain recorded"),
+        ({"terms": replace(MANIFEST.terms(), rounds=99)}, "its manifest is not the one that the chain recorded"),
+        ({"initial": bytes(32)}, "its initial model is not the one that its manifest's seed gives"),
+    ],
+    ids=["digest", "terms", "initial model"],
+)
+def test_a_job_that_is_not_what_the_chain_says_is_refused(
+    changes: dict[str, Any], why: str, store: DirectoryStore
+) -> None:
+    with pytest.raises(RefusedJob, match=f"{why}$"):
+        open_job(site(store), recorded(store, **changes), KEY)
+
+
+def test_a_manifest_that_is_none_is_refused(store: DirectoryStore) -> None:
+    for data in (b"{}", MANIFEST.canonical() + b" ", b"\xff"):
+        with pytest.raises(RefusedJob, match="its manifest cannot be reproduced here"):
+            open_job(site(store), recorded(store, manifest_blob=store.put(data)), KEY)
+
+
+def test_a_manifest_of_any_size_is_not_fetched(store: DirectoryStore) -> None:
+    blob = replace(BlobRef.of(MANIFEST.canonical()), size=10**9)
+    with pytest.raises(RefusedJob, match=r"its manifest: blob .* are allowed"):
+        open_job(site(store), recorded(store, manifest_blob=blob), KEY)
+
+
+def test_a_network_that_cannot_be_built_here_is_refused(store: DirectoryStore) -> None:
+    def initial(manifest: Manifest) -> Any:
+        raise UsageError("unknown network")
+
+    with pytest.raises(RefusedJob, match="cannot be reproduced here: unknown network"):
+        open_job(site(store, initial), recorded(store), KEY)
+
+
+def test_what_cannot_be_had_now_is_asked_for_again_and_refuses_nothing(store: DirectoryStore) -> None:
+    for fault in (BlobError("nowhere"), DaemonError("gone"), DaemonError("altered", Reason.WRONG_DIGEST)):
+        with pytest.raises(type(fault)) as caught:
+            open_job(site(failing(fault)), recorded(store), KEY)
+        assert not isinstance(caught.value, RefusedJob)
+
+
+# ---------------------------------------------------------------- the data
+
+
+@pytest.mark.parametrize(
+    ("channels", "classes", "why"),
+    [
+        (1, 1, None),
+        (1, 2, None),
+        (1, 3, "it has 2 classes, our labels go up to 2"),
+        (3, 2, "it is about images of 1 channels, ours have 3"),
+        (3, 9, "it is about images of 1 channels, ours have 3"),
+    ],
+)
+def test_whether_data_can_be_trained_on_in_a_job(channels: int, classes: int, why: str | None) -> None:
+    assert misfit(MANIFEST, DataFacts(10, channels, classes, bytes(32))) == why

@@ -1,0 +1,166 @@
+"""One hospital's own file: what was written is read, and hostile bytes end in one line."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import stat
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmchain.errors import DataError, StorageError
+from trainers.splits import MAX_BYTES, MAX_CLASSES, SHARD_SPLITS, Shard, Split, load_shard, write_shard
+
+
+def split(count: int, shape: tuple[int, ...] = (28, 28), classes: int = 3) -> Split:
+    stream = np.random.default_rng(count)
+    return Split(stream.integers(0, 256, (count, *shape), dtype=np.uint8), np.arange(count) % classes)
+
+
+def same(one: Split, other: Split) -> bool:
+    return np.array_equal(one.images, other.images) and np.array_equal(one.labels, other.labels)
+
+
+def save(folder: Path, **changes: np.ndarray) -> Path:
+    arrays: dict[str, np.ndarray] = {}
+    for name in SHARD_SPLITS:
+        part = split(6)
+        arrays |= {f"{name}_images": part.images, f"{name}_labels": part.labels[:, None].astype(np.uint8)}
+    np.savez_compressed(folder / "data.npz", **{**arrays, **changes})
+    return folder / "data.npz"
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        load_shard(path)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "data.npz" in said
+    return said
+
+
+# ---------------------------------------------------------------- round trip
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)], ids=["grey", "RGB"])
+@given(train=st.integers(1, 20), holdout=st.integers(1, 20), classes=st.integers(1, MAX_CLASSES))
+@settings(max_examples=10, deadline=None)
+def test_what_was_written_is_read(
+    shape: tuple[int, ...], train: int, holdout: int, classes: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "shard.npz"
+    shard = Shard(split(train, shape, classes), split(holdout, shape, classes))
+    write_shard(path, shard)
+    found = load_shard(path)
+    assert same(found.train, shard.train)
+    assert same(found.holdout, shard.holdout)
+    assert (found.train.images.dtype, found.train.labels.dtype) == (np.uint8, np.int64)
+
+
+def test_patients_data_are_for_their_owner_alone(tmp_path: Path) -> None:
+    write_shard(tmp_path / "data.npz", Shard(split(3), split(2)))
+    assert stat.S_IMODE((tmp_path / "data.npz").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot write"):
+        write_shard(tmp_path / "nowhere" / "data.npz", Shard(split(3), split(2)))
+
+
+def test_a_hospital_needs_no_test_split_and_may_have_one(tmp_path: Path) -> None:
+    shard = load_shard(save(tmp_path, test_images=np.zeros(3), extra=np.zeros(3)))
+    assert (len(shard.train), len(shard.holdout)) == (6, 6)
+
+
+def test_grey_images_may_have_an_axis_for_it_and_labels_none(tmp_path: Path) -> None:
+    images = split(6).images
+    path = save(tmp_path, train_images=images[..., None], train_labels=np.array([0, 1, 2, 2, 1, 0], np.int32))
+    shard = load_shard(path)
+    assert np.array_equal(shard.train.images, images)
+    assert shard.train.labels.tolist() == [0, 1, 2, 2, 1, 0]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"train_images": np.zeros((6, 64, 64), np.uint8)}, "train_images must be (N, 28, 28)"),
+        ({"val_images": np.zeros((6, 28, 28, 3), np.uint8)}, "mixes grey and RGB"),
+        ({"train_images": np.zeros((6, 28, 28), np.float32)}, "train_images must be uint8, not float32"),
+        ({"train_images": np.zeros((0, 28, 28), np.uint8), "train_labels": np.zeros(0, np.uint8)}, "is empty"),
+        ({"val_images": np.zeros((0, 28, 28), np.uint8), "val_labels": np.zeros(0, np.uint8)}, "is empty"),
+        ({"train_labels": np.zeros((6, 14), np.uint8)}, "one label an image"),
+        ({"train_labels": np.zeros((6, 1))}, "must be integers, not float64"),
+        ({"train_labels": np.zeros((5, 1), np.uint8)}, "6 images and 5 labels"),
+        ({"val_labels": np.full((6, 1), -1)}, "-1 is not a class of 0 to 255"),
+        ({"val_labels": np.full((6, 1), 256)}, "256 is not a class of 0 to 255"),
+        ({"train_labels": np.full((6, 1), 2**63, np.uint64)}, "is not a class of 0 to 255"),
+        ({"train_images": np.array({"pickled": 1}, dtype=object)}, "must be uint8, not object"),
+        ({"train_images": np.zeros((6, 28, 28), [("a", np.uint8)])}, "must be uint8"),
+    ],
+    ids=range(13),
+)
+def test_arrays_that_are_not_medmnists(changes: dict[str, np.ndarray], line: str, tmp_path: Path) -> None:
+    assert line in refused(save(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("key", [f"{name}_{kind}" for name in SHARD_SPLITS for kind in ("images", "labels")])
+def test_an_array_is_missing(key: str, tmp_path: Path) -> None:
+    with np.load(save(tmp_path)) as whole:
+        rest = {name: whole[name] for name in whole.files if name != key}
+    np.savez(tmp_path / "data.npz", **rest)
+    assert f"must hold the array {key} once" in refused(tmp_path / "data.npz")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "cannot be read: [Errno 2] No such file" in refused(tmp_path / "data.npz")
+
+
+def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 28, 28)})
+    with zipfile.ZipFile(path) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in content.items():
+            new.writestr(name, header.getvalue() if name == "train_images.npy" else data)
+    assert "train_images holds 0 bytes where" in refused(path)
+
+
+def test_an_array_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("train_images.npy", archive.read("val_images.npy"))
+    assert "must hold the array train_images once" in refused(path)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_by_its_directory(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (MAX_BYTES + 1).to_bytes(4, "little")  # the uncompressed size
+    path.write_bytes(data)
+    assert "would unpack to" in refused(path)
+
+
+def test_truncated_flipped_and_foreign_bytes_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    whole = path.read_bytes()
+    for data in (b"", b"not a zip", pickle.dumps({"a": 1}), whole[:100], whole[:-50], whole[: len(whole) // 2]):
+        path.write_bytes(data)
+        refused(path)
+    for place in range(0, len(whole), 499):  # a flip in a field that nobody reads is harmless
+        flipped = bytearray(whole)
+        flipped[place] ^= 0xFF
+        path.write_bytes(flipped)
+        with suppress(DataError):
+            load_shard(path)

@@ -1,0 +1,52 @@
+"""What a hospital sees of its consortium: who is awaited, and who the members are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hmchain.history import History
+from hmchain.rounds import Phase, RoundState
+from trainers.status import awaited, members
+
+NONE: frozenset[int] = frozenset()
+STATE = RoundState(3, 2, Phase.REQUEST, 99, (8, 5, 2), (7, 3, 9, 4), NONE, NONE, NONE, NONE, NONE, NONE)
+
+
+@pytest.mark.parametrize(
+    ("phase", "facts", "expected"),
+    [
+        (Phase.REQUEST, {"awaited": {0, 1, 2}}, [8, 5, 2]),
+        (Phase.REQUEST, {"awaited": {2}, "uncommitted": {0, 1, 2, 3}}, [2]),
+        (Phase.PRE_PREPARE, {"uncommitted": {1, 3}, "awaited": {0}}, [3, 4]),
+        (Phase.PREPARE, {"unrevealed": {0, 2}, "uncommitted": {1}}, [7, 9]),
+        (Phase.REPLY, {"attested": {0, 1}}, [9, 4]),
+        (Phase.REPLY, {"attested": {0, 1, 2, 3}}, []),
+    ],
+)
+def test_the_members_that_owe_something_in_this_phase_are_awaited(
+    phase: Phase, facts: dict[str, Any], expected: list[int]
+) -> None:
+    state = replace(STATE, phase=phase, **{name: frozenset(positions) for name, positions in facts.items()})
+    assert awaited(state) == expected
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase.NONE, Phase.ENROLMENT, Phase.WAITING, Phase.COMMIT, Phase.FAILED, Phase.CLOSED]
+)
+def test_in_other_phases_nobody_is_awaited(phase: Phase) -> None:
+    everyone = frozenset({0, 1, 2})
+    state = replace(STATE, phase=phase, awaited=everyone, uncommitted=everyone, unrevealed=everyone)
+    assert awaited(state) == []
+
+
+def test_past_members_are_listed_too() -> None:
+    history = History(
+        members={1: "0x1", 2: "0x2"}, names={1: "One", 2: "Two"}, active={2}, samples={2: 40}, roots={2: bytes(32)}
+    )
+    assert list(members(history)) == [
+        {"member": 1, "name": "One", "operator": "0x1", "active": False, "samples": 0},
+        {"member": 2, "name": "Two", "operator": "0x2", "active": True, "samples": 40},
+    ]

@@ -1,0 +1,292 @@
+"""The worker: real processes that compute what the same call in this process would, and that may die at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing import active_children
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from hmchain.errors import DataError, StorageError, UsageError
+from hmchain.manifest import Manifest
+from hmchain.weights import Weights
+from trainers import worker as module
+from trainers.dataset_root import dataset_root, salt_of
+from trainers.learner import LocalLearner
+from trainers.networks import Compute, build, initial_weights
+from trainers.splits import Shard, Split, write_shard
+from trainers.worker import DataFacts, RemoteLearner, StillWorking, Worker, WorkerOptions
+
+MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1, epochs=1, batch_size=4)
+INITIAL = initial_weights(MANIFEST.architecture, 1, 2, MANIFEST.seed)
+ENOUGH = 600.0  # seconds for a training of a second, wherever the tests run
+
+
+def some(count: int) -> Split:
+    stream = np.random.default_rng(count)
+    return Split(stream.integers(0, 256, (count, 28, 28), dtype=np.uint8), np.arange(count) % 2)
+
+
+SHARD = Shard(some(8), some(4))
+LEARNER = LocalLearner(MANIFEST, SHARD, build(MANIFEST.architecture, 1, 2), Compute())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the worker has: with another number sums are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hospital") / "data.npz"
+    write_shard(path, SHARD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def worker(data: Path) -> Iterator[Worker]:
+    """One whose process the tests that do not end it share: it takes seconds to load torch."""
+    shared = Worker(WorkerOptions(data))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Worker]]:
+    """Makes a worker that is ended with the test."""
+    made: list[Worker] = []
+
+    def make(data: Path, **options: float) -> Worker:
+        made.append(Worker(WorkerOptions(data, **options)))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def processes() -> set[int]:
+    return {child.pid for child in active_children() if child.name == "hmchain-worker" and child.pid is not None}
+
+
+def patiently(train: Callable[[], Weights]) -> Weights:
+    """As a node does: asks again until it is done."""
+    while True:
+        try:
+            return train()
+        except StillWorking:
+            continue
+
+
+def same(one: Weights, other: Weights) -> bool:
+    """Bit for bit."""
+    return list(one) == list(other) and all(
+        one[name].dtype == other[name].dtype and one[name].tobytes() == other[name].tobytes() for name in one
+    )
+
+
+# ---------------------------------------------------------------- the same as here
+
+
+def test_the_facts_are_those_of_the_data(worker: Worker) -> None:
+    assert worker.facts(b"secret") == DataFacts(8, 1, 2, dataset_root(SHARD.train, salt_of(SHARD.train, b"secret")))
+    assert worker.facts(b"other").root != worker.facts(b"secret").root
+
+
+def test_weights_and_scores_are_the_same_bit_for_bit(worker: Worker) -> None:
+    remote = RemoteLearner(worker, MANIFEST, LEARNER.samples)
+    assert same(worker.initial(MANIFEST), INITIAL)
+    trained = patiently(lambda: remote.train(INITIAL, 7))
+    assert same(trained, LEARNER.train(INITIAL, 7))
+    assert not same(trained, INITIAL)
+    assert not same(trained, patiently(lambda: remote.train(INITIAL, 8)))
+    assert [remote.score(weights) for weights in (INITIAL, trained)] == [
+        LEARNER.score(weights) for weights in (INITIAL, trained)
+    ]
+
+
+def test_one_process_serves_several_jobs(worker: Worker) -> None:
+    other = replace(MANIFEST, seed=2)
+    before = processes()
+    for manifest in (MANIFEST, other, MANIFEST):
+        assert same(worker.initial(manifest), initial_weights(manifest.architecture, 1, 2, manifest.seed))
+        assert worker.score(manifest, INITIAL) == LEARNER.score(INITIAL)
+    assert processes() == before
+
+
+# ---------------------------------------------------------------- while it trains
+
+
+def test_while_it_trains_nobody_waits_for_it(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = replace(MANIFEST, epochs=20)
+
+    def train(seed: int) -> Weights:
+        return worker.train(long, INITIAL, seed, ENOUGH)
+
+    worker.facts(b"secret")
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
+    for busy in (
+        lambda: train(9),
+        lambda: train(9),
+        lambda: train(10),
+        lambda: worker.score(long, INITIAL),
+        lambda: worker.facts(b"secret"),
+    ):
+        with pytest.raises(StillWorking):
+            busy()
+    monkeypatch.setattr(module, "SLICE_SECONDS", 60.0)
+    with pytest.raises(StillWorking):
+        train(10)  # meanwhile the other one is done, and is not lost
+    assert same(train(9), replace(LEARNER, manifest=long).train(INITIAL, 9))
+    assert worker.score(long, INITIAL) == LEARNER.score(INITIAL)
+
+
+def test_a_training_that_takes_too_long_is_given_up(
+    data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
+    worker = start(data)
+    with pytest.raises(StorageError, match="a training was given up"):
+        worker.train(MANIFEST, INITIAL, 1, 0.0)
+    assert worker.facts(b"secret").samples == 8, "and the next call works again"
+
+
+# ---------------------------------------------------------------- faults of the hospital's own
+
+
+def test_a_data_error_comes_back_as_one(tmp_path: Path, start: Callable[..., Worker]) -> None:
+    path = tmp_path / "data.npz"
+    before, worker = processes(), start(path)
+    for content in (None, b"", b"no zip"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(DataError, match=r"data\.npz cannot be read"):
+            worker.facts(b"secret")
+    write_shard(path, SHARD)
+    assert worker.facts(b"secret").samples == 8, "mended, it is read"
+    assert len(processes() - before) == 1, "without a restart"
+
+
+def test_what_cannot_be_computed_here_comes_back_as_a_usage_error(worker: Worker) -> None:
+    before = processes()
+    with pytest.raises(UsageError, match="no-such-net"):
+        worker.initial(replace(MANIFEST, architecture="no-such-net"))
+    assert processes() == before
+
+
+def test_too_little_memory_is_a_storage_error_and_the_next_call_works_again(
+    data: Path, start: Callable[..., Worker]
+) -> None:
+    worker = start(data, memory_mib=120)  # enough for the data, not for torch
+    assert worker.facts(b"secret").samples == 8
+    for _ in range(2):
+        with pytest.raises(StorageError, match="training process"):
+            worker.initial(MANIFEST)
+    assert worker.facts(b"secret").samples == 8
+
+
+def test_a_process_that_is_killed_at_work_is_a_storage_error_and_the_next_call_works_again(
+    data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
+    before, worker = processes(), start(data)
+    with pytest.raises(StillWorking):
+        worker.train(MANIFEST, INITIAL, 1, ENOUGH)
+    (pid,) = processes() - before
+    os.kill(pid, signal.SIGKILL)
+    monkeypatch.setattr(module, "SLICE_SECONDS", 60.0)
+    with pytest.raises(StorageError, match=r"^the training process ended \(signal 9\): is its memory limit too low\?$"):
+        worker.train(MANIFEST, INITIAL, 1, ENOUGH)
+    assert worker.facts(b"secret").samples == 8
+
+
+def test_a_process_that_was_killed_idle_is_not_noticed(data: Path, start: Callable[..., Worker]) -> None:
+    before, worker = processes(), start(data)
+    worker.facts(b"secret")
+    (first,) = processes() - before
+    os.kill(first, signal.SIGKILL)
+    while first in processes():
+        time.sleep(0.01)
+    assert worker.facts(b"secret").samples == 8
+
+
+def test_an_interrupt_of_the_whole_group_leaves_it_to_the_node(data: Path, start: Callable[..., Worker]) -> None:
+    before, worker = processes(), start(data)
+    worker.facts(b"secret")
+    (pid,) = processes() - before
+    os.kill(pid, signal.SIGINT)
+    assert worker.facts(b"secret").samples == 8
+    assert processes() - before == {pid}
+
+
+# ---------------------------------------------------------------- its end
+
+
+def test_an_idle_process_gives_its_memory_back(
+    data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    before, worker = processes(), start(data, idle_seconds=60.0)
+    worker.tidy()
+    assert processes() == before, "nothing was due yet"
+    worker.facts(b"secret")
+    now[0] += 60
+    worker.tidy()
+    assert len(processes() - before) == 1, "it may be wanted again"
+    now[0] += 1
+    worker.tidy()
+    assert processes() == before
+    assert worker.facts(b"secret").samples == 8
+
+
+def test_a_process_that_trains_is_not_idle(
+    data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
+    before, worker = processes(), start(data, idle_seconds=0.0)
+    with pytest.raises(StillWorking):
+        worker.train(MANIFEST, INITIAL, 1, ENOUGH)
+    time.sleep(0.01)
+    worker.tidy()
+    assert len(processes() - before) == 1
+    worker.close()
+    worker.close()
+    assert processes() == before
+
+
+def test_it_dies_with_its_node_however_that_ends(data: Path) -> None:
+    program = """
+        import sys, time
+        from multiprocessing import active_children
+        from pathlib import Path
+        from trainers.worker import Worker, WorkerOptions
+        Worker(WorkerOptions(Path(sys.argv[1]))).facts(b"secret")
+        print(active_children()[0].pid, flush=True)
+        time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
+        assert node.stdout is not None
+        process = psutil.Process(int(node.stdout.readline()))
+        node.kill()
+    deadline = time.monotonic() + 10
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # nobody may be there to bury it
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
