@@ -14,7 +14,7 @@ from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
 from hmchain.contract import Receipt
 from hmchain.endpoints import open_chain, shown
 from hmchain.envelope import Identity, seal
-from hmchain.errors import ChainError
+from hmchain.errors import ChainError, UsageError
 from hmchain.exchange import model_header
 from hmchain.history import blob_to_abi
 from hmchain.identity import MemberIdentity
@@ -40,11 +40,11 @@ def connect(url: str) -> Web3:
     """A chain by its JSON-RPC URL. Raises ChainError."""
     if not url.startswith(("http://", "https://")):
         raise ChainError(f"{url!r} is neither 'embedded' nor the http(s) URL of an Ethereum node")
-    web3 = open_chain([url])
     try:
+        web3 = open_chain([url])
         with answering():
             web3.eth.chain_id, web3.eth.block_number  # noqa: B018
-    except ChainError as fault:
+    except (ChainError, UsageError) as fault:
         raise ChainError(f"no Ethereum node answers at {shown(url)}") from fault
     return web3
 

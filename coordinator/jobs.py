@@ -19,7 +19,7 @@ from hmchain.files import read_file
 from hmchain.history import History
 from hmchain.manifest import Manifest
 from trainers.coordination import keep_key, kept_key
-from trainers.datasets import SAMPLE
+from trainers.datasets import SAMPLE, refuse_unsupported
 from trainers.networks import initial_weights
 
 FIXED = ("format",)
@@ -84,6 +84,7 @@ def _published(dataset: object) -> dict[str, Any]:
     name = "organamnist" if dataset == SAMPLE else dataset
     if not isinstance(name, str) or name not in INFO:
         return {}
+    refuse_unsupported(name)
     labels = INFO[name]["label"]
     return {"channels": INFO[name]["n_channels"], "classes": [labels[str(i)] for i in range(len(labels))]}
 

@@ -174,6 +174,8 @@ def prepare(
     folder: Path, hospitals: int, dataset: str, root: Path | None, partition: str, job: dict[str, Any]
 ) -> Local:
     """Folders, keys, data and the job's file; the IPFS daemons are not made yet. Raises HMChainError."""
+    if not 1 <= job["masters"] <= hospitals:
+        raise UsageError(f"{hospitals} hospitals can have 1 to {hospitals} masters, not {job['masters']}")
     data = load(dataset, root)
     shards = split(data, hospitals, partition, job["seed"])
     ports = daemons.free_ports(1 + 2 * hospitals)

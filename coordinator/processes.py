@@ -30,7 +30,7 @@ class Started:
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.began) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError):
             return None
         return process if same else None
 

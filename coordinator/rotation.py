@@ -53,7 +53,7 @@ def rotate(
 
 def _next_keys(folder: Path, password: str) -> MemberIdentity:
     """New keys, in a folder that is there with both of them or not at all: they may be on chain already."""
-    if folder.exists():
+    if folder.exists() and any(folder.iterdir()):
         return keystore.unlock(folder / OPERATOR, folder / ENCRYPTION, password).identity
     draft = folder.with_name(f"{NEXT}.draft")
     try:

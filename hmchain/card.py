@@ -26,7 +26,7 @@ class Card:
     encryption: bytes
 
     def __post_init__(self) -> None:
-        size = len(self.name.encode())
+        size = len(self.name.encode(errors="replace"))
         if not 1 <= size <= NAME_BYTES or not self.name.isprintable():
             raise UsageError(f"a name has 1 to {NAME_BYTES} bytes of printable text, {self.name!r:.80} has {size}")
         if not is_usable(self.encryption):

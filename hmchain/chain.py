@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,7 +46,7 @@ TRANSPORT_FAULTS = (
 
 
 # What geth, Besu, anvil and eth-tester say of a transaction that they have, and of one whose nonce another one has.
-ALREADY_SENT = ("already known", "already imported", "known transaction")
+ALREADY_SENT = re.compile(r"\b(already known|already imported|known transaction)")
 HOPELESS = ("less than block base fee", "insufficient funds", "exceeds block gas limit", "intrinsic gas")
 NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underpriced", "underpriced replacement")
 
@@ -194,6 +195,8 @@ class ChainClient:
         with self._translated():
             block = self.web3.eth.block_number
             executed = self.web3.eth.get_transaction_count(self.sender, "latest")
+            if executed >= nonce:
+                self._gap_since = None
             if executed == nonce:
                 block = self._deliver(raw)["blockNumber"]
         if executed < nonce:
@@ -239,7 +242,7 @@ class ChainClient:
                     return self.web3.eth.get_transaction_receipt(cast(Any, keccak(raw)))
             if self._outbox is not None and any(known in text for known in HOPELESS):
                 self._outbox.clear()
-            if not any(known in text for known in ALREADY_SENT):
+            if not ALREADY_SENT.search(text):
                 raise
         return wait_for_receipt(self.web3, keccak(raw), TIMEOUT_SECONDS if self._outbox is None else RESEND_SECONDS)
 

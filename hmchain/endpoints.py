@@ -35,8 +35,8 @@ class Endpoints(JSONBaseProvider):
         if not urls:
             raise UsageError("no URL of an Ethereum node is given")
         for url in urls:
-            if not url.startswith(("http://", "https://")):
-                raise UsageError(f"{url.partition('?')[0]!r} is not the http(s) URL of an Ethereum node")
+            if not _is_http(url):
+                raise UsageError(f"{shown(url)} is not the http(s) URL of an Ethereum node")
         self._nodes = [HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None) for url in urls]
         self._chain_id = chain_id
         self._proved = [chain_id is None and len(urls) == 1] * len(urls)
@@ -59,6 +59,7 @@ class Endpoints(JSONBaseProvider):
         faults = []
         for offset in range(len(self._nodes)):
             index = (self._current + offset) % len(self._nodes)
+            response: Any
             try:
                 self._prove(index)
                 response = self._nodes[index].make_request(method, params)
@@ -70,11 +71,14 @@ class Endpoints(JSONBaseProvider):
                 faults.append(f"{self._name(index)} does not answer ({type(fault).__name__})")
                 continue
             if not _is_answer(method, response):
-                refusal = response
+                if isinstance(response, dict):
+                    refusal = cast(RPCResponse, response)
+                else:
+                    faults.append(f"{self._name(index)} does not answer in JSON-RPC")
                 continue
             if index != self._current:
                 self._current, self._since = index, time.monotonic()
-            return response
+            return cast(RPCResponse, response)
         if refusal is not None:
             return refusal
         raise ChainError("; ".join(faults))
@@ -115,8 +119,18 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 
-def _is_answer(method: str, response: RPCResponse) -> bool:
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_answer(method: str, response: Any) -> bool:
     """Whether another node would say the same: a result, a revert, a transaction refused for what it is."""
+    if not isinstance(response, dict):
+        return False
     error: Any = response.get("error")
     if error is None:
         return "result" in response

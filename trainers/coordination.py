@@ -38,7 +38,7 @@ def kept_key(folder: Path, manifest: bytes, identities: tuple[Identity, ...]) ->
     sealed = read_secret(path, "the job's key")
     for identity in identities:
         try:
-            return Identity.parse(unseal(sealed, identity).decode())
+            return Identity.parse(unseal(sealed, identity).decode(errors="replace"))
         except BlobError:
             continue
     return None

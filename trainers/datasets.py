@@ -65,12 +65,13 @@ def _locate(name: str, root: Path | None, download: bool) -> tuple[Path, tuple[s
     if name == SAMPLE:
         return SAMPLE_FILE, _class_names("organamnist"), SAMPLE_MD5
     if name in INFO:
-        _refuse_unsupported(name)
+        refuse_unsupported(name)
         return _find_official(name, root, download), _class_names(name), INFO[name]["MD5"]
     return _find_foreign(name, root), None, None
 
 
-def _refuse_unsupported(name: str) -> None:
+def refuse_unsupported(name: str) -> None:
+    """Raises DataError for a set of MedMNIST's that the networks here cannot learn."""
     if name.endswith("3d"):
         raise DataError(f"{name} is three-dimensional; the networks here take 2D images")
     if "multi-label" in INFO[name]["task"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from importlib.resources import files
@@ -23,6 +24,8 @@ def create(
     """Makes the folder, whole or not at all. Raises UsageError where something is there, StorageError."""
     if not password:
         raise UsageError("the password is empty")
+    if not folder.name:
+        raise UsageError(f"{folder} is where you are: name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty")
     draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
@@ -47,7 +50,8 @@ def configuration(name: str, password_file: Path | None = None, **changes: str) 
     line = '# password_file = "password"         # where it is not asked for on a terminal'
     if password_file is not None:
         line = f"password_file = {json.dumps(str(password_file.resolve()))}"
-    text = text.replace("{name}", json.dumps(name, ensure_ascii=False)).replace("{password_file}", line)
+    values = {"{name}": json.dumps(name, ensure_ascii=False), "{password_file}": line}
+    text = re.sub(r"\{name\}|\{password_file\}", lambda found: values[found[0]], text)
     for key, value in changes.items():
         start = text.index(f"\n{key} = ") + 1
         text = text[:start] + f"{key} = {value}" + text[text.index("\n", start) :]

@@ -95,12 +95,17 @@ def _locked(secret: bytes, password: str, work: int) -> bytes:
 def _opened(path: Path, password: str, what: str) -> bytes:
     content = _parsed(path, what)
     try:
-        return bytes(Account.decrypt(content, password))
+        secret, address = bytes(Account.decrypt(content, password)), content.get("address")
+        # The format's MAC leaves the IV out: with a damaged one another key would come out.
+        named = isinstance(address, str) and is_hex_address(address)
+        if named and Account.from_key(secret).address != to_checksum_address(address):
+            raise ValueError("another key")
+        return secret
     except ValueError as fault:
         if "MAC mismatch" in str(fault):
             raise UsageError(f"the password does not open {what} {path}") from None
         raise UsageError(f"{what} {path} is no Web3 Secret Storage file") from None
-    except (KeyError, TypeError, AttributeError, NotImplementedError):
+    except (KeyError, TypeError, AttributeError, NotImplementedError, AssertionError, ArithmeticError):
         raise UsageError(f"{what} {path} is no Web3 Secret Storage file") from None
 
 

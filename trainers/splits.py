@@ -79,7 +79,7 @@ def read_splits(path: Path, wanted: tuple[str, ...], md5: str | None) -> tuple[d
             _check_headers(_rewound(file), path, wanted)
             with np.load(_rewound(file), allow_pickle=False) as arrays:
                 splits = {s: _split(arrays[f"{s}_images"], arrays[f"{s}_labels"], f"{path}, {s}") for s in wanted}
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # on bytes that are not theirs zipfile, its codecs and numpy raise a dozen types
         raise DataError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error

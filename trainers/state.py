@@ -41,6 +41,8 @@ class NodeState:
             return cls(path, consortium)
         try:
             content = parse(read_secret(path, "the node's state"))
+            if content["format"] != FORMAT:
+                raise UsageError(f"{path} is not a {FORMAT} file but {content['format']!r:.60}")
             told = content["format"], content["chain_id"], content["contract"]
             outbox = content["outbox"]
             noted = None if outbox is None else (int(outbox["nonce"]), decode_hex(outbox["raw"]))

@@ -14,37 +14,29 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import rlp
-from eth_utils import decode_hex, keccak, to_checksum_address
 from web3 import HTTPProvider, Web3
 
 from coordinator import daemons, local
 from coordinator.daemons import Kubo
 from coordinator.deploy import fund
 from coordinator.jobs import read_manifest
-from coordinator.local import Local
 from coordinator.processes import tail_of
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
+from hmchain.contract import Event
 from hmchain.errors import HMChainError
-from hmchain.exchange import DirectExchange, model_header
-from hmchain.history import History, RoundRecord
-from hmchain.ledger import JobFeed, Ledger
+from hmchain.history import History
+from hmchain.ledger import ContractLedger, JobFeed
 from hmchain.manifest import Manifest
-from hmchain.plain import PlainJob
-from hmchain.rounds import COORDINATOR, Phase
-from hmchain.stopwatch import Stopwatch
-from hmchain.weights import digest, encode, specification
-from tests.e2e.proxy import CONTRACT, Proxy
+from hmchain.rounds import RoundState
+from tests.e2e.proxy import CONTRACT, Proxy, Rule
 from tests.e2e.stripes import NAME
+from tests.e2e.undisturbed import contract_of, keys_of
+from tests.e2e.undisturbed import undisturbed as undisturbed
 from tools import daemons as tools
 from trainers import keystore
 from trainers.config import FILE
-from trainers.hospital import Hospital, base_model, propose_aggregate
-from trainers.keystore import Keys
-from trainers.learner import LocalLearner
-from trainers.networks import Compute, build, initial_weights
-from trainers.splits import Shard, load_shard, write_shard
+from trainers.splits import Shard, write_shard
 
 HOSPITALS = 5
 PATIENCE = 240.0  # seconds; what is waited for takes a few
@@ -63,6 +55,7 @@ class Town:
         self.rpc = {n: Proxy(self.local.url) for n in range(1, hospitals + 1)}
         self.ipfs = {n: Proxy(f"http://127.0.0.1:{k.api_port}") for n, k in enumerate(self.local.kubos, start=1)}
         self.lonely: dict[int, int] = {}
+        self._spare: list[Proxy] = []
         for n in self.rpc:
             self._use_proxies(n)
 
@@ -80,6 +73,12 @@ class Town:
             text, count = re.subn(rf"(?m)^({within}){key} = .*$", lambda found, line=line: found[1] + line, text)
             assert count == 1, key
         path.write_text(text)
+
+    def give_nodes(self, hospital: int, *rules: Rule) -> None:
+        """A hospital's Ethereum nodes in its order of preference: one for each rule, then the chain as it is."""
+        proxies = [Proxy(self.local.url, rule) for rule in rules]
+        self._spare += proxies
+        self.configure(hospital, urls=[*(proxy.url for proxy in proxies), self.local.url])
 
     def folder(self, hospital: int) -> Path:
         return self.local.hospitals[hospital - 1]
@@ -165,7 +164,7 @@ class Town:
         processes = self.local.processes
         for name in processes.running():
             processes.stop(name, force=True)
-        for proxy in (*self.rpc.values(), *self.ipfs.values()):
+        for proxy in (*self.rpc.values(), *self.ipfs.values(), *self._spare):
             proxy.close()
 
     # ------------------------------------------------------------------ what happened
@@ -174,17 +173,38 @@ class Town:
     def web3(self) -> Web3:
         return Web3(HTTPProvider(self.local.url))
 
+    @property
+    def client(self) -> ChainClient:
+        """The contract on the chain itself, by no proxy."""
+        return ChainClient(self.web3, None, self.consortium.contract)
+
+    @property
+    def consortium(self) -> Consortium:
+        return Consortium.read(self.local.folder / local.CONSORTIUM)
+
     def history(self) -> History:
-        """As the chain itself has it, by no proxy."""
-        consortium = Consortium.read(self.local.folder / local.CONSORTIUM)
-        return JobFeed(ChainClient(self.web3, None, consortium.contract), consortium.block).poll()
+        """As the chain itself has it."""
+        return self._feed().poll()
+
+    def _feed(self) -> JobFeed:
+        return JobFeed(self.client, self.consortium.block, wary=True)
+
+    def events(self) -> list[Event]:
+        """All that the contract told, in order."""
+        return list(self.client.events(self.consortium.block, self.client.head()))
+
+    def state(self) -> RoundState:
+        """The first job's round now."""
+        feed = self._feed()
+        feed.poll()
+        return ContractLedger(self.client, feed, 1, 0).state()
 
     def wait(self, what: str, condition: Callable[[History], Any], patience: float = PATIENCE) -> Any:
         """Until a condition on the history holds."""
-        deadline = time.monotonic() + patience
+        deadline, feed = time.monotonic() + patience, self._feed()
         while time.monotonic() < deadline:
             try:
-                if found := condition(self.history()):
+                if found := condition(feed.poll()):
                     return found
             except (OSError, ValueError, HMChainError):
                 pass
@@ -215,7 +235,7 @@ class Town:
         """How often each message was sent: function, sender and, where it has them, job and round."""
         messages: Counter[tuple[Any, ...]] = Counter()
         web3 = self.web3
-        contract = Consortium.read(self.local.folder / local.CONSORTIUM).contract
+        contract = self.consortium.contract
         for number in range(web3.eth.block_number + 1):
             for transaction in web3.eth.get_block(number, full_transactions=True)["transactions"]:
                 if transaction.get("to") == contract:  # type: ignore[union-attr]
@@ -232,7 +252,7 @@ class Town:
         for n, folder in enumerate(self.local.hospitals, start=1):
             identity = keys_of(folder).identity
             yield (folder / "password").read_text().strip(), f"hospital {n}'s password"
-            yield identity.account.key.hex(), f"hospital {n}'s operator key"
+            yield bytes(identity.account.key).hex(), f"hospital {n}'s operator key"
             yield identity.encryption.raw().hex(), f"hospital {n}'s encryption key"
             yield identity.salt_secret.hex(), f"hospital {n}'s salt secret"
             identity = identity.for_job(daemons.CHAIN_ID, contract_of(self.local), 1)
@@ -261,57 +281,6 @@ def _over(history: History, number: int) -> bool:
     return record is not None and (record.model is not None or record.failed is not None)
 
 
-def undisturbed(here: Local) -> bytes:
-    """The last model's digest where nothing happens."""
-    *_, last = undisturbed_rounds(here)
-    assert last.model is not None
-    return last.model
-
-
-def undisturbed_rounds(here: Local) -> Iterator[RoundRecord]:
-    """The rounds where nothing happens: the same keys, data and job, in one process, with no chain."""
-    manifest: Manifest = read_manifest(here.folder / local.JOB)
-    initial = initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
-    exchange = DirectExchange(specification(initial))
-    job = PlainJob(
-        manifest.terms(), manifest.digest(), digest(encode(initial, model_header(manifest.digest(), 0, bytes(32))))
-    )
-    network, members = build(manifest.architecture, manifest.channels, len(manifest.classes)), {}
-    for number, folder in enumerate(here.hospitals, start=1):
-        shard = load_shard(folder / "data.npz")
-        job.join(number, len(shard.train))
-        identity = keys_of(folder).identity.for_job(daemons.CHAIN_ID, contract_of(here), 1)
-        ledger: Ledger = job.ledger(number)
-        base = base_model(manifest.digest(), exchange, initial, ledger.records)
-        learner = LocalLearner(manifest, shard, network, Compute())
-        members[number] = Hospital(number, learner, identity, manifest, ledger, exchange, base, Stopwatch())
-    job.start()
-    coordinator = job.ledger(0)
-    told = 0
-    while (state := coordinator.state()).phase != Phase.CLOSED:
-        if state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
-            propose_aggregate(state, coordinator, exchange, manifest.digest(), Stopwatch())
-        else:
-            for number in state.clients if state.phase == Phase.REQUEST else state.masters:
-                if (now := coordinator.state()).phase == state.phase and now.number == state.number:
-                    members[number].act(now)
-        over = [record for record in coordinator.records() if record.model or record.failed is not None]
-        yield from over[told:]
-        told = len(over)
-
-
-def contract_of(here: Local) -> str:
-    """Where the contract is or will be: hospital 1 creates it with its first transaction."""
-    sender = decode_hex(keys_of(here.hospitals[0]).identity.account.address)
-    return to_checksum_address(keccak(rlp.encode([sender, b""]))[12:])
-
-
 def identity_of(kubo: Kubo) -> str:
     """The name by which an IPFS daemon knows another one."""
     return str(json.loads((kubo.repository / "config").read_text())["Identity"]["PeerID"])
-
-
-def keys_of(hospital: Path) -> Keys:
-    """A hospital's own keys."""
-    folder, password = hospital / "keys", (hospital / "password").read_text().strip()
-    return keystore.unlock(folder / keystore.OPERATOR, folder / keystore.ENCRYPTION, password)

@@ -431,3 +431,9 @@ def test_two_processes_of_one_account_do_not_stop_each_other(posted: Posted) -> 
 def test_an_account_is_not_sending_once_its_transactions_are_in_a_block(posted: Posted) -> None:
     posted.found()
     assert not posted.owner.is_sending()
+
+
+def test_a_refusal_that_only_sounds_like_a_known_transaction_is_a_refusal(posted: Posted) -> None:
+    posted.wire.refusal = "unknown transaction type"
+    with pytest.raises(ChainError, match="unknown transaction type"):
+        posted.found()

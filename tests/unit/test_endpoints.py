@@ -282,11 +282,25 @@ def test_a_url_is_shown_without_what_may_be_secret(url: str, expected: str) -> N
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:secret", "http://[::1/secret"])
-def test_what_is_no_url_is_not_shown_and_passed_over(url: str, run: Run) -> None:
+def test_what_is_no_url_is_refused_and_not_shown(url: str, run: Run) -> None:
     assert shown(url) == "an address that is no URL"
-    assert block_number(url, run("0x2").url) == 2
-    with pytest.raises(ChainError, match="an address that is no URL does not answer"):
+    with pytest.raises(UsageError, match=r"^an address that is no URL is not the http"):
+        block_number(url, run("0x2").url)
+
+
+@pytest.mark.parametrize("url", ["http://", "https://:8545", "ws://user:hunter2@node.example/v3/0123456789abcdef"])
+def test_a_url_that_is_refused_does_not_show_its_secrets(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
         block_number(url)
+    assert "hunter2" not in str(caught.value)
+    assert "0123456789abcdef" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"[]", b'"x"', b"null", b"7"])
+def test_json_that_is_no_object_is_no_answer(answer: bytes, run: Run) -> None:
+    assert block_number(run(answer).url, run("0x2").url) == 2
+    with pytest.raises(ChainError, match="does not answer"):
+        block_number(run(answer).url)
 
 
 WORDS = st.text("secrtky0123456789", min_size=8, max_size=20).map(lambda word: f"SECRET{word}")

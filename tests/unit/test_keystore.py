@@ -285,3 +285,14 @@ def test_a_password_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "password").chmod(0o644)
     with pytest.raises(UsageError, match=r"the password file .* can be read by others"):
         read_password(tmp_path / "password")
+
+
+def test_a_keystore_that_opens_to_another_key_than_it_names_is_refused(tmp_path: Path) -> None:
+    """The format's MAC leaves the IV out, so a damaged one gives another key and no error."""
+    create(tmp_path, "correct horse", LIGHT)
+    content = json.loads((tmp_path / OPERATOR).read_text())
+    iv = content["crypto"]["cipherparams"]["iv"]
+    content["crypto"]["cipherparams"]["iv"] = f"{int(iv[0], 16) ^ 1:x}{iv[1:]}"
+    write_secret(tmp_path / OPERATOR, json.dumps(content).encode())
+    with pytest.raises(UsageError, match="is no Web3 Secret Storage file"):
+        unlock(tmp_path / OPERATOR, tmp_path / ENCRYPTION, "correct horse")

@@ -216,3 +216,14 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(hospital: Hospital, tmp_
     files = KeyFiles(operator=elsewhere / OPERATOR, encryption=elsewhere / ENCRYPTION)
     with pytest.raises(StorageError, match=rf"^cannot make .*{NEXT}: File exists$"):
         rotate(hospital.chain.web3, hospital.client.address, files, PASSWORD, hospital.history().member_of)
+
+
+def test_cut_short_before_the_empty_folder_is_gone_it_can_still_be_done_again(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", instead(Path.rmdir, lambda path: path.name == rotation.NEXT))
+        with pytest.raises(Cut):
+            hospital.rotate()
+    new = hospital.keys().identity
+    assert hospital.rotate().account.key == new.account.key or hospital.rotations() == 2
