@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,17 @@ class Started:
         except (psutil.NoSuchProcess, ValueError):
             return None
         return process if same else None
+
+    def ended(self, seconds: float) -> bool:
+        """Waits for its end. One that has ended and that nobody has collected yet has ended, whatever psutil says."""
+        deadline = time.monotonic() + seconds
+        while self.find() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        with suppress(ChildProcessError):  # it was started by another command
+            os.waitpid(self.pid, os.WNOHANG)
+        return True
 
 
 class Processes:
@@ -83,11 +96,9 @@ class Processes:
         process = self.find(name)
         if process is not None:
             (process.kill if force else process.terminate)()
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except psutil.TimeoutExpired:
+            if not self._started[name].ended(PATIENCE_SECONDS):
                 process.kill()
-                process.wait()
+                self._started[name].ended(PATIENCE_SECONDS)
         self._started.pop(name, None)
         self._save()
 
