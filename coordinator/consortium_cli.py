@@ -20,7 +20,7 @@ from hmchain.contract import Artifact, Receipt
 from hmchain.errors import NonceClash, UsageError
 from hmchain.history import History
 from hmchain.ledger import JobFeed
-from trainers.cli import File, unlock, with_config, with_password
+from trainers.cli import File, password_of, unlock, with_config, with_password
 from trainers.config import Config
 from trainers.keystore import Keys
 
@@ -183,10 +183,7 @@ def rotate(config: Config, password_file: Path | None) -> None:
     from trainers import founding, keystore
     from trainers.state import sole_use
 
-    path = password_file or config.keys.password_file
-    from trainers.cli import ask
-
-    password = keystore.read_password(path) if path else ask("Password")
+    password = password_of(config, password_file)
     with sole_use(config.state):
         desk = sit_down(config, None)
         new = replace(desk.client.web3, desk.client.address, config.keys, password, desk.history.member_of)

@@ -219,8 +219,9 @@ class LimitedStore:
 
     def put(self, data: bytes) -> BlobRef:
         """See BlobStore.put. Raises StorageError at the limit."""
-        if self.used() + len(data) > self._limit:
-            raise StorageError(f"the blob store holds {self.used():,} bytes, its limit is {self._limit:,}")
+        used = self.used()
+        if used + len(data) > self._limit:
+            raise StorageError(f"the blob store holds {used:,} bytes, its limit is {self._limit:,}")
         return self._store.put(data)
 
     def get(self, ref: BlobRef, limit: int) -> bytes:

@@ -44,9 +44,13 @@ def with_password(command: Callable[..., None]) -> Callable[..., None]:
 
 def unlock(config: Config, password_file: Path | None) -> keystore.Keys:
     """The hospital's keys. Raises UsageError."""
+    return keystore.unlock(config.keys.operator, config.keys.encryption, password_of(config, password_file))
+
+
+def password_of(config: Config, password_file: Path | None) -> str:
+    """The keys' password: in the file named, else in the configuration's, else asked for. Raises UsageError."""
     path = password_file or config.keys.password_file
-    password = keystore.read_password(path) if path else ask("Password")
-    return keystore.unlock(config.keys.operator, config.keys.encryption, password)
+    return keystore.read_password(path) if path else ask("Password")
 
 
 def ask(text: str, twice: bool = False) -> str:

@@ -90,11 +90,14 @@ class Node:
             self._jobs.clear()
         parts.health.looked(self._feed.head)
         self._check_store()
+        if parts.client.sender in history.retired:
+            raise RotatedAway(f"account {parts.client.sender} was rotated away: start the node with the new keys")
         if self._site is None:
             self._site = self._join(history)
         if self._site is None:
             return False
-        return self._belongs(history, self._site) and (self._commit(history, self._site) or self._work(history))
+        active = self._site.member in history.active
+        return active and (self._commit(history, self._site) or self._work(history))
 
     # ------------------------------------------------------------------ membership
 
@@ -102,8 +105,6 @@ class Node:
         """Our place among the members, once there is one."""
         parts = self._parts
         member = history.member_of(parts.client.sender)
-        if parts.client.sender in history.retired:
-            raise RotatedAway(f"account {parts.client.sender} was rotated away: start the node with the new keys")
         if member is None:
             if not self._waits:
                 say(
@@ -124,11 +125,6 @@ class Node:
             parts.config.roles,
             parts.config.limits.training_seconds,
         )
-
-    def _belongs(self, history: History, site: Site) -> bool:
-        if site.client.sender in history.retired:
-            raise RotatedAway(f"account {site.client.sender} was rotated away: start the node with the new keys")
-        return site.member in history.active
 
     def _commit(self, history: History, site: Site) -> bool:
         """Commits to the data set, where the chain has another one or none."""
