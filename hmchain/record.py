@@ -1,0 +1,135 @@
+"""The canonical record: one form for whatever a hospital's systems, a laboratory or a wearable wrote.
+
+Every importer gives these, every reader takes them apart again, whichever hospital they come from.
+
+    bytes of a record = header || 0x0a || attachment        header: canonical JSON (sorted keys, no blanks, UTF-8)
+
+What two sources say of the same fact has one identity, and is kept once: kind, type, subject, time, codes, value and
+attachment. Where it came from, and what else the source said, is carried along and is no part of it. Quantities are
+decimal text in UCUM units, never floats: a float has more than one text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from hmchain.errors import DataError
+from hmchain.jsontext import parse
+
+MAX_HEADER_BYTES = 16 << 20
+MAX_RECORD_BYTES = 256 << 20
+
+
+class Kind(StrEnum):
+    """The paper's three kinds of data (its section on data extraction)."""
+
+    CLINICAL = "clinical"
+    RESEARCH = "research"
+    BEHAVIOUR = "behaviour"
+
+
+@dataclass(frozen=True, order=True)
+class Code:
+    """A concept of a terminology. system is a URI ("http://loinc.org"); display is for people and no part of it."""
+
+    system: str
+    code: str
+    display: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One fact, document, image, recording or sequence about at most one subject.
+
+    type: what it is within its kind, one lower-case word or two ("observation", "imaging", "step-count").
+    subject: a pseudonym (see trainers.pseudonyms), or "" where the source names nobody.
+    time: RFC 3339 in UTC ("2016-12-14T13:55:57Z"), a date where the source has no more, or "".
+    value: JSON of str, int, bool, None, lists and dicts; quantities as {"value": "4.06", "unit": "10*12/L"}.
+    source: the standard it was read from ("fhir-r4"). detail: what else the source said; floats may occur.
+    attachment: bytes that are not JSON: an image, a recording, a sequence.
+    """
+
+    kind: Kind
+    type: str
+    subject: str
+    time: str
+    codes: tuple[Code, ...]
+    value: Mapping[str, Any]
+    source: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    attachment: bytes = field(default=b"", repr=False)
+
+    def identity(self) -> bytes:
+        """The 32 bytes that equal facts share, whatever system wrote them. Not salted: never leaves the hospital."""
+        fact = {
+            "kind": self.kind.value,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time,
+            "codes": sorted([c.system, c.code] for c in set(self.codes)),
+            "value": self.value,
+            "attachment": sha256(self.attachment).hexdigest() if self.attachment else "",
+        }
+        return sha256(b"hmchain/record/1" + canonical(fact)).digest()
+
+    def encode(self) -> bytes:
+        """The bytes that are sealed, stored and committed to. Raises DataError for what is no JSON, or too large."""
+        header = canonical(
+            {
+                "kind": self.kind.value,
+                "type": self.type,
+                "subject": self.subject,
+                "time": self.time,
+                "codes": [[c.system, c.code, c.display] for c in self.codes],
+                "value": self.value,
+                "source": self.source,
+                "detail": self.detail,
+            }
+        )
+        if len(header) > MAX_HEADER_BYTES or len(header) + 1 + len(self.attachment) > MAX_RECORD_BYTES:
+            raise DataError(f"a record of {len(header) + len(self.attachment):,} bytes is larger than is allowed")
+        return header + b"\n" + self.attachment
+
+    @classmethod
+    def decode(cls, data: bytes) -> Record:
+        """The record that these bytes are, and of which they are the only encoding. Raises DataError."""
+        header, newline, attachment = data.partition(b"\n")
+        if not newline or len(header) > MAX_HEADER_BYTES:
+            raise DataError("not a record: no header")
+        try:
+            content = parse(header)
+            codes = tuple(Code(*map(_text, code)) for code in content["codes"])
+            texts = {name: _text(content[name]) for name in ("type", "subject", "time", "source")}
+            kind, value, detail = Kind(content["kind"]), _mapping(content["value"]), _mapping(content["detail"])
+            record = cls(kind=kind, codes=codes, value=value, detail=detail, attachment=attachment, **texts)
+        except (ValueError, TypeError, KeyError) as fault:
+            raise DataError("not a record: its header is not what a record's is") from fault
+        if record.encode() != data:
+            raise DataError("not a record: not in canonical form")
+        return record
+
+
+def canonical(content: Any) -> bytes:
+    """JSON in one spelling only. Raises DataError for what JSON has no word for (NaN, bytes, lone surrogates)."""
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode()
+    except (ValueError, TypeError, RecursionError) as fault:
+        raise DataError(f"cannot be written as JSON: {fault}") from fault
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
