@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from coordinator import local
+from coordinator import local, local_founding
 from coordinator.daemons import connect_all, swarm_key
 from coordinator.local import Local
 from hmchain.errors import HMChainError
@@ -91,7 +91,7 @@ def main() -> None:
     job = {"rounds": chosen.rounds, "fraction": 0.4, "masters": min(4, chosen.hospitals), "seed": 0}
     with tempfile.TemporaryDirectory() as parent:
         folder, started = Path(parent) / "local", time.monotonic()
-        here = local.prepare(folder, chosen.hospitals, chosen.dataset, chosen.data_root, "iid", job)
+        here = local_founding.prepare(folder, chosen.hospitals, chosen.dataset, chosen.data_root, "iid", job)
         try:
             found(here)
             wait_for(here, 1)
@@ -111,9 +111,9 @@ def found(here: Local) -> None:
         as_json(hospital)
     connect_all(here.kubos, swarm_key())
     local.start_daemons(here, lambda _: None)
-    local.found_members(here)
+    local_founding.found_members(here)
     local.start_nodes(here, lambda _: None)
-    local.create_first_job(here)
+    local_founding.create_first_job(here)
 
 
 def as_json(hospital: Path) -> None:

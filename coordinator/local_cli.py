@@ -46,7 +46,7 @@ def up(
     Every one is a process of its own, on loopback, with its own keys, data and folder below DIR. They go on when this
     command ends; `hmchain down` stops them, and `up` again goes on where they were.
     """
-    from coordinator import local as consortium
+    from coordinator import local_founding
 
     job |= {"masters": min(4, hospitals) if masters is None else masters}
     started = time.monotonic()
@@ -54,7 +54,7 @@ def up(
     def note(text: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {text}")
 
-    here = consortium.up(folder, hospitals, dataset, data_root, partition, job, note)
+    here = local_founding.up(folder, hospitals, dataset, data_root, partition, job, note)
     try:
         _watch(here, wait, note)
     except KeyboardInterrupt:

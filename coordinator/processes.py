@@ -87,9 +87,15 @@ class Processes:
                 )
         except OSError as fault:
             raise StorageError(f"cannot start {command[0]}: {fault.strerror}") from fault
-        self._started[name] = Started(process.pid, psutil.Process(process.pid).create_time())
+        try:
+            self._started[name] = Started(process.pid, psutil.Process(process.pid).create_time())
+            self._save()
+        except BaseException:  # an interrupt as well: nobody would ever stop what is written down nowhere
+            process.kill()
+            process.wait()
+            self._started.pop(name, None)
+            raise
         process.returncode = 0  # it outlives us: Popen need not complain that nobody waited for it
-        self._save()
 
     def stop(self, name: str, force: bool = False) -> None:
         """Ends a process, by force where it does not end by itself."""

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from web3 import HTTPProvider, Web3
 
-from coordinator import daemons, local
+from coordinator import daemons, local, local_founding
 from coordinator.daemons import Kubo
 from coordinator.deploy import fund
 from coordinator.jobs import read_manifest
@@ -51,7 +51,7 @@ class Town:
 
     def __init__(self, folder: Path, data: Path, hospitals: int = HOSPITALS, **job: Any) -> None:
         tools.anvil(), tools.ipfs()
-        self.local = local.prepare(folder, hospitals, NAME, data, "iid", QUICK | job)
+        self.local = local_founding.prepare(folder, hospitals, NAME, data, "iid", QUICK | job)
         self.rpc = {n: Proxy(self.local.url) for n in range(1, hospitals + 1)}
         self.ipfs = {n: Proxy(f"http://127.0.0.1:{k.api_port}") for n, k in enumerate(self.local.kubos, start=1)}
         self.lonely: dict[int, int] = {}
@@ -91,8 +91,8 @@ class Town:
         self.start_chain()
         for n in self.ipfs:
             self.start_ipfs(n)
-        local.found_members(self.local)
-        local.create_first_job(self.local)
+        local_founding.found_members(self.local)
+        local_founding.create_first_job(self.local)
 
     def _introduce_daemons(self) -> None:
         """Every IPFS daemon to every other; one that is `lonely` to its only friend, and to nobody else."""
@@ -134,7 +134,7 @@ class Town:
         key = (self.local.kubos[0].repository / "swarm.key").read_bytes()
         self.local = replace(self.local, **ports)
         kubo = self.local.kubos[-1]
-        card = local.settle(self.folder(number), f"Hospital {number}", self.local.url, kubo.api)
+        card = local_founding.settle(self.folder(number), f"Hospital {number}", self.local.url, kubo.api)
         write_shard(self.folder(number) / "data.npz", shard)
         shutil.copy(self.local.folder / local.CONSORTIUM, self.folder(number))
         fund(self.web3, [card.operator])

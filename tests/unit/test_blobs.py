@@ -5,7 +5,6 @@ The HTTP servers here are real ones that answer wrongly. A real Kubo is spoken t
 
 import hashlib
 import os
-import resource
 import shutil
 import socket
 import threading
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 from hmchain.blobs import BlobRef, BlobStore, DirectoryStore, IpfsStore, LimitedStore, open_store
 from hmchain.cid import CHUNK_SIZE, Cid, cid_of
 from hmchain.errors import BlobError, DaemonError, HMChainError, Reason, StorageError, UsageError
+from tests.unit.full_disk import files_of_at_most
 
 BLOB = bytes(range(256)) * 4
 REF = BlobRef.of(BLOB)
@@ -115,17 +115,6 @@ def test_a_giant_file_is_not_read_whole(store: DirectoryStore, tmp_path: Path) -
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A limit of the operating system on written files: what a full disk looks like, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_is_full_is_one_line_and_leaves_nothing_behind(store: DirectoryStore, tmp_path: Path) -> None:

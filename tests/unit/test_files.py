@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,17 +14,7 @@ from hypothesis import strategies as st
 
 from hmchain.errors import HMChainError, StorageError, UsageError
 from hmchain.files import MAX_BYTES, read_file, read_secret, write_secret, write_whole
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A limit of the operating system on written files: what a full disk looks like, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from tests.unit.full_disk import files_of_at_most
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,23 +14,13 @@ from hypothesis import strategies as st
 from hmchain.card import NAME_BYTES, Card
 from hmchain.errors import StorageError, UsageError
 from hmchain.files import write_secret
+from tests.unit.full_disk import files_of_at_most
 from trainers import config, keystore
 from trainers.config import FILE, load
 from trainers.founding import CARD, KEYS, configuration, create
 from trainers.keystore import ENCRYPTION, LIGHT, OPERATOR
 
 NAMES = st.text(min_size=1).filter(lambda name: name.isprintable() and len(name.encode()) <= NAME_BYTES)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A limit of the operating system on written files: what a full disk looks like, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def modes(folder: Path) -> dict[str, int]:

@@ -125,6 +125,13 @@ def test_its_output_goes_to_the_end_of_its_log(ours: Processes, log: Path) -> No
     assert log.read_text() == "before\nout\nerr\nagain\n"
 
 
+def test_what_cannot_be_written_down_does_not_run(ours: Processes, file: Path, log: Path) -> None:
+    file.mkdir()
+    with pytest.raises(StorageError):
+        ours.start("one", SLEEP, log)
+    assert not [child for child in psutil.Process().children() if child.cmdline() == SLEEP]
+
+
 def test_a_program_that_is_not_there_or_a_log_that_cannot_be_is_one_line(ours: Processes, log: Path) -> None:
     with pytest.raises(StorageError, match=r"^cannot start no-such-program: No such file or directory$"):
         ours.start("one", ["no-such-program"], log)

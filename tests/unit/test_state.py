@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from hmchain.consortium import Consortium
 from hmchain.errors import StorageError, UsageError
 from hmchain.files import write_secret
+from tests.unit.full_disk import files_of_at_most
 from trainers.state import FORMAT, NodeState, sole_use
 
 CONSORTIUM = Consortium(1337, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x" + "1a" * 32, 7)
@@ -36,17 +36,6 @@ def path(tmp_path: Path) -> Path:
 
 def opened(path: Path) -> NodeState:
     return NodeState.open(path, CONSORTIUM)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A limit of the operating system on written files: what a full disk looks like, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # ---------------------------------------------------------------- what is kept
