@@ -129,7 +129,7 @@ def test_what_cannot_be_written_down_does_not_run(ours: Processes, file: Path, l
     file.mkdir()
     with pytest.raises(StorageError):
         ours.start("one", SLEEP, log)
-    assert not [child for child in psutil.Process().children() if child.cmdline() == SLEEP]
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in psutil.Process().children())
 
 
 def test_a_program_that_is_not_there_or_a_log_that_cannot_be_is_one_line(ours: Processes, log: Path) -> None:
