@@ -1,10 +1,9 @@
 """What a hospital commits to before training: a Merkle root over its records that gives none of them away.
 
     leaf i = SHA-256(0x00 || HMAC-SHA256(salt, i) || label || image)     i and label as 8 bytes, big-endian
-    inner  = SHA-256(0x01 || left || right)                              an odd node moves up as it is
 
-The first byte keeps a leaf from passing for an inner node (RFC 6962, 2.1). The HMAC blinds each leaf by itself:
-without it a guessed record could be confirmed, and with one blinding for all, opening a leaf would open the rest.
+The tree over the leaves is hmchain.merkle's. The HMAC blinds each leaf by itself: without it a guessed record could be
+confirmed, and with one blinding for all, opening a leaf would open the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import hmac
 from hashlib import sha256
 
+from hmchain import merkle
 from hmchain.errors import UsageError
 from trainers.splits import Split
 
@@ -38,12 +38,7 @@ def dataset_root(split: Split, salt: bytes) -> bytes:
         raise UsageError("a dataset root needs at least one record")
     if len(salt) < SALT_BYTES:
         raise UsageError(f"a dataset root needs a salt of at least {SALT_BYTES} bytes, not {len(salt)}")
-    level = _leaves(split, salt)
-    while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=False)
-        odd = level[-1:] if len(level) % 2 else []
-        level = [sha256(b"\x01" + left + right).digest() for left, right in pairs] + odd
-    return level[0]
+    return merkle.root_of(_leaves(split, salt))
 
 
 def _leaves(split: Split, salt: bytes) -> list[bytes]:

@@ -1,0 +1,65 @@
+"""Merkle trees over SHA-256, as everything here that commits to many things uses them, on chain as well.
+
+    inner = SHA-256(0x01 || left || right)       an odd node moves up as it is
+
+Leaves are digests whose first byte hashed was 0x00, which keeps a leaf from passing for an inner node (RFC 6962, 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+
+def record_leaf(commitment: bytes, ciphertext: bytes, offset: int, length: int) -> bytes:
+    """The leaf of a record in its batch: SHA-256(0x00 || commitment || SHA-256(ciphertext) || offset || length).
+
+    commitment: 32 bytes; ciphertext: its SHA-256; offset and length: where it is in the batch's blob, in bytes.
+    """
+    return sha256(b"\x00" + commitment + ciphertext + offset.to_bytes(8, "big") + length.to_bytes(8, "big")).digest()
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    """The 32-byte root of one leaf or more. Raises ValueError for none."""
+    if not leaves:
+        raise ValueError("a tree needs at least one leaf")
+    level = list(leaves)
+    while len(level) > 1:
+        level = _above(level)
+    return level[0]
+
+
+def proof_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """What proves the leaf at `index` under the root: the siblings on its way up, none where a node moves up alone."""
+    if not 0 <= index < len(leaves):
+        raise ValueError(f"there is no leaf {index} among {len(leaves)}")
+    level, proof = list(leaves), []
+    while len(level) > 1:
+        if index ^ 1 < len(level):
+            proof.append(level[index ^ 1])
+        level, index = _above(level), index // 2
+    return proof
+
+
+def is_proved(leaf: bytes, index: int, count: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether `leaf` is the leaf at `index` of the tree of `count` leaves with this root."""
+    if not 0 <= index < count:
+        return False
+    node, siblings = leaf, list(proof)
+    while count > 1:
+        if index ^ 1 < count:
+            if not siblings:
+                return False
+            other = siblings.pop(0)
+            node = _inner(other, node) if index & 1 else _inner(node, other)
+        index, count = index // 2, (count + 1) // 2
+    return not siblings and node == root
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    pairs = zip(level[::2], level[1::2], strict=False)
+    return [_inner(left, right) for left, right in pairs] + (level[-1:] if len(level) % 2 else [])
+
+
+def _inner(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
