@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --progress-bar off -c constraints.txt
 SOLC := .tools/solc
 RUN := runs/latest
+# Two workers: consortia of processes on one of them, everything else on the other (tests/conftest.py).
+TEST := $(BIN)/ape test --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)
 export APE_DATA_FOLDER := $(CURDIR)/.tools/ape
@@ -32,18 +34,17 @@ run: $(VENV)/.run-installed ## train the federation into runs/latest, then verif
 test: $(VENV)/.dev-installed ## the whole test suite through ape (ARGS="-k election")
 	@$(BIN)/python -m tools.solc
 	@$(BIN)/python -m tools.daemons
-	$(BIN)/ape test $(ARGS)
+	$(TEST) $(ARGS)
 
-check: $(VENV)/.dev-installed ## the gate: format, lint, types, artifact drift, gas table, README commands, tests
+check: $(VENV)/.dev-installed ## the gate: format, lint, types, gas table, README commands, tests (artifact drift among them)
 	@$(BIN)/python -m tools.solc
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m tools.artifacts --check
 	$(BIN)/python -m bench.gas --check
 	$(BIN)/python -m tools.readme
 	@$(BIN)/python -m tools.daemons
-	$(BIN)/ape test $(ARGS)
+	$(TEST) $(ARGS)
 
 artifacts: $(VENV)/.dev-installed ## compile contracts/ into hmchain/artifacts
 	$(BIN)/python -m tools.artifacts

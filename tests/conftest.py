@@ -5,9 +5,21 @@ import pytest
 from tools import solc
 
 
+# Tests that run consortia of processes: one at a time is enough for two cores. Beside them goes everything else.
+TOWNS = {"test_faults.py", "test_scenarios.py", "test_troubles.py", "test_local.py"}
+
+
 def pytest_configure() -> None:
     """Point ape-solidity and py-solc-x at the compiler, fetching it the first time."""
     try:
         solc.use()
     except solc.CompilerMissing as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For two workers (pytest-xdist's loadgroup): all towns in one group, which begins first, and each file in its own."""
+    items.sort(key=lambda item: item.path.name not in TOWNS)
+    for item in items:
+        group = "towns" if item.path.name in TOWNS else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
