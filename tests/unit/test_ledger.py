@@ -11,7 +11,7 @@ import pytest
 from eth_account import Account
 
 from coordinator.deploy import Founder, create_job, found_consortium
-from hmchain import ledger as module
+from hmchain import feed as module
 from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient, Head
 from hmchain.cid import cid_of
