@@ -1,7 +1,7 @@
 """Gas of every call and of whole rounds, on the real contract with made-up scores: no training, so it takes seconds.
 
-python -m bench.gas            the table for consortia of 3, 20, 100 and 200 members
-python -m bench.gas --check    the two budgeted consortia only; exit 1 where a budget is missed
+python -m bench.gas            the table for consortia of 3, 20, 100 and 200 members, and that of records
+python -m bench.gas --check    the two budgeted consortia and records only; exit 1 where a budget is missed
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench import records
 from coordinator.deploy import Founder, create_job, found_consortium
 from coordinator.report import GasTable
 from hmchain.blobs import BlobRef
@@ -152,7 +153,9 @@ def main() -> int:
     print("\n".join(table(results)))
     if not check:
         print(growth(results))
-    over = list(missed(results))
+    health = records.measure()
+    print("", *health.lines(), "", sep="\n")
+    over = [*missed(results), *health.missed()]
     print("\n".join(over) if over else "every budget is met")
     return 1 if over else 0
 

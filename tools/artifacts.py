@@ -20,7 +20,7 @@ from solcx.exceptions import SolcError
 
 from tools import solc
 
-CONTRACTS = ("HMChain", "Ballots")  # Ballots is created by HMChain; its ABI is what voting needs
+CONTRACTS = ("HMChain", "Ballots", "Records")  # Ballots is created by HMChain; its ABI is what voting needs
 
 
 def source_of(contract: str) -> str:

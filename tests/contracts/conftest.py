@@ -1,4 +1,4 @@
-"""A consortium of seven, and jobs in it; every test starts from them untouched."""
+"""A consortium of seven, jobs in it and records beside it; every test starts from them untouched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from .clinic import VOUCHED, Clinic
 from .federation import Federation, Motion, Phase, organisation
 
 SAMPLES = 100
@@ -118,3 +119,30 @@ def carry(project: Any) -> Callable[[Federation, Motion, int], None]:
                 ballots.vote(ballot, sender=voter)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _vouched(_seven: Any, project: Any, accounts: Any, deployer: Any) -> Any:
+    """The one Records contract that most tests share, its persons vouched for."""
+    records = deployer.deploy(project.Records, _seven)
+    for member, person, role in VOUCHED:
+        records.vouch(person.address, role, sender=accounts[member - 1])
+    return records
+
+
+@pytest.fixture
+def clinic(_vouched: Any, accounts: Any, chain: Any) -> Clinic:
+    """Records beside the consortium of seven: persons, and nothing said yet."""
+    return Clinic(_vouched, accounts[:MEMBERS], chain)
+
+
+@pytest.fixture
+def records(clinic: Clinic) -> Any:
+    """Its contract."""
+    return clinic.records
+
+
+@pytest.fixture
+def suspend(carry: Any, consortium: Federation) -> Callable[[int], None]:
+    """Lets the members suspend one of them."""
+    return lambda number: carry(consortium, Motion.SUSPEND, number)

@@ -1,0 +1,246 @@
+"""What persons sign: consents, grants, requests to read, emergencies; and the names of roles, purposes and kinds.
+
+Each is EIP-712 typed data, so that a wallet shows its fields to the person that signs: in a domain that names the chain
+and the contract, and with a number that only the next one of its sort may have. A signature is good for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar
+
+from eth_abi.abi import encode
+from eth_account.messages import encode_typed_data
+from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
+from eth_utils import encode_hex, keccak, to_checksum_address
+
+from hmchain.errors import UsageError
+from hmchain.record import Kind
+
+NAME, VERSION = "FL-HMChain Records", "1"
+NOBODY = to_checksum_address("0x" + "00" * 20)
+NO_SCOPE = bytes(32)
+LAST_LABEL = 2**16 - 1  # member numbers have sixteen bits
+
+Signature = tuple[bytes, bytes]
+SENDER: Signature = (bytes(32), bytes(32))  # in place of a signature: the account that sends the transaction
+
+KIND_NUMBERS = {kind: number for number, kind in enumerate(Kind)}  # as the contract's Kind counts them
+
+
+class Role(IntEnum):
+    """What a member vouches that a person is."""
+
+    PHYSICIAN = 0
+    PHARMACIST = 1
+    RADIOLOGIST = 2
+    LABORATORY_TECHNICIAN = 3
+    RESEARCHER = 4
+    PATIENT = 5
+
+
+CLINICAL_ROLES = frozenset({Role.PHYSICIAN, Role.PHARMACIST})  # may break the glass
+
+
+class Purpose(IntEnum):
+    """What somebody reads for. EMERGENCY is what breaking the glass is for: neither consent nor grant can name it."""
+
+    EHR = 0
+    EMR = 1
+    CLINICAL_RESEARCH = 2
+    BIOMEDICAL = 3
+    NEUROSCIENCE = 4
+    GENOME = 5
+    IMAGING = 6
+    TREATMENT = 7
+    EMERGENCY = 8
+
+
+def bits_of(purposes: Iterable[Purpose]) -> int:
+    """The bitmap that a consent carries. Raises UsageError for EMERGENCY."""
+    bits = sum({1 << purpose for purpose in purposes})
+    if bits >= 1 << Purpose.EMERGENCY:
+        raise UsageError("an emergency needs no consent, and none can be given for it")
+    return bits
+
+
+def purposes_of(bits: int) -> frozenset[Purpose]:
+    """The purposes in a bitmap."""
+    return frozenset(purpose for purpose in Purpose if bits >> purpose & 1)
+
+
+def label_of(member: int) -> ChecksumAddress:
+    """The address that stands for an organisation as granter or reader. Raises UsageError for no member's number."""
+    if not 0 < member <= LAST_LABEL:
+        raise UsageError(f"{member} is no member's number")
+    return to_checksum_address(member.to_bytes(20))
+
+
+def member_of(party: str) -> int | None:
+    """The number of the organisation that an address stands for; None where it is a person's account."""
+    number = int(party, 16)
+    return number if number <= LAST_LABEL else None
+
+
+class Permit:
+    """Base of what is signed. FIELDS are the struct's, in order, with their Solidity types."""
+
+    FIELDS: ClassVar[tuple[tuple[str, str], ...]]
+
+    def abi(self) -> tuple[Any, ...]:
+        """The struct as the contract takes it: the values of FIELDS."""
+        raise NotImplementedError
+
+    def typed(self, chain_id: int, contract: str) -> dict[str, Any]:
+        """The whole EIP-712 message, JSON-ready: what `eth_signTypedData_v4` asks a wallet to sign."""
+        struct = type(self).__name__
+        domain = {"name": NAME, "version": VERSION, "chainId": chain_id, "verifyingContract": contract}
+        kinds = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
+        values = (encode_hex(value) if isinstance(value, bytes) else value for value in self.abi())
+        return {
+            "types": {
+                "EIP712Domain": [{"name": name, "type": kind} for name, kind in kinds.items()],
+                struct: [{"name": name, "type": kind} for name, kind in self.FIELDS],
+            },
+            "primaryType": struct,
+            "domain": domain,
+            "message": {name: value for (name, _), value in zip(self.FIELDS, values, strict=True)},
+        }
+
+    def sign(self, account: LocalAccount, chain_id: int, contract: str) -> Signature:
+        """The account's signature (r, vs) in compact form (EIP-2098)."""
+        signed = account.sign_message(encode_typed_data(full_message=self.typed(chain_id, contract)))
+        return signed.r.to_bytes(32), (signed.s | (signed.v - 27) << 255).to_bytes(32)
+
+
+@dataclass(frozen=True)
+class Consent(Permit):
+    """A person consents to purposes for a scope, in place of what it said of that scope before.
+
+    scope: 32 bytes, a label that its holder knows. purposes: none withdraws. nonce: one more than the last one's.
+    """
+
+    person: str
+    scope: bytes
+    purposes: frozenset[Purpose]
+    nonce: int
+
+    FIELDS = (("person", "address"), ("scope", "bytes32"), ("purposes", "uint16"), ("nonce", "uint40"))
+
+    def abi(self) -> tuple[Any, ...]:
+        return self.person, self.scope, bits_of(self.purposes), self.nonce
+
+
+@dataclass(frozen=True)
+class Grant(Permit):
+    """A person, or an organisation by its label, lets a reader (likewise) read a scope for a purpose.
+
+    expiry: the grant works before this time, in seconds since 1970; 0 revokes. nonce: one more than the last one's of
+    the same terms. consent_of, consent_scope: of an organisation's grant, whose consent it needs, and for which scope.
+    """
+
+    granter: str
+    reader: str
+    scope: bytes
+    purpose: Purpose
+    expiry: int
+    nonce: int
+    consent_of: str = NOBODY
+    consent_scope: bytes = NO_SCOPE
+
+    FIELDS = (
+        ("granter", "address"),
+        ("scope", "bytes32"),
+        ("purpose", "uint8"),
+        ("consentOf", "address"),
+        ("consentScope", "bytes32"),
+        ("reader", "address"),
+        ("expiry", "uint40"),
+        ("nonce", "uint40"),
+    )
+
+    def abi(self) -> tuple[Any, ...]:
+        return (
+            *(self.granter, self.scope, int(self.purpose), self.consent_of, self.consent_scope),
+            *(self.reader, self.expiry, self.nonce),
+        )
+
+    def key(self) -> bytes:
+        """The 32 bytes by which the contract keeps the grants of these terms."""
+        return _key(self.reader, self.granter, self.scope, self.purpose, self.consent_of, self.consent_scope)
+
+
+@dataclass(frozen=True)
+class Access(Permit):
+    """A reader asks a holder for records under a grant.
+
+    institution: the number of the organisation that the grant was made to; 0 where that is the reader. holder: the
+    member's number. request: SHA-256 of the request document. use: one more than the grant's uses so far.
+    """
+
+    granter: str
+    scope: bytes
+    purpose: Purpose
+    holder: int
+    request: bytes
+    use: int
+    institution: int = 0
+    consent_of: str = NOBODY
+    consent_scope: bytes = NO_SCOPE
+
+    FIELDS = (
+        ("granter", "address"),
+        ("scope", "bytes32"),
+        ("purpose", "uint8"),
+        ("consentOf", "address"),
+        ("consentScope", "bytes32"),
+        ("institution", "uint16"),
+        ("holder", "uint16"),
+        ("request", "bytes32"),
+        ("use", "uint40"),
+    )
+
+    def abi(self) -> tuple[Any, ...]:
+        return (
+            *(self.granter, self.scope, int(self.purpose), self.consent_of, self.consent_scope),
+            *(self.institution, self.holder, self.request, self.use),
+        )
+
+    def key(self, reader: str) -> bytes:
+        """The key of the grant that this uses when `reader` signs it."""
+        grantee = label_of(self.institution) if self.institution else reader
+        return _key(grantee, self.granter, self.scope, self.purpose, self.consent_of, self.consent_scope)
+
+
+@dataclass(frozen=True)
+class EmergencyAccess(Permit):
+    """A physician or pharmacist breaks the glass.
+
+    holder: the member's number. subject: salted commitment to whose records. reason: salted digest of why. request:
+    SHA-256 of the request document. nonce: one more than the emergencies that the reader has opened before.
+    """
+
+    holder: int
+    subject: bytes
+    reason: bytes
+    request: bytes
+    nonce: int
+
+    FIELDS = (
+        ("holder", "uint16"),
+        ("subject", "bytes32"),
+        ("reason", "bytes32"),
+        ("request", "bytes32"),
+        ("nonce", "uint40"),
+    )
+
+    def abi(self) -> tuple[Any, ...]:
+        return self.holder, self.subject, self.reason, self.request, self.nonce
+
+
+def _key(reader: str, granter: str, scope: bytes, purpose: Purpose, consent_of: str, consent_scope: bytes) -> bytes:
+    types = ["address", "address", "bytes32", "uint8", "address", "bytes32"]
+    return keccak(encode(types, [reader, granter, scope, int(purpose), consent_of, consent_scope]))
