@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hmchain import registry
 from hmchain.card import Card
-from hmchain.chain import ChainClient
+from hmchain.chain import ChainClient, insist
 from hmchain.command import EXIT_CODES
 from hmchain.consortium import Consortium
 from hmchain.contract import Artifact, Receipt
-from hmchain.errors import NonceClash, UsageError
+from hmchain.errors import UsageError
 from hmchain.history import History
 from hmchain.ledger import JobFeed
 from trainers.cli import File, password_of, unlock, with_config, with_password
@@ -25,7 +24,6 @@ from trainers.config import Config
 from trainers.keystore import Keys
 
 MOTIONS = {"suspend": 1, "reinstate": 2, "remove": 3}  # IBallots.Motion
-TRIES = 10  # where the node of the same account sends as well
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,6 @@ def sit_down(config: Config, keys: Keys | None) -> Desk:
     return Desk(client, JobFeed(client, consortium.block, wary=True).poll(), keys)
 
 
-def insist(send: Callable[[], Receipt]) -> Receipt:
-    """Sends again where the hospital's own node was faster with the same nonce. Raises ChainError."""
-    for _ in range(TRIES - 1):
-        try:
-            return send()
-        except NonceClash:
-            time.sleep(0.5)
-    return send()
-
-
 @click.command(epilog=EXIT_CODES)
 @click.argument("cards", metavar="CARD...", type=File, nargs=-1, required=True)
 @click.option("--out", type=File, default="consortium.json", show_default=True, help="File for all members.")
@@ -88,7 +76,9 @@ def deploy(config: Config, password_file: Path | None, cards: tuple[Path, ...], 
     client, receipt = found(web3, keys.identity.account, [card.to_abi() for card in founders])
     click.echo(f"contract {client.address} on chain {client.chain_id}, {len(founders)} founding members")
     click.echo(f"created in block {receipt.block} by transaction {receipt.transaction}")
-    Consortium(client.chain_id, client.address, receipt.transaction, receipt.block).write(out)
+    consortium = Consortium(client.chain_id, client.address, receipt.transaction, receipt.block)
+    consortium.write(out)
+    replace(consortium, records=registry.deploy(web3, keys.identity.account, consortium)).write(out)
     click.echo(f"hand {out} to all of them")
 
 

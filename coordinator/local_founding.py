@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from coordinator.deploy import connect_any, found, fund
 from coordinator.jobs import create, read_manifest
 from coordinator.local import CONSORTIUM, JOB, LOCAL, PROCESSES, Local, Note, start_daemons, start_nodes
 from coordinator.processes import Processes
+from hmchain import registry
 from hmchain.blobs import open_store
 from hmchain.card import Card
 from hmchain.chain import ChainClient
@@ -125,6 +127,7 @@ def found_members(local: Local) -> None:
     keys = keystore.unlock(first.keys.operator, first.keys.encryption, _password(first))
     client, receipt = found(web3, keys.identity.account, [card.to_abi() for card in cards])
     consortium = Consortium(client.chain_id, client.address, receipt.transaction, receipt.block)
+    consortium = replace(consortium, records=registry.deploy(web3, keys.identity.account, consortium))
     for hospital in local.hospitals:
         consortium.write(hospital / CONSORTIUM)
     consortium.write(local.folder / CONSORTIUM)

@@ -26,13 +26,17 @@ FORMAT = "hmchain-consortium/1"
 
 @dataclass(frozen=True)
 class Consortium:
-    """A deployment: EIP-155 chain id, contract address, hash of the transaction that created it, and its block."""
+    """A deployment: EIP-155 chain id, contract address, hash of the transaction that created it, and its block.
+
+    records is the hash of the transaction that created the Records contract, "" while there is none.
+    """
 
     chain_id: int
     contract: str
     deployment: str
     block: int
     format: str = FORMAT
+    records: str = ""
 
     def write(self, path: Path) -> None:
         """Raises StorageError."""
@@ -52,9 +56,9 @@ class Consortium:
 
     def _is_plain(self) -> bool:
         numbers = type(self.chain_id) is type(self.block) is int and self.block >= 0
-        texts = all(type(text) is str for text in (self.contract, self.deployment, self.format))
+        texts = all(type(text) is str for text in (self.contract, self.deployment, self.format, self.records))
         plain = numbers and texts and self.format == FORMAT and is_checksum_address(self.contract)
-        return plain and re.fullmatch("0x[0-9a-f]{64}", self.deployment) is not None
+        return plain and _is_hash(self.deployment) and (not self.records or _is_hash(self.records))
 
     def check(self, web3: Web3) -> None:
         """Raises ChainError where the chain holds no such contract, or another one."""
@@ -63,3 +67,7 @@ class Consortium:
             raise ChainError(f"this chain has no contract {self.contract} created in block {self.block}")
         if found.bytecode != Artifact.load().bytecode:
             raise ChainError(f"contract {self.contract} is not the one that this version of hmchain carries")
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch("0x[0-9a-f]{64}", text) is not None

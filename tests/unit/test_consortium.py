@@ -31,7 +31,15 @@ def test_it_survives_its_file(tmp_path: Path) -> None:
         "deployment": CONSORTIUM.deployment,
         "block": 7,
         "format": FORMAT,
+        "records": "",
     }
+
+
+def test_a_file_from_before_there_were_records_is_read(tmp_path: Path) -> None:
+    content = asdict(CONSORTIUM)
+    del content["records"]
+    (tmp_path / "file").write_text(json.dumps(content))
+    assert Consortium.read(tmp_path / "file") == CONSORTIUM
 
 
 @pytest.mark.parametrize(
@@ -52,6 +60,8 @@ def test_it_survives_its_file(tmp_path: Path) -> None:
         {"block": -1},
         {"block": "7"},
         {"block": None},
+        {"records": None},
+        {"records": "0x1a"},
         {"surprise": 1},
     ],
     ids=str,

@@ -1,0 +1,73 @@
+"""The Records contract of a consortium: found, proved to be the right one, and spoken to by one account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_abi.abi import encode
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+
+from hmchain.chain import ChainClient, Outbox, find_deployment, insist
+from hmchain.consortium import Consortium
+from hmchain.contract import Artifact, Receipt
+from hmchain.errors import ChainError, UsageError
+from hmchain.feed import Feed
+from hmchain.permits import KIND_NUMBERS
+from hmchain.record import Kind
+from hmchain.trail import Trail
+
+
+def artifact() -> Artifact:
+    """The contract that this package carries."""
+    return Artifact.load("Records")
+
+
+def deploy(web3: Web3, account: LocalAccount, consortium: Consortium) -> str:
+    """Deploys a Records contract that asks this consortium for membership. Returns the transaction's hash."""
+    carried = artifact()
+    bound = Artifact(carried.abi, carried.bytecode + _argument(consortium), carried.runtime)
+    _, receipt = ChainClient.deploy(web3, account, bound)
+    return receipt.transaction
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One account's hand on the Records contract, and its trail of events."""
+
+    client: ChainClient
+    feed: Feed[Trail]
+
+    @classmethod
+    def open(
+        cls, web3: Web3, account: LocalAccount | None, consortium: Consortium, outbox: Outbox | None = None
+    ) -> Registry:
+        """The consortium's. Raises UsageError where it has none, ChainError where the chain has another one."""
+        if not consortium.records:
+            raise UsageError("this consortium has no Records contract yet: hmchain records deploy")
+        found = find_deployment(web3, consortium.records)
+        if found is None:
+            raise ChainError(f"this chain has no transaction {consortium.records} that created a contract")
+        if found.bytecode != artifact().bytecode + _argument(consortium):
+            raise ChainError(f"contract {found.address} is not the Records contract of this consortium")
+        client = ChainClient(web3, account, found.address, artifact(), outbox)
+        return cls(client, Feed(client, found.block, Trail, wary=True))
+
+    def trail(self) -> Trail:
+        """All that happened, up to date. Raises ChainError."""
+        return self.feed.poll()
+
+    def register(self, kind: Kind, count: int, root: bytes, blob: tuple[bytes, bytes, int]) -> int:
+        """Registers a batch of ours. Returns its index. Raises ContractError, ChainError."""
+        receipt = self.transact("registerBatch", KIND_NUMBERS[kind], count, root, blob)
+        return int(receipt.events[0].args["index"])
+
+    def transact(self, function: str, *arguments: object) -> Receipt:
+        """Sends a transaction; the trail then reaches at least as far. Raises ContractError, ChainError."""
+        receipt = insist(lambda: self.client.transact(function, *arguments))
+        self.feed.reached(receipt.block)
+        return receipt
+
+
+def _argument(consortium: Consortium) -> bytes:
+    return encode(["address"], [consortium.contract])

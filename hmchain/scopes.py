@@ -1,0 +1,67 @@
+"""Scopes: which of a person's, or an organisation's, records a consent or a grant is about.
+
+    label   all | kind:clinical | type:observation | record:<leaf, 64 hexadecimal digits>
+    scope   SHA-256("hmchain/scope/1" || salt || label)
+
+Only scopes are on chain. The salt is secret to whoever made it and those it was told to: labels are few, so without it
+anyone could try them all.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import TypeVar
+
+from hmchain.errors import UsageError
+from hmchain.record import Kind
+
+ALL = "all"
+_LABEL = re.compile(r"all|kind:(clinical|research|behaviour)|type:[a-z][a-z0-9-]{0,63}|record:[0-9a-f]{64}")
+T = TypeVar("T")
+
+
+def checked(label: str) -> str:
+    """The label. Raises UsageError where it is none."""
+    if not _LABEL.fullmatch(label):
+        raise UsageError(f"{label!r:.80} is no scope: all, kind:clinical, type:observation, or record:<64 digits>")
+    return label
+
+
+def salt_from(secret: bytes) -> bytes:
+    """A party's salt for all its scopes: 32 bytes, the same whenever it is asked for."""
+    return hmac.digest(secret, b"hmchain/scope-salt/1", "sha256")
+
+
+def scope_of(salt: bytes, label: str) -> bytes:
+    """The 32 bytes that stand for a label on chain. Raises UsageError."""
+    return sha256(b"hmchain/scope/1" + salt + checked(label).encode()).digest()
+
+
+def labels_of(kind: Kind, type: str, leaf: bytes) -> Iterator[str]:
+    """The labels that a record falls under, the most specific first."""
+    yield f"record:{leaf.hex()}"
+    yield f"type:{type}"
+    yield f"kind:{kind.value}"
+    yield ALL
+
+
+def falls_under(label: str, kind: Kind, type: str, leaf: bytes) -> bool:
+    """Whether a record falls under a label."""
+    return label in labels_of(kind, type, leaf)
+
+
+def decided(kind: Kind, type: str, leaf: bytes, told: Callable[[str], T | None]) -> T | None:
+    """What the most specific label that anything was ever said of says; None where nothing was. told: by label."""
+    for label in labels_of(kind, type, leaf):
+        said = told(label)
+        if said is not None:
+            return said
+    return None
+
+
+def commitment(salt: bytes, text: str) -> bytes:
+    """32 bytes that stand for a text which only those can know who have the salt."""
+    return sha256(b"hmchain/text/1" + salt + text.encode()).digest()
