@@ -18,6 +18,7 @@ from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
 from trainers.config import load as load_config
+from trainers.sharing_cli import records
 
 
 @click.group(epilog=EXIT_CODES, context_settings=CONTEXT)
@@ -36,13 +37,17 @@ def main() -> None:
       hmchain node                     watch the chain and do its part
       hmchain status                   chain, blobs, members, jobs
     \b
+    Records:
+      hmchain records import PATH...   bring in FHIR, HL7, DICOM, VCF, EEG, wearables; seal, store, register them
+      hmchain records --help           share under consent, read, revoke, erase, verify, audit
+    \b
     The consortium:
       hmchain deploy CARD...           found it
       hmchain members | job            govern it: admit, vote, rotate keys; create and list jobs
     """
 
 
-for command in (up, down, init, node, status, deploy, members, job):
+for command in (up, down, init, node, status, deploy, members, job, records):
     main.add_command(command)
 
 
@@ -182,3 +187,24 @@ def _valid_text(verdict: dict[str, Any]) -> str:
         f"chain  {verdict['chain']}, contract {verdict['contract']}, block {verdict['head']} {verdict['head_hash']}",
     ]
     return "\n".join([*lines, *(f"note   {note}" for note in verdict["notes"])])
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("story"))
+@guarded
+def story(folder: Path) -> None:
+    """Tell the whole story once, in DIR, on real processes of this machine: about two minutes.
+
+    Two hospitals import records, a patient consents, a physician reads, the federation trains on what is consented to,
+    the patient withdraws, an auditor verifies. Every step is a command that you could type yourself, and is shown.
+    """
+    from coordinator.story import tell
+
+    if folder.exists():
+        raise UsageError(f"{folder} exists: name a new folder")
+    tell(folder, click.echo)
+    click.echo(f"\neverything ended as it must; keys, chain and logs are in {folder}")
+
+
+if __name__ == "__main__":
+    main(prog_name="hmchain")

@@ -70,6 +70,7 @@ def main() -> None:
     init DIR        make keys and a commented hospital.toml
     node            watch the chain and do this hospital's part
     status          chain, blobs, members, jobs
+    records         import, share under consent, audit
     """
 
 

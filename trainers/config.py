@@ -52,7 +52,16 @@ class Blobs(Section):
 class Data(Section):
     """[data]"""
 
+    source: Literal["file", "records"] = "file"
     file: Path = Path("data.npz")
+
+
+class Records(Section):
+    """[records]"""
+
+    folder: Path = Path("records")
+    zone: str = "UTC"
+    release: bool = True
 
 
 class Roles(Section):
@@ -108,6 +117,7 @@ class Config(Section):
     chain: Chain = Chain()
     blobs: Blobs = Blobs()
     data: Data = Data()
+    records: Records = Records()
     roles: Roles = Roles()
     coordinator: Coordinator = Coordinator()
     limits: Limits = Limits()

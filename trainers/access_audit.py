@@ -1,0 +1,220 @@
+"""Who read what, when, for which purpose: the chain's log, proved to be complete, in the forms that auditors take."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from hmchain.errors import UsageError, VerificationError
+from hmchain.permits import member_of
+from hmchain.trail import Trail
+from trainers.archive import Archive
+from trainers.persons import named
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One line of the audit. records: leaves, where the holder that released their keys is the one that asks.
+
+    grant and use number it without gaps; emergencies have the number in grant and use 0.
+    """
+
+    time: str
+    reader: str
+    role: str
+    vouched_by: int | None
+    holder: int
+    purpose: str
+    grant: int
+    use: int
+    granter: str
+    answered: bool
+    request: str
+    records: list[str]
+    verdict: str
+    block: int
+    transaction: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All readings, and what shows that there are no others."""
+
+    readings: list[Reading]
+    grants: int
+    emergencies: int
+    unreviewed: int
+    block: int
+    contract: str
+
+
+def audit(archive: Archive) -> Audit:
+    """Reads the whole log and proves it complete. Raises VerificationError, ChainError."""
+    trail = archive.trail()
+    check_complete(archive, trail)
+    assert archive.registry.feed.head is not None
+    time_of = _clock(archive)
+    readings = [_of_use(archive, trail, use, time_of) for use in trail.uses()]
+    readings += [_of_emergency(archive, trail, case, time_of) for case in trail.emergencies.values()]
+    readings.sort(key=lambda reading: (reading.block, reading.grant, reading.use))
+    unreviewed = sum(case.verdict is None for case in trail.emergencies.values())
+    head = archive.registry.feed.head.number
+    return Audit(readings, len(trail.grants), len(trail.emergencies), unreviewed, head, archive.registry.client.address)
+
+
+def check_complete(archive: Archive, trail: Trail) -> None:
+    """The contract counts grants, uses and emergencies; the events hold every number from 1 to those counts.
+
+    That they follow one another without a gap was checked as they were read (hmchain.trail).
+    """
+    client, head = archive.registry.client, archive.registry.feed.head
+    assert head is not None
+    for what, count, seen in (
+        ("grants", client.call("grantCount", block=head.number), len(trail.grants)),
+        ("emergencies", client.call("emergencyCount", block=head.number), len(trail.emergencies)),
+    ):
+        if count != seen:
+            raise VerificationError(f"the contract counts {count} {what}, its events tell of {seen}")
+    for grant in trail.grants.values():
+        uses = client.call("grantOf", grant.terms.abi(), block=head.number)[2]
+        if uses != len(grant.uses):
+            raise VerificationError(f"grant {grant.number} was used {uses} times, events tell of {len(grant.uses)}")
+
+
+def _clock(archive: Archive) -> Callable[[int], str]:
+    seen: dict[int, str] = {}
+
+    def time_of(block: int) -> str:
+        if block not in seen:
+            moment = datetime.fromtimestamp(archive.registry.client.block(block).time, UTC)
+            seen[block] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return seen[block]
+
+    return time_of
+
+
+def _of_use(archive: Archive, trail: Trail, use: Any, time_of: Callable[[int], str]) -> Reading:
+    voucher, role = trail.persons.get(use.reader, (None, None))
+    return Reading(
+        time=time_of(use.block),
+        reader=use.reader,
+        role=named(role) if role is not None else "",
+        vouched_by=voucher,
+        holder=use.holder,
+        purpose=named(use.purpose),
+        grant=use.number,
+        use=use.use,
+        granter=_party(trail.grants[use.number].terms.granter),
+        answered=use.holder in trail.released.get((use.number, use.use), {}),
+        request=use.request.hex(),
+        records=[leaf.hex() for leaf in archive.vault.released(use.number, use.use)],
+        verdict="",
+        block=use.block,
+        transaction=use.transaction,
+    )
+
+
+def _of_emergency(archive: Archive, trail: Trail, case: Any, time_of: Callable[[int], str]) -> Reading:
+    voucher, role = trail.persons.get(case.reader, (None, None))
+    verdicts = {None: "not reviewed", True: "upheld", False: "rejected"}
+    return Reading(
+        time=time_of(case.block),
+        reader=case.reader,
+        role=named(role) if role is not None else "",
+        vouched_by=voucher,
+        holder=case.holder,
+        purpose="emergency",
+        grant=case.number,
+        use=0,
+        granter="",
+        answered=case.holder in trail.emergency_released.get(case.number, {}),
+        request=case.request.hex(),
+        records=[leaf.hex() for leaf in archive.vault.released(case.number, 0)],
+        verdict=verdicts[case.verdict],
+        block=case.block,
+        transaction=case.transaction,
+    )
+
+
+def _party(address: str) -> str:
+    member = member_of(address)
+    return address if member is None else f"member {member}"
+
+
+def render(audit: Audit, form: str) -> str:
+    """The audit as text, json, csv, or a FHIR R4 Bundle of AuditEvent. Raises UsageError for any other form."""
+    forms: dict[str, Callable[[Audit], str]] = {"text": _text, "json": _json, "csv": _csv, "fhir": _fhir}
+    if form not in forms:
+        raise UsageError(f"{form!r} is none of {', '.join(forms)}")
+    return forms[form](audit)
+
+
+def _text(audit: Audit) -> str:
+    lines = [
+        f"{r.time}  {r.role or 'person':<21} {r.reader}  read from member {r.holder} for {r.purpose}"
+        + (f", {len(r.records)} records" if r.records else "")
+        + (f"  [grant {r.grant}, use {r.use}]" if r.use else f"  [emergency {r.grant}: {r.verdict}]")
+        + ("" if r.answered else "  (not answered)")
+        for r in audit.readings
+    ]
+    proof = (
+        f"COMPLETE  {len(audit.readings)} readings: every use of {audit.grants} grants, every one of "
+        f"{audit.emergencies} emergencies ({audit.unreviewed} not reviewed), as contract {audit.contract} counts them "
+        f"in block {audit.block}"
+    )
+    return "\n".join([*lines, proof])
+
+
+def _json(audit: Audit) -> str:
+    return json.dumps(asdict(audit), sort_keys=True)
+
+
+def _csv(audit: Audit) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(Reading.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    for reading in audit.readings:
+        writer.writerow(asdict(reading) | {"records": " ".join(reading.records)})
+    return out.getvalue().rstrip("\n")
+
+
+def _fhir(audit: Audit) -> str:
+    entries = [{"resource": _audit_event(audit, reading)} for reading in audit.readings]
+    return json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}, indent=1)
+
+
+def _audit_event(audit: Audit, reading: Reading) -> dict[str, Any]:
+    """AuditEvent as R4 has it (hl7.org/fhir/R4/auditevent.html)."""
+    purpose = "BTG" if reading.purpose == "emergency" else {"treatment": "TREAT"}.get(reading.purpose, "HRESCH")
+    return {
+        "resourceType": "AuditEvent",
+        "id": f"grant-{reading.grant}-use-{reading.use}" if reading.use else f"emergency-{reading.grant}",
+        "type": {"system": "http://terminology.hl7.org/CodeSystem/audit-event-type", "code": "rest"},
+        "subtype": [{"system": "http://hl7.org/fhir/restful-interaction", "code": "read"}],
+        "action": "R",
+        "recorded": reading.time,
+        "outcome": "0" if reading.answered else "4",
+        "purposeOfEvent": [
+            {
+                "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": purpose}],
+                "text": reading.purpose,
+            }
+        ],
+        "agent": [
+            {
+                "requestor": True,
+                "altId": reading.reader,
+                **({"role": [{"text": reading.role}]} if reading.role else {}),
+            }
+        ],
+        "source": {"observer": {"display": f"contract {audit.contract}, transaction {reading.transaction}"}},
+        "entity": [
+            {"what": {"identifier": {"system": "urn:hmchain:record", "value": leaf}}} for leaf in reading.records
+        ]
+        or [{"what": {"identifier": {"system": "urn:hmchain:request", "value": reading.request}}}],
+    }

@@ -1,0 +1,119 @@
+"""A hospital's records, put together: its keys, its vault, the blob store, and the chain's contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from web3 import Web3
+
+from hmchain import merkle
+from hmchain.blobs import BlobStore, open_store
+from hmchain.chain import ChainClient
+from hmchain.consortium import Consortium
+from hmchain.errors import UsageError
+from hmchain.history import History, blob_to_abi
+from hmchain.identity import MemberIdentity
+from hmchain.ledger import JobFeed
+from hmchain.registry import Registry
+from hmchain.trail import Trail
+from trainers.config import Config
+from trainers.entitlement import Entitlement
+from trainers.holdings import Batch, Holding
+from trainers.importers.base import Context
+from trainers.keystore import Keys
+from trainers.parts import connect
+from trainers.storing import Reading, Storing
+from trainers.vault import Vault
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One hospital's records and what they stand on. All of it was found to work."""
+
+    config: Config
+    keys: Keys
+    consortium: Consortium
+    web3: Web3
+    history: History
+    registry: Registry
+    vault: Vault
+    store: BlobStore
+
+    @property
+    def identity(self) -> MemberIdentity:
+        """The hospital's keys in use."""
+        return self.keys.identity
+
+    @property
+    def member(self) -> int:
+        """Our number. Raises UsageError where we are no member."""
+        member = self.history.member_of(self.identity.account.address)
+        if member is None:
+            raise UsageError(f"account {self.identity.account.address} is no member of this consortium")
+        return member
+
+    @property
+    def rules(self) -> Entitlement:
+        """What others may read."""
+        return Entitlement(self.member, self.vault, self.context().pseudonym, self.history.active.__contains__)
+
+    @property
+    def storing(self) -> Storing:
+        """Puts records away."""
+        return Storing(self.vault, self.store)
+
+    @property
+    def reading(self) -> Reading:
+        """Opens our own."""
+        return Reading(self.vault, self.store)
+
+    def context(self, subject: str = "", zone: str = "") -> Context:
+        """What importers are told. Raises UsageError for a time zone that there is not."""
+        try:
+            return Context(self.vault.pseudonym_key, subject, ZoneInfo(zone or self.config.records.zone))
+        except (ZoneInfoNotFoundError, ValueError, OSError) as fault:
+            raise UsageError(f"{zone or self.config.records.zone!r} is no time zone, such as Europe/Berlin") from fault
+
+    def register(self) -> Iterator[tuple[Batch, int]]:
+        """Registers every batch that is stored and not on chain yet, in turn. Raises ContractError, ChainError."""
+        trail = self.registry.trail()
+        for batch in self.vault.pending():
+            entry = trail.entry_of(batch.root, self.member)  # there already, where we died before noting it
+            blob = blob_to_abi(batch.blob)
+            number = entry.index if entry else self.registry.register(batch.kind, batch.count, batch.root, blob)
+            self.vault.registered(batch, number)
+            yield batch, number
+
+    def erase(self, holding: Holding) -> None:
+        """Destroys a record's key, and says so on chain; after a crash, what is left of it. Raises HMChainError."""
+        if holding.batch.number is None:
+            raise UsageError(f"record {holding.name} is not registered yet: import again, which registers it")
+        entry = self.trail().entries[holding.batch.number - 1]
+        if not holding.erased:
+            self.vault.erase(holding)
+        if holding.leaf not in self.trail().erased.get(entry.index, set()):
+            leaves = [other.leaf for other in self.vault.in_batch(holding.batch)]
+            proof = merkle.proof_of(leaves, holding.position)
+            self.registry.transact("eraseRecord", entry.to_abi(), holding.leaf, holding.position, proof)
+
+    def trail(self) -> Trail:
+        """All that happened to records, up to date."""
+        return self.registry.trail()
+
+
+@contextmanager
+def open_archive(config: Config, keys: Keys) -> Iterator[Archive]:
+    """Connects, checks and opens everything. Raises HMChainError with the first thing that does not work."""
+    consortium = Consortium.read(config.chain.consortium)
+    web3 = connect(config, consortium)
+    registry = Registry.open(web3, keys.identity.account, consortium)
+    history = JobFeed(ChainClient(web3, None, consortium.contract), consortium.block, wary=True).poll()
+    store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
+    vault = Vault.open(config.records.folder, keys, consortium)
+    try:
+        yield Archive(config, keys, consortium, web3, history, registry, vault, store)
+    finally:
+        vault.close()

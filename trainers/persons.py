@@ -1,0 +1,144 @@
+"""Persons: patients, physicians, researchers. Each has keys of its own; no hospital's key stands in for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eth_utils import is_hex_address, to_checksum_address
+
+from hmchain import scopes
+from hmchain.envelope import format_recipient
+from hmchain.errors import UsageError
+from hmchain.files import read_file, write_secret
+from hmchain.identity import MemberIdentity
+from hmchain.jsontext import parse
+from hmchain.permits import LAST_LABEL, Consent, Grant, Purpose, Role, label_of
+from trainers import keystore
+
+FORMAT = "hmchain-permit/1"
+PERSON = "person.json"
+
+
+def create(folder: Path, password: str, work: int = keystore.WORK) -> MemberIdentity:
+    """Makes a person's keys in a new folder. Raises UsageError, StorageError."""
+    if folder.exists():
+        raise UsageError(f"{folder} exists")
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except OSError as fault:
+        raise UsageError(f"cannot make {folder}: {fault.strerror}") from fault
+    identity = keystore.create(folder, password, work)
+    card = {"account": identity.account.address, "encryption": format_recipient(identity.encryption.public)}
+    write_secret(folder / PERSON, json.dumps(card, indent=2).encode() + b"\n")
+    return identity
+
+
+def unlock(folder: Path, password: str) -> MemberIdentity:
+    """A person's keys. Raises UsageError."""
+    return keystore.unlock(folder / keystore.OPERATOR, folder / keystore.ENCRYPTION, password).identity
+
+
+def salt_of(person: MemberIdentity) -> bytes:
+    """The salt of the person's scopes, the same on every day."""
+    return scopes.salt_from(bytes(person.account.key))
+
+
+def checked_account(text: str) -> str:
+    """An account's address with its checksum. Raises UsageError."""
+    if not is_hex_address(text) or int(text, 16) <= LAST_LABEL:
+        raise UsageError(f"{text!r:.80} is no account: 0x and 40 hexadecimal digits")
+    return to_checksum_address(text)
+
+
+def party(text: str) -> str:
+    """An account, or the address that stands for a member by its number. Raises UsageError."""
+    return label_of(int(text)) if text.isdecimal() and len(text) <= 5 else checked_account(text)
+
+
+def purpose_named(text: str) -> Purpose:
+    """A purpose by its name, such as clinical-research."""
+    return Purpose[text.upper().replace("-", "_")]
+
+
+def role_named(text: str) -> Role:
+    """A role by its name, such as laboratory-technician."""
+    return Role[text.upper().replace("-", "_")]
+
+
+def named(member: Purpose | Role) -> str:
+    """The name of a purpose or role as people write it."""
+    return member.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A consent or grant with its signature, and what its scopes stand for: a file that persons hand to hospitals.
+
+    Whoever has the file knows the scopes, and no more: nothing in it can be used but as it was signed.
+    """
+
+    permit: Consent | Grant
+    signature: tuple[bytes, bytes]
+    label: str
+    salt: bytes = field(repr=False)
+    consent_label: str = ""
+    consent_salt: bytes = field(default=b"", repr=False)
+
+    def write(self, path: Path) -> None:
+        """For its owner's eyes. Raises StorageError."""
+        content = {"format": FORMAT, "permit": type(self.permit).__name__, "terms": _json(asdict(self.permit))}
+        rest = asdict(self)
+        del rest["permit"]
+        write_secret(path, json.dumps(content | _json(rest), indent=2).encode() + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Signed:
+        """Raises UsageError."""
+        try:
+            content = parse(read_file(path, "the permit"))
+            if content["format"] != FORMAT:
+                raise ValueError("of another format")
+            permit = _permit(content["permit"], content["terms"])
+            r, vs = (bytes.fromhex(part) for part in content["signature"])
+            salts = bytes.fromhex(content["salt"]), bytes.fromhex(content["consent_salt"])
+            signed = cls(permit, (r, vs), str(content["label"]), salts[0], str(content["consent_label"]), salts[1])
+            signed.check()
+        except (ValueError, LookupError, TypeError, AttributeError) as fault:
+            raise UsageError(f"{path} is not a {FORMAT} file") from fault
+        return signed
+
+    def check(self) -> None:
+        """The labels are those of the scopes. Raises UsageError."""
+        if scopes.scope_of(self.salt, self.label) != self.permit.scope:
+            raise UsageError("the permit's label is not that of its scope")
+        if not isinstance(self.permit, Grant) or not self.consent_label:
+            return
+        if scopes.scope_of(self.consent_salt, self.consent_label) != self.permit.consent_scope:
+            raise UsageError("the permit's consent label is not that of its consent's scope")
+
+
+def _permit(name: str, terms: Mapping[str, Any]) -> Consent | Grant:
+    if name == "Consent":
+        purposes = frozenset(Purpose(number) for number in terms["purposes"])
+        return Consent(terms["person"], bytes.fromhex(terms["scope"]), purposes, int(terms["nonce"]))
+    if name != "Grant":
+        raise ValueError("neither consent nor grant")
+    scope, consent_scope = bytes.fromhex(terms["scope"]), bytes.fromhex(terms["consent_scope"])
+    parties = terms["granter"], terms["reader"], scope, Purpose(terms["purpose"])
+    return Grant(*parties, int(terms["expiry"]), int(terms["nonce"]), terms["consent_of"], consent_scope)
+
+
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, frozenset | tuple):
+        return [_plain(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
+    return int(value) if isinstance(value, Purpose) else value

@@ -1,0 +1,149 @@
+"""The reader's side: asks for records under a grant, and opens and proves what the holder released."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hmchain import letters, merkle, scopes
+from hmchain.blobs import BlobRef, BlobStore
+from hmchain.cid import Cid, codec_for
+from hmchain.envelope import unseal
+from hmchain.errors import BlobError, ChainError, Reason, UsageError, VerificationError
+from hmchain.identity import MemberIdentity
+from hmchain.jsontext import parse
+from hmchain.permits import Access, EmergencyAccess
+from hmchain.record import MAX_RECORD_BYTES, Record
+from hmchain.registry import Registry
+from hmchain.trail import GrantRecord, Trail
+from trainers.storing import BATCH_BYTES, open_record
+
+MAX_PART_BYTES = 16 << 20
+MAX_BLOB_BYTES = BATCH_BYTES + MAX_RECORD_BYTES + (1 << 20)
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a grant's scopes stand for, which only those know who were told: label and salt of its scope and consent."""
+
+    label: str
+    salt: bytes
+    consent_label: str = ""
+    consent_salt: bytes = b""
+
+    def request(self, wanted: str) -> dict[str, Any]:
+        """The request for what of it is wanted, for a holder's eyes."""
+        return {
+            "label": self.label,
+            "salt": self.salt.hex(),
+            "consent_label": self.consent_label,
+            "consent_salt": self.consent_salt.hex(),
+            "wanted": scopes.checked(wanted),
+        }
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Whom to ask: a member, and the X25519 key that requests to it are sealed to."""
+
+    member: int
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A person that reads: its keys, and the registry through which somebody relays what it signs."""
+
+    keys: MemberIdentity
+    registry: Registry
+    store: BlobStore
+
+    def ask(self, grant: GrantRecord, request: dict[str, Any], holder: Holder, institution: int = 0) -> int:
+        """Asks a holder for records under a grant. Returns the number of this use. Raises HMChainError."""
+        digest = letters.send(self.store, request | self._recipient(), holder.key)
+        terms, use = grant.terms, len(grant.uses) + 1
+        access = Access(
+            granter=terms.granter,
+            scope=terms.scope,
+            purpose=terms.purpose,
+            holder=holder.member,
+            request=digest,
+            use=use,
+            institution=institution,
+            consent_of=terms.consent_of,
+            consent_scope=terms.consent_scope,
+        )
+        client = self.registry.client
+        signature = access.sign(self.keys.account, client.chain_id, client.address)
+        self.registry.transact("logAccess", access.abi(), *signature)
+        return use
+
+    def ask_in_emergency(self, identifier: str, reason: str, holder: Holder) -> int:
+        """Breaks the glass for the person with this number at the holder. Returns the emergency's number."""
+        salt = secrets.token_bytes(32)
+        request = {"identifier": identifier, "salt": salt.hex(), "reason": reason}
+        digest = letters.send(self.store, request | self._recipient(), holder.key)
+        client, reader = self.registry.client, self.keys.account.address
+        opened = client.call("docketOf", reader)[0]
+        subject, why = scopes.commitment(salt, identifier), scopes.commitment(salt, reason)
+        emergency = EmergencyAccess(holder.member, subject, why, digest, opened + 1)
+        signature = emergency.sign(self.keys.account, client.chain_id, client.address)
+        receipt = self.registry.transact("breakGlass", emergency.abi(), *signature)
+        return int(receipt.events[0].args["number"])
+
+    def _recipient(self) -> dict[str, Any]:
+        return {"recipient": self.keys.encryption.public.hex()}
+
+    def wait(self, answer: Callable[[Trail], bytes | None], seconds: float) -> bytes:
+        """The digest of the holder's letter, once it is there. Raises ChainError where it is not, in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            envelope = answer(self.registry.trail())
+            if envelope is not None:
+                return envelope
+            if time.monotonic() > deadline:
+                raise ChainError(f"the holder has not answered in {seconds:g} s; ask again later for the same request")
+            time.sleep(LOOK_SECONDS)
+
+    def records(self, envelope: bytes) -> Iterator[Record]:
+        """The records of which a letter holds the keys, each proved to be the registered one.
+
+        Raises UsageError where the holder refused, BlobError, VerificationError.
+        """
+        if envelope == bytes(32):
+            raise UsageError("the holder could not read the request")
+        letter = letters.receive(self.store, envelope, [self.keys.encryption])
+        if "refused" in letter:
+            raise UsageError(f"the holder refused: {str(letter['refused'])[:200]}")
+        trail = self.registry.trail()
+        blobs: dict[int, bytes] = {}
+        for key in self._keys(letter):
+            try:
+                yield self._record(trail, key, blobs)
+            except (ValueError, LookupError, TypeError) as fault:
+                raise VerificationError("the holder's letter is not written as one") from fault
+
+    def _keys(self, letter: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        try:
+            for sha256, cid, size in letter["parts"]:
+                ref = BlobRef(bytes.fromhex(sha256), Cid(codec_for(size), bytes.fromhex(cid)), size)
+                yield from parse(unseal(self.store.get(ref, MAX_PART_BYTES), self.keys.encryption))
+        except (ValueError, LookupError, TypeError) as fault:
+            raise BlobError("the holder's letter is not written as one", Reason.UNREADABLE) from fault
+
+    def _record(self, trail: Trail, key: dict[str, Any], blobs: dict[int, bytes]) -> Record:
+        entry = trail.entries[key["entry"] - 1]
+        commitment, digest = bytes.fromhex(key["commitment"]), bytes.fromhex(key["digest"])
+        leaf = merkle.record_leaf(commitment, digest, key["offset"], key["length"])
+        proof = [bytes.fromhex(node) for node in key["proof"]]
+        if not merkle.is_proved(leaf, key["position"], entry.count, proof, entry.root):
+            raise VerificationError(f"a record is not in entry {entry.index}, where the holder says it is")
+        if entry.index not in blobs:
+            blobs.clear()
+            blobs[entry.index] = self.store.get(entry.blob, MAX_BLOB_BYTES)
+        ciphertext = blobs[entry.index][key["offset"] : key["offset"] + key["length"]]
+        return open_record(ciphertext, key["secret"], digest, commitment)

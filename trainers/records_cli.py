@@ -1,0 +1,283 @@
+"""hmchain records: a hospital's records. What is done with others about them is in sharing_cli.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hmchain.command import EXIT_CODES
+from hmchain.errors import UsageError, VerificationError
+from hmchain.record import Code, Kind, Record
+from trainers.cli import File, unlock, with_config, with_password
+from trainers.config import Config
+from trainers.holdings import Holding, Wanted
+
+if TYPE_CHECKING:
+    from trainers.archive import Archive
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, and nothing else.")
+
+
+@contextmanager
+def archive_of(config: Config, password_file: Path | None) -> Iterator[Archive]:
+    """The hospital's archive, unlocked and opened."""
+    from trainers.archive import open_archive
+
+    with open_archive(config, unlock(config, password_file)) as archive:
+        yield archive
+
+
+@click.group(epilog=EXIT_CODES)
+def records() -> None:
+    """Records: bring them in, share them under consent, prove who read what.
+
+    \b
+    at the hospital      deploy, vouch, import, list, show, link, erase, verify, release, review, delegate
+    a person's own       person, consent, get, emergency
+    person or hospital   share, revoke, relay
+    anyone               audit
+    """
+
+
+@records.command(epilog=EXIT_CODES)
+@with_config
+@with_password
+def deploy(config: Config, password_file: Path | None) -> None:
+    """Deploy the consortium's Records contract, once, and write it into consortium.json for all members."""
+    from dataclasses import replace
+
+    from hmchain import registry
+    from hmchain.consortium import Consortium
+    from trainers.parts import connect
+
+    consortium = Consortium.read(config.chain.consortium)
+    if consortium.records:
+        raise UsageError(f"{config.chain.consortium} names a Records contract already")
+    keys = unlock(config, password_file)
+    transaction = registry.deploy(connect(config, consortium), keys.identity.account, consortium)
+    replace(consortium, records=transaction).write(config.chain.consortium)
+    click.echo(f"Records contract created by transaction {transaction}; hand {config.chain.consortium} to all members")
+
+
+@records.command(name="import", epilog=EXIT_CODES)
+@click.argument("paths", metavar="PATH...", type=File, nargs=-1, required=True)
+@click.option("--source", default="auto", show_default=True, help="auto, or one importer for all files.")
+@click.option("--subject", default="", help="Number of the person that files are about which name nobody.")
+@click.option("--zone", default="", help="Time zone of times without one. [default: the configuration's]")
+@as_json_option
+@with_config
+@with_password
+def import_(
+    config: Config,
+    password_file: Path | None,
+    paths: tuple[Path, ...],
+    source: str,
+    subject: str,
+    zone: str,
+    as_json: bool,
+) -> None:
+    """Import files and folders: FHIR, HL7 v2, DICOM, VCF, FASTA, laboratory CSV, EEG, wearables.
+
+    Each record is sealed under a key of its own, stored by CID and registered on chain. Tells what was imported, what
+    is here already, and what was rejected, with position and reason; one bad record never stops the rest. Interrupted,
+    it goes on where it was when it is started again.
+    """
+    from trainers.importing import FileReport, import_records
+
+    def told(file: FileReport) -> None:
+        if not as_json:
+            _print_file(file)
+
+    with archive_of(config, password_file) as archive:
+        archive.member  # noqa: B018 - nothing is stored for whoever cannot register it
+        report = import_records(paths, source, archive.context(subject, zone), archive.storing, told)
+        entries = [number for _, number in archive.register()]
+    counts = {what: report.total(what) for what in ("imported", "duplicate", "rejected")}
+    if as_json:
+        click.echo(json.dumps({**counts, "entries": entries, "files": [f.to_json() for f in report.files]}))
+        return
+    click.echo(", ".join(f"{count:,} {what}" for what, count in counts.items()))
+    if entries:
+        click.echo(f"registered on chain as {'entry' if len(entries) == 1 else 'entries'} {_span(entries)}")
+
+
+def _print_file(file: Any) -> None:
+    if file.skipped:
+        click.echo(f"{file.path}: skipped, {file.skipped}")
+        return
+    click.echo(f"{file.path}: {file.imported:,} imported, {file.duplicate:,} duplicate, {file.rejected:,} rejected")
+    for position, reason in file.reasons:
+        click.echo(f"    {position}: {reason}")
+
+
+def _span(numbers: list[int]) -> str:
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+
+
+def with_filter(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say which records."""
+    for option in reversed(
+        (
+            click.option("--kind", type=click.Choice([k.value for k in Kind]), default=None),
+            click.option("--type", "type_", default="", help="Such as observation, imaging, genome, step-count."),
+            click.option("--subject", default="", help="The hospital's own number for a person, or a pseudonym."),
+            click.option("--since", default="", help="Earliest time: 2020, 2020-05 or 2020-05-31T12:00:00Z."),
+            click.option("--until", default="", help="The time before which."),
+            click.option("--code", default="", metavar="SYSTEM|CODE", help="Such as http://loinc.org|8867-4."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def wanted(archive: Archive, options: dict[str, Any]) -> Wanted:
+    """The options of with_filter. Raises UsageError."""
+    subject, code = options["subject"], None
+    if options["code"]:
+        system, bar, value = options["code"].rpartition("|")
+        if not bar:
+            raise UsageError("--code is SYSTEM|CODE, such as http://loinc.org|8867-4")
+        code = Code(system, value)
+    if subject and archive.vault.count(Wanted(subject=subject)) == 0:
+        subject = archive.context().pseudonym(subject)
+    kind = Kind(options["kind"]) if options["kind"] else None
+    return Wanted(kind, options["type_"], subject, options["since"], options["until"], code)
+
+
+@records.command(name="list", epilog=EXIT_CODES)
+@with_filter
+@click.option("--limit", type=click.IntRange(1), default=None, help="At most so many.")
+@click.option("--count", "only_count", is_flag=True, help="Only how many there are.")
+@as_json_option
+@with_config
+@with_password
+def list_(
+    config: Config, password_file: Path | None, limit: int | None, only_count: bool, as_json: bool, **options: Any
+) -> None:
+    """List records without opening them, a page at a time however many there are. With --json, one object a line."""
+    with archive_of(config, password_file) as archive:
+        which = wanted(archive, options)
+        if only_count:
+            click.echo(archive.vault.count(which))
+            return
+        for holding in archive.vault.holdings(which, limit):
+            click.echo(json.dumps(_facts(holding)) if as_json else _line(holding))
+
+
+def _facts(holding: Holding) -> dict[str, Any]:
+    return {
+        "record": holding.leaf.hex(),
+        "kind": holding.kind.value,
+        "type": holding.type,
+        "subject": holding.subject,
+        "time": holding.time,
+        "source": holding.source,
+        "entry": holding.batch.number,
+        "erased": holding.erased,
+    }
+
+
+def _line(holding: Holding) -> str:
+    place = f"entry {holding.batch.number}" if holding.batch.number else "not registered"
+    state = "erased" if holding.erased else place
+    subject = holding.subject[:12] or "-"
+    return (
+        f"{holding.name}  {holding.kind.value:<9} {holding.type:<22} {holding.time or '-':<24} {subject:<12}  "
+        f"{holding.source:<14} {state}"
+    )
+
+
+@records.command(epilog=EXIT_CODES)
+@click.argument("name", metavar="RECORD")
+@click.option("--attachment", type=File, help="Write what the record carries beside its text to this file.")
+@as_json_option
+@with_config
+@with_password
+def show(config: Config, password_file: Path | None, name: str, attachment: Path | None, as_json: bool) -> None:
+    """Open one of the hospital's own records. RECORD is what list shows: the first digits are enough."""
+    with archive_of(config, password_file) as archive:
+        holding = archive.vault.find(name)
+        record = archive.reading.open(holding)
+    click.echo(json.dumps(content_of(record), indent=None if as_json else 2, ensure_ascii=False))
+    if attachment is not None:
+        from hmchain.files import write_secret
+
+        write_secret(attachment, record.attachment)
+
+
+def content_of(record: Record) -> dict[str, Any]:
+    """A record as JSON, its attachment only counted."""
+    content: dict[str, Any] = json.loads(record.encode().partition(b"\n")[0])
+    return content | {"attachment_bytes": len(record.attachment)}
+
+
+@records.command(epilog=EXIT_CODES)
+@click.argument("subject", metavar="NUMBER")
+@click.argument("account", metavar="ACCOUNT")
+@with_config
+@with_password
+def link(config: Config, password_file: Path | None, subject: str, account: str) -> None:
+    """Note which account a patient signs with: NUMBER is the hospital's own for that person. Stays in the vault."""
+    from trainers.persons import checked_account
+
+    with archive_of(config, password_file) as archive:
+        pseudonym = archive.context().pseudonym(subject)
+        archive.vault.link(pseudonym, checked_account(account))
+        count = archive.vault.count(Wanted(subject=pseudonym))
+    click.echo(f"{count:,} records are about the person that signs with {account}")
+
+
+@records.command(epilog=EXIT_CODES)
+@click.argument("names", metavar="RECORD...", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_config
+@with_password
+def erase(config: Config, password_file: Path | None, names: tuple[str, ...], yes: bool) -> None:
+    """Erase records for good: their keys are destroyed, and no stored byte of them can be read again by anyone.
+
+    Copies of the vault made before (backups) hold the keys still. The chain keeps that the record was there, and that
+    it was erased.
+    """
+    with archive_of(config, password_file) as archive:
+        holdings = [archive.vault.find(name) for name in names]
+        if not yes and ask_yes(f"erase {len(holdings)} records for good?") is False:
+            raise UsageError("nothing was erased")
+        for holding in holdings:
+            archive.erase(holding)
+            click.echo(f"erased {holding.name}")
+
+
+def ask_yes(text: str) -> bool:
+    """Asks on the terminal. Raises UsageError where there is none."""
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on: say --yes")
+    return bool(click.confirm(text, err=True))
+
+
+@records.command(epilog=EXIT_CODES)
+@click.option("--quick", is_flag=True, help="Compare with the chain only; do not fetch and open blobs.")
+@as_json_option
+@with_config
+@with_password
+def verify(config: Config, password_file: Path | None, quick: bool, as_json: bool) -> None:
+    """Check every record of this hospital against chain and blobs, and the chain of entries of all hospitals.
+
+    Prints VALID, or the first thing that is not.
+    """
+    from trainers.records_verify import verify as check
+
+    with archive_of(config, password_file) as archive:
+        try:
+            verdict = check(archive, quick)
+        except VerificationError as fault:
+            click.echo(json.dumps({"valid": False, "reason": fault.reason}) if as_json else f"INVALID  {fault.reason}")
+            sys.exit(fault.exit_code)
+    ours = f"{verdict['records']:,} records in {verdict['batches']:,} batches of ours"
+    told = f"VALID  {ours}, {verdict['entries']:,} entries of all hospitals"
+    click.echo(json.dumps({"valid": True, **verdict}) if as_json else told)

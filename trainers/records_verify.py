@@ -1,0 +1,88 @@
+"""Checks a hospital's records: the chain of entries, every batch's place in it, every leaf, every ciphertext."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from hmchain import merkle
+from hmchain.errors import BlobError, DataError, VerificationError
+from hmchain.trail import Entry, Trail
+from trainers.archive import Archive
+from trainers.holdings import Batch, Holding
+from trainers.storing import open_record
+
+
+def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
+    """Raises VerificationError with the first thing that is wrong. A batch at a time is in memory, whatever there is.
+
+    quick leaves out what needs blobs and keys.
+    """
+    trail = archive.trail()
+    check_entries(archive, trail)
+    records = batches = 0
+    for batch in archive.vault.batches():
+        holdings = archive.vault.in_batch(batch)
+        _check_batch(trail, archive.member, batch, holdings)
+        if not quick:
+            _check_blob(archive, batch, holdings)
+        batches, records = batches + 1, records + len(holdings)
+    return {"records": records, "batches": batches, "entries": len(trail.entries)}
+
+
+def check_entries(archive: Archive, trail: Trail) -> None:
+    """The entries that events tell of are all that the contract has, and each is the one that it keeps the hash of.
+
+    The paper's Algorithm 1: index and previous hash were checked as the events were read (hmchain.trail).
+    """
+    client = archive.registry.client
+    assert archive.registry.feed.head is not None
+    block = archive.registry.feed.head.number
+    count = client.call("entryCount", block=block)
+    if count != len(trail.entries):
+        raise VerificationError(f"the contract has {count} entries, its events tell of {len(trail.entries)}")
+    if trail.entries and client.call("entryHash", count, block=block) != trail.entries[-1].hash():
+        raise VerificationError(f"entry {count} is not the one that the contract keeps the hash of")
+
+
+def _check_batch(trail: Trail, member: int, batch: Batch, holdings: list[Holding]) -> None:
+    if batch.number is None:
+        raise VerificationError(f"{batch.count} records are not registered yet: import again, which registers them")
+    entry = trail.entries[batch.number - 1] if batch.number <= len(trail.entries) else None
+    told = batch.root, batch.blob, batch.count, batch.kind, member
+    if entry is None or told != (entry.root, entry.blob, entry.count, entry.kind, entry.holder):
+        raise VerificationError(f"entry {batch.number} on chain is not our batch")
+    for position, holding in enumerate(holdings):
+        leaf = merkle.record_leaf(holding.commitment, holding.digest, holding.offset, holding.length)
+        if holding.position != position or leaf != holding.leaf:
+            raise VerificationError(f"record {holding.name} is not at its place in entry {entry.index}")
+    if len(holdings) != batch.count or merkle.root_of([h.leaf for h in holdings]) != batch.root:
+        raise VerificationError(f"the records of entry {entry.index} do not have its root")
+    _check_erased(trail, entry, holdings)
+
+
+def _check_erased(trail: Trail, entry: Entry, holdings: list[Holding]) -> None:
+    told = trail.erased.get(entry.index, set())
+    for holding in holdings:
+        if holding.erased != (holding.leaf in told):
+            raise VerificationError(f"record {holding.name} is erased here or on chain, and not in both")
+
+
+def _check_blob(archive: Archive, batch: Batch, holdings: list[Holding]) -> None:
+    try:
+        blob = archive.reading.blob(batch)
+    except BlobError as fault:
+        raise VerificationError(f"the blob of entry {batch.number}: {fault}") from fault
+    keys = archive.vault.secrets(batch)
+    for holding in holdings:
+        if sha256(holding.cut(blob)).digest() != holding.digest:
+            raise VerificationError(f"record {holding.name} is not in the blob of entry {batch.number}")
+        secret = keys[holding.position]
+        if holding.erased != (secret is None):
+            raise VerificationError(f"record {holding.name} is erased and its key is here, or the other way round")
+        if secret is None:
+            continue
+        try:
+            open_record(holding.cut(blob), secret, holding.digest, holding.commitment)
+        except (BlobError, DataError) as fault:
+            raise VerificationError(f"record {holding.name}: {fault}") from fault

@@ -1,0 +1,120 @@
+"""Consents and grants: made by persons or by the hospital, signed, relayed, taken back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hmchain import scopes
+from hmchain.errors import UsageError
+from hmchain.identity import MemberIdentity
+from hmchain.permits import NOBODY, SENDER, Consent, Grant, Purpose, label_of
+from trainers.archive import Archive
+from trainers.persons import Signed, salt_of
+
+DAY = 86_400
+
+
+def consent(archive: Archive, person: MemberIdentity, label: str, purposes: frozenset[Purpose]) -> Signed:
+    """Signs a person's consent to purposes for a label, in place of what it said before. Raises HMChainError."""
+    salt, account = salt_of(person), person.account.address
+    scope = scopes.scope_of(salt, label)
+    permit = Consent(account, scope, purposes, archive.trail().next_consent(account, scope))
+    client = archive.registry.client
+    return Signed(permit, permit.sign(person.account, client.chain_id, client.address), label, salt)
+
+
+def grant(
+    archive: Archive,
+    person: MemberIdentity | None,
+    label: str,
+    reader: str,
+    purpose: Purpose,
+    expiry: int,
+    consent_of: tuple[str, str] | None = None,
+) -> Signed:
+    """A grant by a person, signed, or by the hospital itself, which needs no signature. Raises HMChainError.
+
+    expiry: seconds since 1970. consent_of: of a hospital's grant over a person's records, whose consent it stands on,
+    and the label of that consent.
+    """
+    salt = salt_of(person) if person else scopes.salt_from(archive.vault.pseudonym_key)
+    granter = person.account.address if person else label_of(archive.member)
+    account: str = NOBODY
+    consent_label, consent_salt = "", b""
+    if consent_of is not None:
+        account, consent_label = consent_of
+        known = archive.vault.salt(account)
+        if known is None:
+            raise UsageError(f"{account} has not told this hospital of any consent: hmchain records relay its file")
+        consent_salt = known
+    consent_scope = scopes.scope_of(consent_salt, consent_label) if consent_label else bytes(32)
+    terms = Grant(granter, reader, scopes.scope_of(salt, label), purpose, expiry, 1, account, consent_scope)
+    earlier = archive.trail().grant_like(terms)
+    terms = replace(terms, nonce=earlier.terms.nonce + 1 if earlier else 1)
+    return Signed(terms, _signature(archive, terms, person), label, salt, consent_label, consent_salt)
+
+
+def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> Signed:
+    """The same grant without an expiry ahead: the end of it. Raises UsageError where it is not ours to end."""
+    if not isinstance(signed.permit, Grant):
+        raise UsageError("a consent is not revoked but withdrawn: hmchain records consent --withdraw")
+    granter = person.account.address if person else label_of(archive.member)
+    if signed.permit.granter != granter:
+        raise UsageError("only whoever gave a grant can revoke it")
+    earlier = archive.trail().grant_like(signed.permit)
+    if earlier is None:
+        raise UsageError("the chain knows no such grant")
+    terms = replace(signed.permit, expiry=0, nonce=earlier.terms.nonce + 1)
+    return replace(signed, permit=terms, signature=_signature(archive, terms, person))
+
+
+def relay(archive: Archive, signed: Signed) -> bool:
+    """Brings a permit onto the chain, from this hospital's account, and remembers what its scope stands for.
+
+    False where the chain has it already. Raises ContractError, ChainError.
+    """
+    permit = signed.permit
+    if isinstance(permit, Consent):
+        archive.vault.learn(permit.person, signed.salt)
+    if _is_on_chain(archive, permit):
+        return False
+    archive.registry.transact(
+        "setConsent" if isinstance(permit, Consent) else "setGrant", permit.abi(), *signed.signature
+    )
+    return True
+
+
+def number_of(archive: Archive, signed: Signed) -> int:
+    """The number of a grant that is on chain. Raises UsageError."""
+    if not isinstance(signed.permit, Grant):
+        raise UsageError("that is a consent, not a grant")
+    found = archive.trail().grant_like(signed.permit)
+    if found is None:
+        raise UsageError("the chain does not know this grant yet: hmchain records relay its file")
+    return found.number
+
+
+def expiry_of(until: str, days: int) -> int:
+    """Seconds since 1970: of a date (its first moment, UTC) or time, else so many days from now. Raises UsageError."""
+    if not until:
+        return int(time.time()) + days * DAY
+    try:
+        moment = datetime.fromisoformat(until)
+    except ValueError:
+        raise UsageError(f"{until!r:.40} is no date, such as 2027-01-31") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _is_on_chain(archive: Archive, permit: Consent | Grant) -> bool:
+    trail = archive.trail()
+    if isinstance(permit, Consent):
+        return trail.consents.get((permit.person, permit.scope)) == (permit.purposes, permit.nonce)
+    known = trail.grant_like(permit)
+    return known is not None and known.terms == permit
+
+
+def _signature(archive: Archive, terms: Grant, person: MemberIdentity | None) -> tuple[bytes, bytes]:
+    client = archive.registry.client
+    return terms.sign(person.account, client.chain_id, client.address) if person else SENDER

@@ -1,0 +1,319 @@
+"""A hospital's own store: which records it holds, where each one's ciphertext is, and the keys that open them.
+
+    records/vault.sqlite    for its owner's eyes only; the ciphertexts are in the blob store
+
+The keys of a batch's records are one age file in the batch's row, sealed to the vault's own identity, which is sealed
+to the hospital's encryption key: rotating that key seals one row again. A key that is erased is taken out of its file;
+SQLite overwrites what it frees (secure_delete), so that no stored byte opens the record any more.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hmchain.blobs import BlobRef
+from hmchain.consortium import Consortium
+from hmchain.envelope import Identity, new_identity, seal, unseal
+from hmchain.errors import BlobError, StorageError, UsageError
+from hmchain.record import Code, Kind
+from trainers.holdings import SELECT, Batch, Holding, Sealed, Wanted
+from trainers.keystore import Keys
+
+FILE = "vault.sqlite"
+FORMAT = "hmchain-vault/1"
+PAGE = 1_000  # rows held in memory while a million are listed
+
+_SCHEMA = """
+CREATE TABLE about (format TEXT, chain_id INTEGER, contract TEXT, identity BLOB, pseudonyms BLOB);
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY, kind TEXT, root BLOB UNIQUE, sha256 BLOB, cid BLOB, size INTEGER, count INTEGER,
+    secrets BLOB, number INTEGER UNIQUE);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, tag BLOB UNIQUE, batch INTEGER REFERENCES batches, position INTEGER, leaf BLOB UNIQUE,
+    commitment BLOB, digest BLOB, offset INTEGER, length INTEGER, type TEXT, subject TEXT, time TEXT, source TEXT,
+    erased INTEGER DEFAULT 0);
+CREATE INDEX by_subject ON records (subject, time);
+CREATE INDEX by_batch ON records (batch, position);
+CREATE TABLE codes (record INTEGER REFERENCES records, system TEXT, code TEXT);
+CREATE INDEX by_code ON codes (system, code, record);
+CREATE INDEX of_record ON codes (record);
+CREATE TABLE subjects (pseudonym TEXT PRIMARY KEY, account TEXT);
+CREATE TABLE salts (account TEXT PRIMARY KEY, salt BLOB);
+CREATE TABLE releases (number INTEGER, use INTEGER, leaf BLOB, PRIMARY KEY (number, use, leaf));
+"""
+
+
+class Vault:
+    """The store, opened. Not for several threads at once; several processes may."""
+
+    def __init__(self, database: sqlite3.Connection, path: Path, identity: Identity, pseudonyms: bytes) -> None:
+        self._database = database
+        self._path = path
+        self._identity = identity
+        self.pseudonym_key = pseudonyms
+
+    @classmethod
+    def open(cls, folder: Path, keys: Keys, consortium: Consortium) -> Vault:
+        """Opens the vault in `folder`, or makes it. Raises UsageError, StorageError."""
+        path = folder / FILE
+        try:
+            if not path.exists():
+                _create(path, keys.identity.encryption.public, consortium)
+            database = _connect(path)
+            told = database.execute("SELECT format, chain_id, contract, identity, pseudonyms FROM about").fetchone()
+        except sqlite3.DatabaseError as fault:
+            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
+        if told is None or told[0] != FORMAT:
+            raise UsageError(f"{path} is not a {FORMAT} file")
+        if told[1:3] != (consortium.chain_id, consortium.contract):
+            raise UsageError(f"{path} belongs to contract {told[2]} on chain {told[1]}, not to the one configured")
+        identity = Identity.parse(_unsealed(told[3], keys, path).decode())
+        return cls(database, path, identity, unseal(told[4], identity))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def reseal(self, keys: Keys) -> None:
+        """After a rotation of the hospital's encryption key: what earlier keys open, the present one opens alone."""
+        with self._writing() as database:
+            sealed = seal(self._identity.secret.encode(), [keys.identity.encryption.public])
+            database.execute("UPDATE about SET identity = ?", (sealed,))
+
+    # ------------------------------------------------------------------ what comes in
+
+    def tag(self, identity: bytes) -> bytes:
+        """A record's identity as the vault keeps it: guessing a record does not find it without the vault's key."""
+        return hmac.digest(self.pseudonym_key, b"hmchain/identity/1" + identity, "sha256")
+
+    def knows(self, tag: bytes) -> bool:
+        """Whether a record with this tag is held, or was and is erased."""
+        return self._one("SELECT 1 FROM records WHERE tag = ?", tag) is not None
+
+    def add(self, kind: Kind, root: bytes, blob: BlobRef, rows: list[Sealed]) -> Batch:
+        """Writes a batch down whose blob is stored: all of it or nothing. It is not registered yet."""
+        keys = self._seal([row.secret for row in rows])
+        with self._writing() as database:
+            cursor = database.execute(
+                "INSERT INTO batches (kind, root, sha256, cid, size, count, secrets) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (kind.value, root, blob.sha256, blob.cid.digest, blob.size, len(rows), keys),
+            )
+            batch = cursor.lastrowid
+            assert batch is not None
+            for position, row in enumerate(rows):
+                self._insert(database, batch, position, row)
+        return Batch(batch, kind, root, blob, len(rows), None)
+
+    @staticmethod
+    def _insert(database: sqlite3.Connection, batch: int, position: int, row: Sealed) -> None:
+        record = row.record
+        known = record.type, record.subject, record.time, record.source
+        cursor = database.execute(
+            "INSERT INTO records (tag, batch, position, leaf, commitment, digest, offset, length, type, subject, time,"
+            " source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row.tag, batch, position, row.leaf, row.commitment, row.digest, row.offset, row.length, *known),
+        )
+        codes = [(cursor.lastrowid, code.system, code.code) for code in dict.fromkeys(record.codes)]
+        database.executemany("INSERT INTO codes VALUES (?, ?, ?)", codes)
+
+    def pending(self) -> list[Batch]:
+        """Batches that are stored and not registered, in their order."""
+        return list(self._batches("number IS NULL"))
+
+    def registered(self, batch: Batch, number: int) -> None:
+        """The chain has it, under this index."""
+        with self._writing() as database:
+            database.execute("UPDATE batches SET number = ? WHERE id = ?", (number, batch.id))
+
+    # ------------------------------------------------------------------ what is there
+
+    def batches(self) -> Iterator[Batch]:
+        """All batches, in their order."""
+        return self._batches("1")
+
+    def holdings(self, wanted: Wanted | None = None, limit: int | None = None) -> Iterator[Holding]:
+        """Records in the order they were imported, a page at a time."""
+        condition, values = (wanted or Wanted()).sql()
+        after = 0
+        while limit is None or limit > 0:
+            size = PAGE if limit is None else min(limit, PAGE)
+            query = f"{SELECT} WHERE {condition} AND r.id > ? ORDER BY r.id LIMIT ?"
+            rows = self._database.execute(query, (*values, after, size)).fetchall()
+            yield from map(Holding.of, rows)
+            if len(rows) < size:
+                return
+            after, limit = rows[-1][0], None if limit is None else limit - size
+
+    def in_batch(self, batch: Batch) -> list[Holding]:
+        """A batch's records, by position."""
+        rows = self._database.execute(f"{SELECT} WHERE r.batch = ? ORDER BY r.position", (batch.id,))
+        return list(map(Holding.of, rows))
+
+    def find(self, name: str) -> Holding:
+        """The record whose leaf begins with these hexadecimal digits. Raises UsageError where none or several do."""
+        digits = name.strip().lower()
+        if len(digits) < 4 or len(digits) > 64 or set(digits) - set("0123456789abcdef"):
+            raise UsageError(f"{name!r:.80} is no record: 4 to 64 hexadecimal digits name one")
+        low, high = (bytes.fromhex(digits.ljust(64, filler)) for filler in "0f")
+        rows = self._database.execute(f"{SELECT} WHERE r.leaf BETWEEN ? AND ? LIMIT 2", (low, high)).fetchall()
+        if len(rows) != 1:
+            raise UsageError(f"{'no record' if not rows else 'more than one record'} here begins with {digits}")
+        return Holding.of(rows[0])
+
+    def count(self, wanted: Wanted | None = None) -> int:
+        """How many records there are."""
+        condition, values = (wanted or Wanted()).sql()
+        query = f"SELECT COUNT(*) FROM records r JOIN batches b ON b.id = r.batch WHERE {condition}"
+        return int(self._database.execute(query, values).fetchone()[0])
+
+    def of_subjects(self, pseudonyms: Iterable[str]) -> Iterator[Holding]:
+        """The registered, unerased records of these subjects."""
+        for pseudonym in pseudonyms:
+            for holding in self.holdings(Wanted(subject=pseudonym, erased=False)):
+                if holding.batch.number is not None:
+                    yield holding
+
+    def codes(self, holding: Holding) -> tuple[Code, ...]:
+        """A record's codes, without what they are called."""
+        rows = self._database.execute("SELECT system, code FROM codes WHERE record = ?", (holding.id,))
+        return tuple(Code(system, code) for system, code in rows)
+
+    # ------------------------------------------------------------------ keys
+
+    def secret(self, holding: Holding) -> str:
+        """The record's key. Raises UsageError where it was erased."""
+        secret = self.secrets(holding.batch)[holding.position]
+        if secret is None:
+            raise UsageError(f"record {holding.name} was erased")
+        return secret
+
+    def erase(self, holding: Holding) -> None:
+        """Destroys the record's key, for good: its ciphertext, wherever it lies, is noise from here on."""
+        keys = self.secrets(holding.batch)
+        keys[holding.position] = None
+        sealed = self._seal(keys)
+        with self._writing() as database:
+            database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (sealed, holding.batch.id))
+            database.execute("UPDATE records SET erased = 1 WHERE id = ?", (holding.id,))
+
+    def secrets(self, batch: Batch) -> list[str | None]:
+        """The keys of a batch's records by position, None where one was erased."""
+        row = self._one("SELECT secrets FROM batches WHERE id = ?", batch.id)
+        assert row is not None
+        opened: list[str | None] = json.loads(unseal(row[0], self._identity))
+        return opened
+
+    def _seal(self, keys: Iterable[str | None]) -> bytes:
+        return seal(json.dumps(list(keys)).encode(), [self._identity.public])
+
+    # ------------------------------------------------------------------ persons
+
+    def link(self, pseudonym: str, account: str) -> None:
+        """This pseudonym's person signs with this account. Raises UsageError where it is linked to another one."""
+        known = self.account_of(pseudonym)
+        if known not in ("", account):
+            raise UsageError(f"{pseudonym} is linked to account {known}")
+        with self._writing() as database:
+            database.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (pseudonym, account))
+
+    def account_of(self, pseudonym: str) -> str:
+        """The account that a pseudonym's person signs with, "" where none is known."""
+        row = self._one("SELECT account FROM subjects WHERE pseudonym = ?", pseudonym)
+        return str(row[0]) if row else ""
+
+    def pseudonyms_of(self, account: str) -> list[str]:
+        """Whom of ours an account is."""
+        return [
+            row[0] for row in self._database.execute("SELECT pseudonym FROM subjects WHERE account = ?", (account,))
+        ]
+
+    def learn(self, account: str, salt: bytes) -> None:
+        """A person told us the salt of its scopes, without which its consents cannot be read."""
+        with self._writing() as database:
+            database.execute("INSERT OR REPLACE INTO salts VALUES (?, ?)", (account, salt))
+
+    def salt(self, account: str) -> bytes | None:
+        """The salt of a person's scopes, if it told us."""
+        row = self._one("SELECT salt FROM salts WHERE account = ?", account)
+        return bytes(row[0]) if row else None
+
+    # ------------------------------------------------------------------ what was read
+
+    def note_release(self, number: int, use: int, holdings: Iterable[Holding]) -> None:
+        """Which records' keys went out for a use of a grant; emergencies have use 0."""
+        with self._writing() as database:
+            rows = [(number, use, holding.leaf) for holding in holdings]
+            database.executemany("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", rows)
+
+    def released(self, number: int, use: int) -> list[bytes]:
+        """The leaves of the records whose keys went out."""
+        rows = self._database.execute("SELECT leaf FROM releases WHERE number = ? AND use = ?", (number, use))
+        return [bytes(row[0]) for row in rows]
+
+    def revision(self) -> int:
+        """Another number whenever the vault was changed, by us or by another process."""
+        return int(self._database.execute("PRAGMA data_version").fetchone()[0]) + self._database.total_changes
+
+    # ------------------------------------------------------------------ SQLite
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises StorageError; then nothing of it was written."""
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.OperationalError as fault:
+            raise StorageError(f"cannot write {self._path}: {fault}") from fault
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+        return row
+
+    def _batches(self, condition: str) -> Iterator[Batch]:
+        query = f"SELECT id, kind, root, sha256, cid, size, count, number FROM batches WHERE {condition} ORDER BY id"
+        for row in self._database.execute(query):
+            yield Batch.of(row)
+
+
+def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
+    """Made beside its name and then given it: nobody meets half a vault."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    identity, pseudonyms = new_identity(), secrets.token_bytes(32)
+    sealed = seal(identity.secret.encode(), [recipient]), seal(pseudonyms, [identity.public])
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(_connect(partial)) as database:
+            database.executescript(_SCHEMA)
+            about = (FORMAT, consortium.chain_id, consortium.contract, *sealed)
+            with database:
+                database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", about)
+        partial.replace(path)
+    except (OSError, sqlite3.OperationalError) as fault:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"cannot make {path}: {fault}") from fault
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if path.stat().st_mode & 0o077:
+        raise UsageError(f"the vault {path} can be read by others; do: chmod 600 {path}")
+    database = sqlite3.connect(path, timeout=30.0)
+    database.execute("PRAGMA foreign_keys = ON")
+    database.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go of
+    database.execute("PRAGMA synchronous = FULL")
+    return database
+
+
+def _unsealed(sealed: bytes, keys: Keys, path: Path) -> bytes:
+    for identity in keys.identities:
+        with suppress(BlobError):
+            return unseal(sealed, identity)
+    raise UsageError(f"{path} is sealed to an encryption key that this hospital does not have")
