@@ -23,7 +23,8 @@ from trainers.logs import say, warn
 from trainers.opening import Site
 from trainers.participation import Participation
 from trainers.parts import Parts
-from trainers.worker import StillWorking
+from trainers.record_keeping import RecordKeeping
+from trainers.worker import NO_DATA, StillWorking
 
 JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened
@@ -48,6 +49,8 @@ class Node:
         self._put_off: dict[int, tuple[float, int]] = {}  # jobs left alone: until when, after how many failures
         self._noted: dict[int | None, str] = {}
         self._waits = False
+        self._data = parts.data
+        self._records: RecordKeeping | None = None
         self._store_checked = -STORE_CHECK_SECONDS
         parts.client.on_receipt = self._told
 
@@ -97,7 +100,8 @@ class Node:
         if self._site is None:
             return False
         active = self._site.member in history.active
-        return active and (self._commit(history, self._site) or self._work(history))
+        site = self._site
+        return active and (self._keep_records(site) or self._commit(history, site) or self._work(history))
 
     # ------------------------------------------------------------------ membership
 
@@ -120,7 +124,7 @@ class Node:
             self._feed,
             parts.store,
             parts.worker,
-            parts.data,
+            self._data,
             parts.state,
             parts.config.roles,
             parts.config.limits.training_seconds,
@@ -129,7 +133,7 @@ class Node:
     def _commit(self, history: History, site: Site) -> bool:
         """Commits to the data set, where the chain has another one or none."""
         told = history.roots.get(site.member), history.samples.get(site.member)
-        if told == (site.data.root, site.data.samples):
+        if told == (site.data.root, site.data.samples) or (told == (None, None) and site.data == NO_DATA):
             return False
         site.client.transact("commitDataset", site.data.root, site.data.samples)
         return True
@@ -181,6 +185,21 @@ class Node:
             coordination = Coordination(self._site, job, config.state.parent, wait) if coordinates else None
             self._jobs[job] = Participation(self._site, job), coordination
         return self._jobs[job]
+
+    # ------------------------------------------------------------------ records
+
+    def _keep_records(self, site: Site) -> bool:
+        """Takes up other data where other records are consented to; else answers a request, if one is due."""
+        if self._parts.registry is None:
+            return False
+        if self._records is None:
+            self._records = RecordKeeping(self._parts, site.member, lambda m: m in self._feed.history.active)
+        data = self._records.data()
+        if data is None:
+            return self._records.release()
+        self._data, self._site = data, None  # what was begun with the data before is begun again
+        self._jobs.clear()
+        return True
 
     # ------------------------------------------------------------------ faults
 

@@ -100,6 +100,8 @@ def key_of(store: BlobStore, job: JobRecord, member: int, identities: Sequence[I
 
 def misfit(manifest: Manifest, data: DataFacts) -> str | None:
     """Why data cannot be trained on in a job."""
+    if data.samples == 0:
+        return "there is no image here that is consented to"
     if data.channels != manifest.channels:
         return f"it is about images of {manifest.channels} channels, ours have {data.channels}"
     if data.classes > len(manifest.classes):

@@ -10,11 +10,13 @@ from hmchain.blobs import BlobStore, open_store
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.endpoints import open_chain
+from hmchain.errors import UsageError
+from hmchain.registry import Registry
 from trainers.config import Config
 from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.state import NodeState
-from trainers.worker import DataFacts, Worker, WorkerOptions
+from trainers.worker import NO_DATA, DataFacts, Worker, WorkerOptions
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Parts:
     data: DataFacts
     state: NodeState
     health: Health
+    registry: Registry | None  # none where the consortium has no Records contract
 
 
 def connect(config: Config, consortium: Consortium) -> Web3:
@@ -51,10 +54,14 @@ def assemble(config: Config, keys: Keys) -> Parts:
         WorkerOptions(config.data.file, limits.threads, limits.memory_mib, limits.worker_idle_seconds),
     )
     try:
-        data = worker.facts(keys.identity.salt_secret)
+        from_file = config.data.source == "file"
+        data = worker.facts(keys.identity.salt_secret) if from_file else NO_DATA  # else the node looks in its records
     except BaseException:
         worker.close()
         raise
     health = Health(config.health.max_block_age_seconds)
     client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
-    return Parts(config, keys, consortium, client, store, worker, data, state, health)
+    if config.data.source == "records" and not consortium.records:
+        raise UsageError("data.source is records, and this consortium has no Records contract")
+    registry = Registry.open(web3, keys.identity.account, consortium, state) if consortium.records else None
+    return Parts(config, keys, consortium, client, store, worker, data, state, health, registry)

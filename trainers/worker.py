@@ -47,6 +47,9 @@ class DataFacts:
     root: bytes
 
 
+NO_DATA = DataFacts(0, 0, 0, bytes(32))
+
+
 @dataclass(frozen=True)
 class WorkerOptions:
     """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end."""
