@@ -4,9 +4,8 @@ import pytest
 
 from tools import solc
 
-
 # Tests that run consortia of processes: one at a time is enough for two cores. Beside them goes everything else.
-TOWNS = {"test_faults.py", "test_scenarios.py", "test_troubles.py", "test_local.py"}
+TOWNS = {"test_faults.py", "test_scenarios.py", "test_troubles.py", "test_local.py", "test_story.py"}
 
 
 def pytest_configure() -> None:
@@ -18,7 +17,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two workers (pytest-xdist's loadgroup): all towns in one group, which begins first, and each file in its own."""
+    """For two workers (loadgroup): the towns are one group, and come first; each other file is a group of its own."""
     items.sort(key=lambda item: item.path.name not in TOWNS)
     for item in items:
         group = "towns" if item.path.name in TOWNS else str(item.path)
