@@ -1,0 +1,124 @@
+"""DICOM files (PS3.10): one record for one instance, with the file itself attached after de-identification.
+
+An image, a waveform or a report is told by its SOP class. Its record's time is when it was acquired, else when its
+series or study was, by its own offset from UTC or else in the hospital's zone. Refused: what says that names are
+burned into its pixels, what is encapsulated (a PDF cannot be cleaned), SOP classes and transfer syntaxes that the
+standard does not have, deflated data sets, directories (DICOMDIR), whatever is cut off. An image that does not say
+whether names are burned in is taken: nobody looks at its pixels here.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmchain.record import Kind, Record
+from trainers.importers import dicom_facts, dicom_layout
+from trainers.importers.base import Context, Rejection
+from trainers.importers.bounded import Unreadable, read_whole
+from trainers.importers.deidentify import deidentify, remap
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+NAME = "dicom"
+MAX_FILE_BYTES = 224 << 20  # leaves room in a record for the header, and for what de-identification adds
+
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+# Ours and not pydicom's, whose name changes with each version: the same file is to be the same record afterwards.
+IMPLEMENTATION_UID, IMPLEMENTATION_NAME = "2.25.140613274529473853519428746350718331649", "HMCHAIN_1"
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+def recognises(head: bytes, path: Path) -> bool:
+    """Whether head has the magic, or path the name, of a DICOM file."""
+    return head[dicom_layout.PREAMBLE :].startswith(dicom_layout.MAGIC) or path.suffix.lower() in _SUFFIXES
+
+
+def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
+    """The instance's record, or why there is none."""
+    try:
+        yield _import(read_whole(path, MAX_FILE_BYTES), context)
+    except (Unreadable, dicom_layout.Broken, dicom_facts.Refused) as fault:
+        yield Rejection("file", str(fault))
+    except Exception as fault:  # pydicom meets values that are none with some ten kinds of exception, which quote them
+        yield Rejection("file", f"not a data set that can be read ({type(fault).__name__})")
+
+
+def _import(data: bytes, context: Context) -> Record:
+    syntax, start = _encoding(data)
+    dicom_layout.check(data, start, syntax != IMPLICIT, syntax == BIG_ENDIAN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _parse(data, start, syntax)
+        dicom_facts.refuse_unfit(dataset, syntax)
+        return _record(dataset, syntax, context)
+
+
+def _encoding(data: bytes) -> tuple[str, int]:
+    """The transfer syntax, and where the data set starts. Raises Broken, Refused."""
+    from pydicom.uid import UID
+
+    if data[dicom_layout.PREAMBLE :].startswith(dicom_layout.MAGIC):
+        syntax, start = dicom_layout.read_meta(data)
+        if syntax == DEFLATED or UID(syntax).type != "Transfer Syntax":
+            raise dicom_facts.Refused("a transfer syntax that is not read here")
+        return syntax, start
+    if not dicom_layout.looks_bare(data):
+        raise dicom_facts.Refused("not DICOM: neither a preamble nor the start of a data set")
+    return EXPLICIT if dicom_layout.bare_is_explicit(data) else IMPLICIT, 0
+
+
+def _parse(data: bytes, start: int, syntax: str) -> Dataset:
+    from pydicom import config
+    from pydicom.filereader import read_dataset
+
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote values
+    config.settings.reading_validation_mode = config.IGNORE
+    config.settings.writing_validation_mode = config.IGNORE
+    stream = BytesIO(data)
+    stream.seek(start)
+    return read_dataset(stream, syntax == IMPLICIT, syntax != BIG_ENDIAN)
+
+
+def _record(dataset: Dataset, syntax: str, context: Context) -> Record:
+    """Facts first: de-identification works in place."""
+    subject = context.pseudonym(dicom_facts.text(dataset, "PatientID")) or context.default_subject
+    kind, codes = dicom_facts.type_of(dataset), dicom_facts.codes(dataset)
+    time, value = dicom_facts.time(dataset, context.zone), dicom_facts.value(dataset, syntax)
+    value |= {
+        name: remap(dicom_facts.text(dataset, keyword), context.key)
+        for name, keyword in (
+            ("study", "StudyInstanceUID"),
+            ("series", "SeriesInstanceUID"),
+            ("instance", "SOPInstanceUID"),
+        )
+    }
+    deidentify(dataset, context.key, subject)
+    attachment = _write(dataset, syntax, value["instance"])
+    return Record(Kind.CLINICAL, kind, subject, time, codes, value, NAME, attachment=attachment)
+
+
+def _write(dataset: Dataset, syntax: str, instance: str) -> bytes:
+    """A Part 10 file: empty preamble, the file meta information it must have, the data set in the encoding it had."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filewriter import dcmwrite
+    from pydicom.uid import UID
+
+    meta: Any = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = UID(instance)
+    meta.TransferSyntaxUID = UID(syntax)
+    meta.ImplementationClassUID, meta.ImplementationVersionName = UID(IMPLEMENTATION_UID), IMPLEMENTATION_NAME
+    dataset.file_meta = meta
+    stream = BytesIO()
+    dcmwrite(
+        stream, dataset, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG_ENDIAN, enforce_file_format=True
+    )
+    return stream.getvalue()
