@@ -1,0 +1,210 @@
+"""From files and folders to records, whatever they are: finds files, opens archives, asks every importer.
+
+Importers are loaded when the first file is there to be read, and most of them load their libraries after that.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from hmchain.errors import DataError, UsageError
+from hmchain.record import Record
+from trainers.importers import archives
+from trainers.importers.base import Context, Importer, Rejection
+
+AUTO = "auto"
+HEAD = 4096  # bytes that an importer may recognise a file by
+
+# By NAME, and in the order they are asked: those that know a magic number or a root first, tables last.
+IMPORTERS = {
+    "images": "images",
+    "dicom": "dicom",
+    "eeg": "eeg",
+    "apple-health": "apple_health",
+    "fhir": "fhir",
+    "fitbit": "fitbit",
+    "google-fit": "google_fit",
+    "open-mhealth": "open_mhealth",
+    "hl7v2": "hl7v2",
+    "vcf": "vcf",
+    "fasta": "fasta",
+    "labs": "labs",
+}
+
+# What lies beside records: hidden files, licences, notes
+_BESIDE = re.compile(
+    r"\.|__MACOSX$|(?:README|LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|SOURCES)(?![a-z])|.*\.md$", re.IGNORECASE
+)
+# Parts of a BrainVision recording, which is read from its header
+_PARTS = (".eeg", ".vmrk")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was not looked at, and why: nothing is wrong with it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """path: how a file is shown, an archive's members as if it were a folder. content: where it can be read now, until
+    the next one is asked for; or why it is not.
+    """
+
+    path: Path
+    content: Path | Rejection | Skipped
+
+
+def import_files(
+    paths: Iterable[Path], source: str, context: Context
+) -> Iterator[tuple[Path, Record | Rejection | Skipped]]:
+    """Every record of every file, with where it came from.
+
+    source: the name of one importer, which is then asked about every file, or "auto". No file raises anything. Raises
+    UsageError, at once, for an unknown source.
+    """
+    _check(source)
+    return _import_all(paths, source, context)
+
+
+def _import_all(
+    paths: Iterable[Path], source: str, context: Context
+) -> Iterator[tuple[Path, Record | Rejection | Skipped]]:
+    for found in files_of(paths):
+        if isinstance(found.content, Path):
+            for item in _import(found.content, source, context):
+                yield found.path, item
+        else:
+            yield found.path, found.content
+
+
+def _import(path: Path, source: str, context: Context) -> Iterator[Record | Rejection]:
+    count = 0
+    try:
+        importer = importer_for(path, source)
+        if importer is None:
+            yield Rejection("file", "of no kind that any importer knows")
+            return
+        for item in importer.read(path, context):
+            count += isinstance(item, Record)
+            yield _encodable(item, f"record {count}") if isinstance(item, Record) else item
+    except Exception as fault:  # an importer's defect is no reason to leave other files unread
+        yield Rejection("file", f"the importer failed: {type(fault).__name__}")
+
+
+def _encodable(record: Record, position: str) -> Record | Rejection:
+    try:
+        record.encode()
+    except DataError:
+        return Rejection(position, "larger than a record may be, or not to be written as one")
+    return record
+
+
+def importer_for(path: Path, source: str = AUTO) -> Importer | None:
+    """The importer of that name, or for "auto" the first one that recognises the file, or None.
+
+    Raises UsageError for an unknown name, OSError for a file that cannot be read.
+    """
+    _check(source)
+    if source != AUTO:
+        return _load(source)
+    head = _head(path)
+    return next((importer for importer in map(_load, IMPORTERS) if importer.recognises(head, path)), None)
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Found]:
+    """Every file below these paths, folders in the order of names, archives like folders.
+
+    A path may itself be a symbolic link; below it none is followed. Only regular files are opened.
+    """
+    for top in paths:
+        pending = [top]
+        while pending:
+            path = pending.pop()
+            try:
+                mode = (path.stat() if path is top else path.lstat()).st_mode
+                if path is not top and _BESIDE.match(path.name):
+                    yield Found(path, Skipped("not a record file"))
+                elif stat.S_ISDIR(mode):
+                    pending += sorted(path.iterdir(), reverse=True)
+                else:
+                    yield from _look(path, mode)
+            except OSError as fault:
+                yield Found(path, Rejection("file", f"cannot be read: {fault.strerror}"))
+            except Exception as fault:  # a defect of whoever should have recognised it
+                yield Found(path, Rejection("file", f"not looked at: {type(fault).__name__}"))
+
+
+def _look(path: Path, mode: int) -> Iterator[Found]:
+    if stat.S_ISLNK(mode):
+        yield Found(path, Skipped("a symbolic link"))
+    elif not stat.S_ISREG(mode):
+        yield Found(path, Skipped("not a file"))
+    elif _BESIDE.match(path.name):
+        yield Found(path, Skipped("not a record file"))
+    elif path.suffix in _PARTS and path.with_suffix(".vhdr").is_file():
+        yield Found(path, Skipped("a part of the recording beside it"))
+    else:
+        yield from _open(path)
+
+
+def _open(path: Path) -> Iterator[Found]:
+    head = _head(path)
+    if not head:
+        yield Found(path, Rejection("file", "empty"))
+    elif not head.startswith((*archives.ZIP, archives.GZIP)) or importer_for(path) is not None:
+        yield Found(path, path)
+    elif head.startswith(archives.GZIP):
+        yield from _unpack(path, archives.gzip_member(path))
+    else:
+        yield from _unzip(path)
+
+
+def _unzip(path: Path) -> Iterator[Found]:
+    for count, member in enumerate(archives.zip_members(path), 1):
+        if isinstance(member, Rejection):
+            yield Found(path, member)
+        elif member.refused:
+            yield Found(path, Rejection(f"member {count}", member.refused))
+        elif any(map(_BESIDE.match, member.name.split("/"))):
+            yield Found(path / member.name, Skipped("not a record file"))
+        else:
+            yield from _unpack(path, member)
+
+
+def _unpack(path: Path, member: archives.Member) -> Iterator[Found]:
+    shown = path / member.name
+    with member.unpacked() as content:
+        if isinstance(content, Rejection):
+            yield Found(shown, content)
+            return
+        head = _head(content)
+        if not head:
+            yield Found(shown, Rejection("file", "empty"))
+        elif head.startswith(archives.PACKED) and importer_for(content) is None:
+            yield Found(shown, Rejection("file", "an archive inside of an archive"))
+        else:
+            yield Found(shown, content)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _check(source: str) -> None:
+    if source != AUTO and source not in IMPORTERS:
+        raise UsageError(f"unknown source {source!r}; use {AUTO}, or one of {', '.join(IMPORTERS)}")
+
+
+@cache
+def _load(name: str) -> Importer:
+    return cast(Importer, import_module(f"trainers.importers.{IMPORTERS[name]}"))
