@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmchain.card import FORMAT, NAME_BYTES, Card
-from hmchain.envelope import format_recipient, new_identity
+from hmchain.envelope import Identity, format_recipient
 from hmchain.errors import StorageError, UsageError
 
-OPERATOR, KEY = Account.create().address, new_identity().public
+OPERATOR, KEY = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", Identity.from_raw(b"\7" * 32).public
 CARD = Card("Klinikum Süd", OPERATOR, KEY)
 CONTENT = {"format": FORMAT, "name": "H", "operator": OPERATOR, "encryption": format_recipient(KEY)}
 NAMES = st.text(min_size=1).filter(lambda name: name.isprintable() and len(name.encode()) <= NAME_BYTES)

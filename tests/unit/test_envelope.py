@@ -14,14 +14,13 @@ from hmchain.envelope import (
     bech32_encode,
     format_recipient,
     is_usable,
-    new_identity,
     parse_recipient,
     seal,
     unseal,
 )
 from hmchain.errors import BlobError, Reason, UsageError
 
-ALICE, BOB, EVE = new_identity(), new_identity(), new_identity()
+ALICE, BOB, EVE = (Identity.from_raw(bytes([n]) * 32) for n in (1, 2, 3))
 SEALED = seal(b"hello" * 9, [ALICE.public])
 
 P = 2**255 - 19
@@ -102,6 +101,7 @@ def test_an_envelope_needs_a_recipient() -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"x", b"age-encryption.org/v1\n", b"age-encryption.org/v2\n", SEALED[:-1], bytes(999)],
+    ids=["empty", "x", "version 1", "version 2", "cut off", "zeros"],
 )
 def test_bytes_that_are_no_envelope_are_unreadable(data: bytes) -> None:
     with pytest.raises(BlobError) as caught:
