@@ -1,0 +1,209 @@
+"""hmchain records: services over granted and consented records. Adds its commands to the group in records_cli.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hmchain.command import EXIT_CODES, guarded
+from hmchain.errors import UsageError
+from hmchain.files import write_secret
+from trainers.cli import File, with_config, with_password
+from trainers.config import Config
+from trainers.records_cli import archive_of, as_json_option
+from trainers.sharing_cli import records
+
+if TYPE_CHECKING:
+    from trainers.archive import Archive
+    from trainers.services.answers import Answer
+
+__all__ = ["records"]
+THRESHOLD = 5  # persons, below which nothing is told, unless the hospital says otherwise
+FILES = click.argument("files", metavar="QUERY|ANSWER...", type=File, nargs=-1, required=True)
+SUM = click.option("--sum", "summing", is_flag=True, help="Add the hospitals' answers, as a researcher.")
+QUERY = click.option("--query", type=File, default=None, help="With --sum: that the answers are to this query.")
+
+
+@records.command(epilog=EXIT_CODES)
+@click.argument("folders", metavar="DIR...", type=File, nargs=-1, required=True)
+@click.option("--out", type=File, default=None, help="Write .html, .png, .svg or .json. [default: print tables]")
+@as_json_option
+@guarded
+def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """One person's records as a timeline: latest values, trends, what is abnormal or in conflict.
+
+    DIR is what `hmchain records get --out DIR` wrote; several, of several hospitals, are merged, each known by its
+    folder's name. All of them must be about one person.
+    """
+    from trainers.services import timeline_views
+    from trainers.services.timeline import records_in
+    from trainers.services.timeline import timeline as made
+
+    names = [folder.resolve().name for folder in folders]
+    places = [name if names.count(name) == 1 else str(path) for name, path in zip(names, folders, strict=True)]
+    told = made((place, records_in(folder)) for place, folder in zip(places, folders, strict=True))
+    if out is not None:
+        write_secret(out, timeline_views.rendered(told, out.suffix))
+    if as_json:
+        click.echo(timeline_views.as_json(told))
+    elif out is None:
+        click.echo(timeline_views.as_text(told))
+
+
+@records.command(epilog=EXIT_CODES)
+@FILES
+@SUM
+@QUERY
+@click.option(
+    "--threshold", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Persons; 1 hides none."
+)
+@click.option("--out", type=File, default=None, help="Write to this file. [default: print]")
+@as_json_option
+@with_config
+@with_password
+def cohort(
+    config: Config,
+    password_file: Path | None,
+    files: tuple[Path, ...],
+    summing: bool,
+    query: Path | None,
+    threshold: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Count this hospital's persons who meet a QUERY, a TOML file, over records consented for biomedical research.
+
+    Counts below the threshold are suppressed, and totals that would tell them. The answer is signed by this hospital.
+    With --sum: check the answers of several hospitals, and add them.
+    """
+    from trainers.services import answers
+    from trainers.services import cohort as service
+
+    if summing:
+        asked = service.read_query(query) if query else None
+        found, given = _checked(config, service.SERVICE, files, asked)
+        rows = service.rows(found, answers.summed(given))
+        _tell(json.dumps({**_about(found, given), "cells": rows}) if as_json else _table(rows), out)
+        return
+    asked = service.read_query(_only(files))
+    with archive_of(config, password_file) as archive:
+        cells = service.count(archive.trail(), archive.vault, asked, threshold)
+        _answer(archive, service.SERVICE, asked, threshold, cells, out)
+
+
+@records.command(epilog=EXIT_CODES)
+@FILES
+@SUM
+@QUERY
+@click.option("--minimum", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Persons at a site.")
+@click.option("--out", type=File, default=None, help="Write to this file; .vcf writes one of sites. [default: print]")
+@as_json_option
+@with_config
+@with_password
+def alleles(
+    config: Config,
+    password_file: Path | None,
+    files: tuple[Path, ...],
+    summing: bool,
+    query: Path | None,
+    minimum: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Count alleles at each site a QUERY, a TOML file, asks for, over genomes consented for genome engineering.
+
+    Nothing is told of a site where fewer persons than the minimum have a call. The answer is signed by this hospital.
+    With --sum: check the answers of several hospitals, and add them to allele frequencies.
+    """
+    from trainers.services import alleles as service
+    from trainers.services import answers
+
+    if summing:
+        asked = service.read_query(query) if query else None
+        found, given = _checked(config, service.SERVICE, files, asked)
+        sites = service.frequencies(answers.summed(given))
+        if out is not None and out.suffix == ".vcf":
+            _tell(service.vcf(found, sites).rstrip("\n"), out)
+        else:
+            rows = [site.to_json() for site in sites]
+            _tell(json.dumps({**_about(found, given), "sites": rows}) if as_json else _table(rows), out)
+        return
+    asked = service.read_query(_only(files))
+    with archive_of(config, password_file) as archive:
+        cells = service.count(archive.trail(), archive.vault, archive.reading, asked, minimum)
+        _answer(archive, service.SERVICE, asked, minimum, cells, out)
+
+
+def _only(files: Sequence[Path]) -> Path:
+    if len(files) != 1:
+        raise UsageError("one query at a time; to add answers say --sum")
+    return files[0]
+
+
+def _answer(
+    archive: Archive,
+    service: str,
+    query: Mapping[str, Any],
+    threshold: int,
+    cells: Mapping[str, int | None],
+    out: Path | None,
+) -> None:
+    from trainers.services.answers import Answer, Place
+
+    head, consortium = archive.registry.feed.head, archive.consortium
+    assert head is not None  # the trail was read
+    place = Place(consortium.chain_id, consortium.contract, archive.member, head.number, head.hash)
+    answer = Answer(service, query, place, threshold, cells).signed(archive.identity.account)
+    if out is None:
+        click.echo(answer.encode().decode().rstrip("\n"))
+        return
+    answer.write(out)
+    hidden = sum(count is None for count in cells.values())
+    click.echo(f"{len(cells) - hidden:,} counts told, {hidden:,} suppressed: hand the researcher {out}")
+
+
+def _checked(
+    config: Config, service: str, files: Sequence[Path], query: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any], list[Answer]]:
+    """The query and its answers, as good as the chain says they are. Raises HMChainError."""
+    from hmchain.chain import ChainClient
+    from hmchain.consortium import Consortium
+    from hmchain.ledger import JobFeed
+    from trainers.parts import connect
+    from trainers.services.answers import Answer, check, query_digest
+
+    given = [Answer.read(path) for path in files]
+    consortium = Consortium.read(config.chain.consortium)
+    client = ChainClient(connect(config, consortium), None, consortium.contract)
+    history = JobFeed(client, consortium.block, wary=True).poll()
+    found = check(given, service, consortium, history, client)
+    if query is not None and query_digest(service, query) != query_digest(service, found):
+        raise UsageError("the answers are to another query than the one named with --query")
+    return found, given
+
+
+def _about(query: Mapping[str, Any], given: Sequence[Answer]) -> dict[str, Any]:
+    hospitals = [
+        {"member": answer.place.member, "block": answer.place.block, "threshold": answer.threshold} for answer in given
+    ]
+    return {"query": query, "query_digest": given[0].digest().hex(), "answers": hospitals}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "nothing was told"
+    cells = [list(rows[0]), *(["?" if value is None else str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _tell(text: str, out: Path | None) -> None:
+    if out is None:
+        click.echo(text)
+    else:
+        write_secret(out, text.encode() + b"\n")
