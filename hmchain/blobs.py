@@ -233,17 +233,18 @@ class LimitedStore:
         return self._store.used()
 
 
-def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0) -> BlobStore:
+def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0, durable: bool = False) -> BlobStore:
     """The store that spec names: a folder, or "ipfs:" and a daemon's multiaddr (ipfs:/ip4/127.0.0.1/tcp/5001).
 
-    timeout is in seconds, for a daemon's put or get; limit in bytes, 0 for none. Raises UsageError for an address that
-    is none, StorageError for a folder that cannot be used.
+    timeout is in seconds, for a daemon's put or get; limit in bytes, 0 for none. durable: what is put into a folder
+    survives a power cut (a daemon has its own way). Raises UsageError for an address that is none, StorageError for a
+    folder that cannot be used.
     """
     store: BlobStore
     if isinstance(spec, str) and spec.startswith(IPFS_PREFIX):
         store = IpfsStore(spec.removeprefix(IPFS_PREFIX), timeout)
     else:
-        store = DirectoryStore(Path(spec))
+        store = DirectoryStore(Path(spec), durable)
     return LimitedStore(store, limit) if limit else store
 
 

@@ -19,26 +19,44 @@ def record_leaf(commitment: bytes, ciphertext: bytes, offset: int, length: int) 
     return sha256(b"\x00" + commitment + ciphertext + offset.to_bytes(8, "big") + length.to_bytes(8, "big")).digest()
 
 
+class Tree:
+    """A tree over one leaf or more, kept whole: for many proofs. Raises ValueError for none."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        if not leaves:
+            raise ValueError("a tree needs at least one leaf")
+        self._levels = [list(leaves)]
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_above(self._levels[-1]))
+
+    @property
+    def root(self) -> bytes:
+        """32 bytes."""
+        return self._levels[-1][0]
+
+    def proof(self, index: int) -> list[bytes]:
+        """What proves the leaf at `index`: the siblings on its way up, none where a node moves up alone.
+
+        Raises ValueError where there is no such leaf.
+        """
+        if not 0 <= index < len(self._levels[0]):
+            raise ValueError(f"there is no leaf {index} among {len(self._levels[0])}")
+        proof = []
+        for level in self._levels[:-1]:
+            if index ^ 1 < len(level):
+                proof.append(level[index ^ 1])
+            index //= 2
+        return proof
+
+
 def root_of(leaves: Sequence[bytes]) -> bytes:
     """The 32-byte root of one leaf or more. Raises ValueError for none."""
-    if not leaves:
-        raise ValueError("a tree needs at least one leaf")
-    level = list(leaves)
-    while len(level) > 1:
-        level = _above(level)
-    return level[0]
+    return Tree(leaves).root
 
 
 def proof_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """What proves the leaf at `index` under the root: the siblings on its way up, none where a node moves up alone."""
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"there is no leaf {index} among {len(leaves)}")
-    level, proof = list(leaves), []
-    while len(level) > 1:
-        if index ^ 1 < len(level):
-            proof.append(level[index ^ 1])
-        level, index = _above(level), index // 2
-    return proof
+    """See Tree.proof."""
+    return Tree(leaves).proof(index)
 
 
 def is_proved(leaf: bytes, index: int, count: int, proof: Sequence[bytes], root: bytes) -> bool:

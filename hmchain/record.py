@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from hmchain.errors import DataError
-from hmchain.jsontext import parse
+from hmchain.jsontext import MAX_BRACKETS, parse
 
 MAX_HEADER_BYTES = 16 << 20
 MAX_RECORD_BYTES = 256 << 20
@@ -78,7 +78,9 @@ class Record:
         return sha256(b"hmchain/record/1" + canonical(fact)).digest()
 
     def encode(self) -> bytes:
-        """The bytes that are sealed, stored and committed to. Raises DataError for what is no JSON, or too large."""
+        """The bytes that are sealed, stored and committed to. Raises DataError for what is no JSON, too large, or
+        of more brackets than any reader takes.
+        """
         header = canonical(
             {
                 "kind": self.kind.value,
@@ -93,6 +95,8 @@ class Record:
         )
         if len(header) > MAX_HEADER_BYTES or len(header) + 1 + len(self.attachment) > MAX_RECORD_BYTES:
             raise DataError(f"a record of {len(header) + len(self.attachment):,} bytes is larger than is allowed")
+        if header.count(b"[") + header.count(b"{") > MAX_BRACKETS:
+            raise DataError(f"a record of more than {MAX_BRACKETS:,} brackets could not be read again")
         return header + b"\n" + self.attachment
 
     @classmethod

@@ -31,6 +31,12 @@ def deploy(web3: Web3, account: LocalAccount, consortium: Consortium) -> str:
     return receipt.transaction
 
 
+def require_records(consortium: Consortium) -> None:
+    """Raises UsageError where the consortium has no Records contract."""
+    if not consortium.records:
+        raise UsageError("this consortium has no Records contract yet: hmchain records deploy")
+
+
 @dataclass(frozen=True)
 class Registry:
     """One account's hand on the Records contract, and its trail of events."""
@@ -43,8 +49,7 @@ class Registry:
         cls, web3: Web3, account: LocalAccount | None, consortium: Consortium, outbox: Outbox | None = None
     ) -> Registry:
         """The consortium's. Raises UsageError where it has none, ChainError where the chain has another one."""
-        if not consortium.records:
-            raise UsageError("this consortium has no Records contract yet: hmchain records deploy")
+        require_records(consortium)
         found = find_deployment(web3, consortium.records)
         if found is None:
             raise ChainError(f"this chain has no transaction {consortium.records} that created a contract")

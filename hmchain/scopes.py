@@ -36,14 +36,18 @@ def salt_from(secret: bytes) -> bytes:
 
 
 def scope_of(salt: bytes, label: str) -> bytes:
-    """The 32 bytes that stand for a label on chain. Raises UsageError."""
-    return sha256(b"hmchain/scope/1" + salt + checked(label).encode()).digest()
+    """The 32 bytes that stand for a label on chain. Raises UsageError.
+
+    A salt has 32 bytes, always: with a longer one, "type:fall" under one salt would be "all" under another.
+    """
+    return sha256(b"hmchain/scope/1" + _whole(salt) + checked(label).encode()).digest()
 
 
 def labels_of(kind: Kind, type: str, leaf: bytes) -> Iterator[str]:
-    """The labels that a record falls under, the most specific first."""
+    """The labels that a record falls under, the most specific first. A type that no label can name has none."""
     yield f"record:{leaf.hex()}"
-    yield f"type:{type}"
+    if _LABEL.fullmatch(f"type:{type}"):
+        yield f"type:{type}"
     yield f"kind:{kind.value}"
     yield ALL
 
@@ -63,5 +67,11 @@ def decided(kind: Kind, type: str, leaf: bytes, told: Callable[[str], T | None])
 
 
 def commitment(salt: bytes, text: str) -> bytes:
-    """32 bytes that stand for a text which only those can know who have the salt."""
-    return sha256(b"hmchain/text/1" + salt + text.encode()).digest()
+    """32 bytes that stand for a text which only those can know who have the salt. Raises UsageError."""
+    return sha256(b"hmchain/text/1" + _whole(salt) + text.encode()).digest()
+
+
+def _whole(salt: bytes) -> bytes:
+    if len(salt) != 32:
+        raise UsageError("a salt has 32 bytes")
+    return salt

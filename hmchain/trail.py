@@ -48,7 +48,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Use:
-    """One reading under a grant, as the reader signed for it: number is the grant's, use counts its readings from 1."""
+    """One reading under a grant, as the reader signed for it: number is the grant's, use counts its readings from 1.
+
+    voucher, role: who vouched for the reader when it read, and as what.
+    """
 
     number: int
     use: int
@@ -58,6 +61,8 @@ class Use:
     request: bytes
     block: int
     transaction: str
+    voucher: int
+    role: Role
 
 
 @dataclass
@@ -71,7 +76,7 @@ class GrantRecord:
 
 @dataclass
 class EmergencyRecord:
-    """A breaking of the glass; verdict is None until it is reviewed."""
+    """A breaking of the glass; verdict is None until it is reviewed. voucher and role are as in Use."""
 
     number: int
     reader: str
@@ -81,6 +86,8 @@ class EmergencyRecord:
     request: bytes
     block: int
     transaction: str
+    voucher: int
+    role: Role
     verdict: bool | None = None
     reviewer: int | None = None
     report: bytes | None = None
@@ -175,11 +182,13 @@ class Trail:
             e["consentScope"],
         )
         number = e["number"]
-        if number not in self.grants:
+        known = self.grants.get(number)
+        if known is None:
             _expect("grant", number, len(self.grants) + 1)
-            self.grants[number] = GrantRecord(number, terms)
-        _expect(f"grant {number}, change", terms.nonce, self.grants[number].terms.nonce + (terms.nonce > 1))
-        self.grants[number].terms = terms
+        elif known.terms.key() != terms.key():
+            raise ValueError(f"grant {number} is of other terms than before")
+        _expect(f"grant {number}, change", terms.nonce, known.terms.nonce + 1 if known else 1)
+        self.grants.setdefault(number, GrantRecord(number, terms)).terms = terms
 
     def _on_DelegationChanged(self, e: dict[str, Any], _: Event) -> None:
         self.delegations[e["member"], e["staff"], Purpose(e["purpose"])] = e["expiry"]
@@ -187,9 +196,8 @@ class Trail:
     def _on_Accessed(self, e: dict[str, Any], event: Event) -> None:
         grant = self.grants[e["number"]]
         _expect(f"grant {grant.number}, use", e["use"], len(grant.uses) + 1)
-        where = event.block, event.transaction
-        purpose = Purpose(e["purpose"])
-        grant.uses.append(Use(grant.number, e["use"], e["reader"], e["holder"], purpose, e["request"], *where))
+        what = e["use"], e["reader"], e["holder"], Purpose(e["purpose"]), e["request"]
+        grant.uses.append(Use(grant.number, *what, event.block, event.transaction, *self.persons[e["reader"]]))
 
     def _on_KeysReleased(self, e: dict[str, Any], _: Event) -> None:
         self.released.setdefault((e["number"], e["use"]), {})[e["holder"]] = e["envelope"]
@@ -197,7 +205,8 @@ class Trail:
     def _on_GlassBroken(self, e: dict[str, Any], event: Event) -> None:
         _expect("emergency", e["number"], len(self.emergencies) + 1)
         what = e["number"], e["reader"], e["holder"], e["subject"], e["reason"], e["request"]
-        self.emergencies[e["number"]] = EmergencyRecord(*what, event.block, event.transaction)
+        where = event.block, event.transaction
+        self.emergencies[e["number"]] = EmergencyRecord(*what, *where, *self.persons[e["reader"]])
 
     def _on_EmergencyReviewed(self, e: dict[str, Any], _: Event) -> None:
         case = self.emergencies[e["number"]]

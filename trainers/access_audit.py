@@ -16,10 +16,14 @@ from hmchain.trail import Trail
 from trainers.archive import Archive
 from trainers.persons import named
 
+VERDICTS = (None, True, False)  # as the contract's Verdict counts them
+CARE = ("ehr", "emr", "treatment")
+
 
 @dataclass(frozen=True)
 class Reading:
-    """One line of the audit. records: leaves, where the holder that released their keys is the one that asks.
+    """One line of the audit. role, vouched_by: the reader's when it read. records: leaves, where the holder that
+    released their keys is the one that asks.
 
     grant and use number it without gaps; emergencies have the number in grant and use 0.
     """
@@ -27,7 +31,7 @@ class Reading:
     time: str
     reader: str
     role: str
-    vouched_by: int | None
+    vouched_by: int
     holder: int
     purpose: str
     grant: int
@@ -68,7 +72,8 @@ def audit(archive: Archive) -> Audit:
 
 
 def check_complete(archive: Archive, trail: Trail) -> None:
-    """The contract counts grants, uses and emergencies; the events hold every number from 1 to those counts.
+    """The contract counts grants, uses and emergencies; the events hold every number from 1 to those counts. And grants
+    and verdicts stand as the events say.
 
     That they follow one another without a gap was checked as they were read (hmchain.trail).
     """
@@ -81,9 +86,15 @@ def check_complete(archive: Archive, trail: Trail) -> None:
         if count != seen:
             raise VerificationError(f"the contract counts {count} {what}, its events tell of {seen}")
     for grant in trail.grants.values():
-        uses = client.call("grantOf", grant.terms.abi(), block=head.number)[2]
+        number, expiry, uses, nonce = client.call("grantOf", grant.terms.abi(), block=head.number)
         if uses != len(grant.uses):
             raise VerificationError(f"grant {grant.number} was used {uses} times, events tell of {len(grant.uses)}")
+        if (number, expiry, nonce) != (grant.number, grant.terms.expiry, grant.terms.nonce):
+            raise VerificationError(f"grant {grant.number} is not as the events tell of it")
+    for case in trail.emergencies.values():
+        told = case.holder, VERDICTS.index(case.verdict)
+        if tuple(client.call("emergencyOf", case.reader, case.number, block=head.number)[1:3]) != told:
+            raise VerificationError(f"emergency {case.number} is not as the events tell of it")
 
 
 def _clock(archive: Archive) -> Callable[[int], str]:
@@ -99,12 +110,11 @@ def _clock(archive: Archive) -> Callable[[int], str]:
 
 
 def _of_use(archive: Archive, trail: Trail, use: Any, time_of: Callable[[int], str]) -> Reading:
-    voucher, role = trail.persons.get(use.reader, (None, None))
     return Reading(
         time=time_of(use.block),
         reader=use.reader,
-        role=named(role) if role is not None else "",
-        vouched_by=voucher,
+        role=named(use.role),
+        vouched_by=use.voucher,
         holder=use.holder,
         purpose=named(use.purpose),
         grant=use.number,
@@ -120,13 +130,12 @@ def _of_use(archive: Archive, trail: Trail, use: Any, time_of: Callable[[int], s
 
 
 def _of_emergency(archive: Archive, trail: Trail, case: Any, time_of: Callable[[int], str]) -> Reading:
-    voucher, role = trail.persons.get(case.reader, (None, None))
     verdicts = {None: "not reviewed", True: "upheld", False: "rejected"}
     return Reading(
         time=time_of(case.block),
         reader=case.reader,
-        role=named(role) if role is not None else "",
-        vouched_by=voucher,
+        role=named(case.role),
+        vouched_by=case.voucher,
         holder=case.holder,
         purpose="emergency",
         grant=case.number,
@@ -156,7 +165,7 @@ def render(audit: Audit, form: str) -> str:
 
 def _text(audit: Audit) -> str:
     lines = [
-        f"{r.time}  {r.role or 'person':<21} {r.reader}  read from member {r.holder} for {r.purpose}"
+        f"{r.time}  {r.role:<21} {r.reader}  read from member {r.holder} for {r.purpose}"
         + (f", {len(r.records)} records" if r.records else "")
         + (f"  [grant {r.grant}, use {r.use}]" if r.use else f"  [emergency {r.grant}: {r.verdict}]")
         + ("" if r.answered else "  (not answered)")
@@ -190,7 +199,7 @@ def _fhir(audit: Audit) -> str:
 
 def _audit_event(audit: Audit, reading: Reading) -> dict[str, Any]:
     """AuditEvent as R4 has it (hl7.org/fhir/R4/auditevent.html)."""
-    purpose = "BTG" if reading.purpose == "emergency" else {"treatment": "TREAT"}.get(reading.purpose, "HRESCH")
+    purpose = "BTG" if reading.purpose == "emergency" else "TREAT" if reading.purpose in CARE else "HRESCH"
     return {
         "resourceType": "AuditEvent",
         "id": f"grant-{reading.grant}-use-{reading.use}" if reading.use else f"emergency-{reading.grant}",
@@ -209,7 +218,7 @@ def _audit_event(audit: Audit, reading: Reading) -> dict[str, Any]:
             {
                 "requestor": True,
                 "altId": reading.reader,
-                **({"role": [{"text": reading.role}]} if reading.role else {}),
+                "role": [{"text": reading.role}],
             }
         ],
         "source": {"observer": {"display": f"contract {audit.contract}, transaction {reading.transaction}"}},

@@ -13,12 +13,12 @@ from hmchain import merkle
 from hmchain.blobs import BlobStore, open_store
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
-from hmchain.errors import UsageError
+from hmchain.errors import ChainError, UsageError
 from hmchain.history import History, blob_to_abi
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import JobFeed
-from hmchain.registry import Registry
-from hmchain.trail import Trail
+from hmchain.registry import Registry, require_records
+from hmchain.trail import Entry, Trail
 from trainers.config import Config
 from trainers.entitlement import Entitlement
 from trainers.holdings import Batch, Holding
@@ -89,15 +89,23 @@ class Archive:
 
     def erase(self, holding: Holding) -> None:
         """Destroys a record's key, and says so on chain; after a crash, what is left of it. Raises HMChainError."""
-        if holding.batch.number is None:
-            raise UsageError(f"record {holding.name} is not registered yet: import again, which registers it")
-        entry = self.trail().entries[holding.batch.number - 1]
+        entry = self._entry_of(holding)
         if not holding.erased:
             self.vault.erase(holding)
         if holding.leaf not in self.trail().erased.get(entry.index, set()):
             leaves = [other.leaf for other in self.vault.in_batch(holding.batch)]
             proof = merkle.proof_of(leaves, holding.position)
             self.registry.transact("eraseRecord", entry.to_abi(), holding.leaf, holding.position, proof)
+
+    def _entry_of(self, holding: Holding) -> Entry:
+        """The entry that a record is in, which is ours. Raises UsageError, ChainError."""
+        number, entries = holding.batch.number, self.trail().entries
+        if number is None:
+            raise UsageError(f"record {holding.name} is not registered yet: import again, which registers it")
+        entry = entries[number - 1] if 0 < number <= len(entries) else None
+        if entry is None or (entry.root, entry.holder) != (holding.batch.root, self.member):
+            raise ChainError(f"entry {number} of this chain is not the one that record {holding.name} is in")
+        return entry
 
     def trail(self) -> Trail:
         """All that happened to records, up to date."""
@@ -108,10 +116,11 @@ class Archive:
 def open_archive(config: Config, keys: Keys) -> Iterator[Archive]:
     """Connects, checks and opens everything. Raises HMChainError with the first thing that does not work."""
     consortium = Consortium.read(config.chain.consortium)
+    require_records(consortium)
     web3 = connect(config, consortium)
     registry = Registry.open(web3, keys.identity.account, consortium)
     history = JobFeed(ChainClient(web3, None, consortium.contract), consortium.block, wary=True).poll()
-    store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
+    store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20, durable=True)
     vault = Vault.open(config.records.folder, keys, consortium)
     try:
         yield Archive(config, keys, consortium, web3, history, registry, vault, store)

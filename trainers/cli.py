@@ -123,6 +123,7 @@ def node(config: Config, password_file: Path | None) -> None:
         except KeyboardInterrupt:
             logs.say("stopped")
         finally:
+            watcher.close()
             parts.worker.close()
             if page is not None:
                 page.shutdown()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmchain import scopes
-from hmchain.errors import HMChainError
-from hmchain.permits import NOBODY, Grant, Purpose, label_of
+from hmchain.errors import HMChainError, UsageError
+from hmchain.permits import CLINICAL_ROLES, NOBODY, Grant, Purpose, label_of, member_of
 from hmchain.record import Kind
 from hmchain.trail import EmergencyRecord, Trail, Use
 from trainers.holdings import Holding, Wanted
@@ -33,13 +33,13 @@ class Entitlement:
     is_active: Callable[[int], bool]
 
     def under_grant(self, trail: Trail, use: Use, now: int, request: dict[str, Any]) -> Iterator[Holding]:
-        """What the grant covers and the request asks for; now is the chain's time. Raises Refusal, ValueError,
-        LookupError, TypeError.
+        """What the grant covers and the request asks for; now is the chain's time. Raises Refusal, StorageError, and,
+        of a request that is not written as one, ValueError, LookupError, TypeError.
         """
         terms = trail.grants[use.number].terms
         self._check_alive(trail, use, terms, now)
-        label, wanted = scopes.checked(request["label"]), scopes.checked(request["wanted"])
-        if scopes.scope_of(bytes.fromhex(request["salt"]), label) != terms.scope:
+        label, wanted = _text(request["label"]), _text(request["wanted"])
+        if _stands_for(scopes.scope_of, request["salt"], label) != terms.scope:
             raise Refusal("the request names another scope than the grant")
         person = terms.consent_of if self._is_ours(terms) else terms.granter
         consents = self._consents(trail, terms, request)
@@ -54,10 +54,17 @@ class Entitlement:
         """The clinical records of the person that the reader names. Raises as under_grant does."""
         if not self._is_vouched(trail, case.reader):
             raise Refusal("nobody vouches for the reader any more")
-        salt, identifier = bytes.fromhex(request["salt"]), str(request["identifier"])
-        if scopes.commitment(salt, identifier) != case.subject:
+        if trail.persons[case.reader][1] not in CLINICAL_ROLES:
+            raise Refusal("the reader is no physician or pharmacist any more")
+        if case.verdict is False:
+            raise Refusal("this was no emergency, as its review says")
+        identifier = _text(request["identifier"])
+        if _stands_for(scopes.commitment, request["salt"], identifier) != case.subject:
             raise Refusal("the request names another person than the emergency")
-        for holding in self.vault.of_subjects([self.pseudonym(identifier)]):
+        pseudonym = self.pseudonym(identifier)
+        if not pseudonym:
+            raise Refusal("the request names nobody")
+        for holding in self.vault.of_subjects([pseudonym]):
             if holding.kind is Kind.CLINICAL:
                 yield holding
 
@@ -74,21 +81,44 @@ class Entitlement:
             raise Refusal("nobody vouches for the reader any more")
         if not self._is_ours(terms) and not self._is_vouched(trail, terms.granter):
             raise Refusal("nobody vouches any more for whoever gave the grant")
+        institution = member_of(terms.reader)
+        if institution is not None and not self._may_use(trail, institution, use, now):
+            raise Refusal("the reader may not use what is granted to its organisation any more")
+
+    def _may_use(self, trail: Trail, institution: int, use: Use, now: int) -> bool:
+        delegated = trail.delegations.get((institution, use.reader, use.purpose), 0)
+        return delegated > now and self.is_active(institution)
 
     def _consents(self, trail: Trail, terms: Grant, request: dict[str, Any]) -> Consents | None:
         """The person's consents by label, where the grant needs any."""
         if terms.consent_of == NOBODY:
             return None
-        salt, label = bytes.fromhex(request["consent_salt"]), scopes.checked(request["consent_label"])
-        if scopes.scope_of(salt, label) != terms.consent_scope:
+        if (
+            _stands_for(scopes.scope_of, request["consent_salt"], _text(request["consent_label"]))
+            != terms.consent_scope
+        ):
             raise Refusal("the request names another consent than the grant")
-        return consents_of(trail, terms.consent_of, salt)
+        return consents_of(trail, terms.consent_of, bytes.fromhex(request["consent_salt"]))
 
     def _of(self, person: str) -> Iterator[Holding]:
         """A person's records; those about nobody where there is no person."""
         if person != NOBODY:
             return self.vault.of_subjects(self.vault.pseudonyms_of(person))
         return self.vault.of_subjects([""])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
+
+
+def _stands_for(digest: Callable[[bytes, str], bytes], salt: str, text: str) -> bytes:
+    """What stands on chain for a text under a salt, in a request that anyone may have written."""
+    try:
+        return digest(bytes.fromhex(salt), text)
+    except UsageError as fault:
+        raise ValueError("no salt, or no label") from fault
 
 
 def consents_of(trail: Trail, person: str, salt: bytes) -> Consents:

@@ -93,11 +93,13 @@ class Holding:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records to list; "" and None mean any. since and until compare with the record's time as text."""
+    """Which records to list; None and "" mean any, but subject "" means those about nobody. since and until compare
+    with the record's time as text.
+    """
 
     kind: Kind | None = None
     type: str = ""
-    subject: str = ""
+    subject: str | None = None
     since: str = ""
     until: str = ""
     code: Code | None = None
@@ -108,12 +110,14 @@ class Wanted:
         named = (
             ("b.kind = ?", self.kind.value if self.kind else ""),
             ("r.type = ?", self.type),
-            ("r.subject = ?", self.subject),
             ("r.time >= ?", self.since),
             ("r.time < ?", self.until),
         )
         parts: list[str] = [part for part, value in named if value]
         values: list[str | int] = [value for _, value in named if value]
+        if self.subject is not None:
+            parts.append("r.subject = ?")
+            values.append(self.subject)
         if self.code is not None:
             parts.append("r.id IN (SELECT record FROM codes WHERE system = ? AND code = ?)")
             values += [self.code.system, self.code.code]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 LOGGER = logging.getLogger("hmchain.node")
@@ -31,6 +33,12 @@ def say(event: str, level: int = logging.INFO, **facts: Any) -> None:
 def warn(event: str, **facts: Any) -> None:
     """Logs what somebody should look at."""
     say(event, logging.WARNING, **facts)
+
+
+def defect(fault: Exception, **facts: Any) -> None:
+    """Logs a defect of ours: where it is, but never what the variables held."""
+    where = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)]
+    say("defect", logging.ERROR, **facts, kind=type(fault).__name__, where=" ".join(where[-6:]))
 
 
 class _Json(logging.Formatter):

@@ -6,24 +6,22 @@ are one path. Nothing is known to the node alone but what state.py keeps.
 
 from __future__ import annotations
 
-import logging
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Event as Flag
 
 from hmchain.contract import Receipt
 from hmchain.errors import BlobError, ChainError, ContractError, HMChainError, NonceClash, StorageError, UsageError
 from hmchain.history import History, JobRecord
 from hmchain.ledger import JobFeed
+from trainers.answering import Answering
 from trainers.coordination import Coordination
-from trainers.logs import say, warn
+from trainers.logs import defect, say, warn
 from trainers.opening import Site
 from trainers.participation import Participation
 from trainers.parts import Parts
-from trainers.record_keeping import RecordKeeping
+from trainers.record_keeping import ConsentedData
 from trainers.worker import NO_DATA, StillWorking
 
 JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
@@ -50,7 +48,8 @@ class Node:
         self._noted: dict[int | None, str] = {}
         self._waits = False
         self._data = parts.data
-        self._records: RecordKeeping | None = None
+        self._answering: Answering | None = None
+        self._consented: ConsentedData | None = None
         self._store_checked = -STORE_CHECK_SECONDS
         parts.client.on_receipt = self._told
 
@@ -79,6 +78,13 @@ class Node:
             self._stop.wait(pause)
         say("stopped")
 
+    def close(self) -> None:
+        """Ends what runs beside `run`."""
+        if self._answering is not None:
+            self._answering.stop()
+        if self._consented is not None:
+            self._consented.close()
+
     def step(self) -> bool:
         """Looks at the chain and does one thing, if one is due. Raises HMChainError."""
         parts = self._parts
@@ -101,7 +107,7 @@ class Node:
             return False
         active = self._site.member in history.active
         site = self._site
-        return active and (self._keep_records(site) or self._commit(history, site) or self._work(history))
+        return active and (self._take_up_data(site) or self._commit(history, site) or self._work(history))
 
     # ------------------------------------------------------------------ membership
 
@@ -188,18 +194,26 @@ class Node:
 
     # ------------------------------------------------------------------ records
 
-    def _keep_records(self, site: Site) -> bool:
-        """Takes up other data where other records are consented to; else answers a request, if one is due."""
-        if self._parts.registry is None:
+    def _take_up_data(self, site: Site) -> bool:
+        """Where our data are records: other ones, when other ones are consented to. Requests are another thread's."""
+        parts = self._parts
+        if parts.registry is None:
             return False
-        if self._records is None:
-            self._records = RecordKeeping(self._parts, site.member, lambda m: m in self._feed.history.active)
-        data = self._records.data()
+        if self._answering is None and parts.config.records.release:
+            self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member, self._is_active)
+            self._answering.start()
+        if parts.config.data.source != "records":
+            return False
+        self._consented = self._consented or ConsentedData(parts)
+        data = self._consented.look()
         if data is None:
-            return self._records.release()
+            return False
         self._data, self._site = data, None  # what was begun with the data before is begun again
         self._jobs.clear()
         return True
+
+    def _is_active(self, member: int) -> bool:
+        return member in self._feed.history.active
 
     # ------------------------------------------------------------------ faults
 
@@ -235,9 +249,8 @@ class Node:
             say("somebody was faster", **facts, reason=str(fault))
         elif isinstance(fault, HMChainError):
             warn("will try again", **facts, reason=str(fault))
-        else:  # a defect of ours: where, but never what the variables held
-            where = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)]
-            say("defect", logging.ERROR, **facts, kind=type(fault).__name__, where=" ".join(where[-6:]))
+        else:
+            defect(fault, **facts)
 
     def _told(self, call: str, receipt: Receipt) -> None:
         """Counts and logs a transaction, and has the chain read at least as far."""

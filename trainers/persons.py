@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_utils import is_hex_address, to_checksum_address
+from eth_utils import is_checksum_address, is_hex_address, to_checksum_address
 
 from hmchain import scopes
 from hmchain.envelope import format_recipient
-from hmchain.errors import UsageError
+from hmchain.errors import HMChainError, UsageError
 from hmchain.files import read_file, write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.jsontext import parse
-from hmchain.permits import LAST_LABEL, Consent, Grant, Purpose, Role, label_of
+from hmchain.permits import LAST_LABEL, NOBODY, Consent, Grant, Purpose, Role, label_of
 from trainers import keystore
 
 FORMAT = "hmchain-permit/1"
@@ -31,7 +32,12 @@ def create(folder: Path, password: str, work: int = keystore.WORK) -> MemberIden
         folder.mkdir(parents=True, mode=0o700)
     except OSError as fault:
         raise UsageError(f"cannot make {folder}: {fault.strerror}") from fault
-    identity = keystore.create(folder, password, work)
+    try:
+        identity = keystore.create(folder, password, work)
+    except HMChainError:
+        with suppress(OSError):  # it is empty, and would be in the way of another try
+            folder.rmdir()
+        raise
     card = {"account": identity.account.address, "encryption": format_recipient(identity.encryption.public)}
     write_secret(folder / PERSON, json.dumps(card, indent=2).encode() + b"\n")
     return identity
@@ -49,9 +55,12 @@ def salt_of(person: MemberIdentity) -> bytes:
 
 def checked_account(text: str) -> str:
     """An account's address with its checksum. Raises UsageError."""
-    if not is_hex_address(text) or int(text, 16) <= LAST_LABEL:
+    if not text.startswith("0x") or not is_hex_address(text) or int(text, 16) <= LAST_LABEL:
         raise UsageError(f"{text!r:.80} is no account: 0x and 40 hexadecimal digits")
-    return to_checksum_address(text)
+    account = to_checksum_address(text)
+    if text not in (account, account.lower()):
+        raise UsageError(f"the checksum of {text} is wrong: is there a typing error?")
+    return account
 
 
 def party(text: str) -> str:
@@ -103,9 +112,10 @@ class Signed:
             if content["format"] != FORMAT:
                 raise ValueError("of another format")
             permit = _permit(content["permit"], content["terms"])
-            r, vs = (bytes.fromhex(part) for part in content["signature"])
+            r, vs = (_word(part) for part in content["signature"])
             salts = bytes.fromhex(content["salt"]), bytes.fromhex(content["consent_salt"])
-            signed = cls(permit, (r, vs), str(content["label"]), salts[0], str(content["consent_label"]), salts[1])
+            labels = _text(content["label"]), _text(content["consent_label"])
+            signed = cls(permit, (r, vs), labels[0], salts[0], labels[1], salts[1])
             signed.check()
         except (ValueError, LookupError, TypeError, AttributeError) as fault:
             raise UsageError(f"{path} is not a {FORMAT} file") from fault
@@ -115,7 +125,7 @@ class Signed:
         """The labels are those of the scopes. Raises UsageError."""
         if scopes.scope_of(self.salt, self.label) != self.permit.scope:
             raise UsageError("the permit's label is not that of its scope")
-        if not isinstance(self.permit, Grant) or not self.consent_label:
+        if not isinstance(self.permit, Grant) or self.permit.consent_of == NOBODY:
             return
         if scopes.scope_of(self.consent_salt, self.consent_label) != self.permit.consent_scope:
             raise UsageError("the permit's consent label is not that of its consent's scope")
@@ -124,12 +134,40 @@ class Signed:
 def _permit(name: str, terms: Mapping[str, Any]) -> Consent | Grant:
     if name == "Consent":
         purposes = frozenset(Purpose(number) for number in terms["purposes"])
-        return Consent(terms["person"], bytes.fromhex(terms["scope"]), purposes, int(terms["nonce"]))
+        return Consent(_address(terms["person"]), _word(terms["scope"]), purposes, _number(terms["nonce"]))
     if name != "Grant":
         raise ValueError("neither consent nor grant")
-    scope, consent_scope = bytes.fromhex(terms["scope"]), bytes.fromhex(terms["consent_scope"])
-    parties = terms["granter"], terms["reader"], scope, Purpose(terms["purpose"])
-    return Grant(*parties, int(terms["expiry"]), int(terms["nonce"]), terms["consent_of"], consent_scope)
+    granter, reader, consent_of = (_address(terms[who]) for who in ("granter", "reader", "consent_of"))
+    parties = granter, reader, _word(terms["scope"]), Purpose(terms["purpose"])
+    times = _number(terms["expiry"]), _number(terms["nonce"])
+    return Grant(*parties, *times, consent_of, _word(terms["consent_scope"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value
+
+
+def _address(value: Any) -> str:
+    if not is_checksum_address(_text(value)):
+        raise ValueError("no address with its checksum")
+    return str(value)
+
+
+def _word(value: Any) -> bytes:
+    """Thirty-two bytes."""
+    word = bytes.fromhex(value)
+    if len(word) != 32:
+        raise ValueError("not 32 bytes")
+    return word
+
+
+def _number(value: Any) -> int:
+    """As many bits as expiries and nonces have on chain."""
+    if type(value) is not int or not 0 <= value < 2**40:
+        raise ValueError("no number, or out of range")
+    return value
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from hmchain import letters, merkle, scopes
 from hmchain.blobs import BlobRef, BlobStore
 from hmchain.cid import Cid, codec_for
 from hmchain.envelope import unseal
-from hmchain.errors import BlobError, ChainError, Reason, UsageError, VerificationError
+from hmchain.errors import BlobError, ChainBehind, ChainError, Reason, UsageError, VerificationError
 from hmchain.identity import MemberIdentity
 from hmchain.jsontext import parse
 from hmchain.permits import Access, EmergencyAccess
@@ -24,6 +25,7 @@ from trainers.storing import BATCH_BYTES, open_record
 MAX_PART_BYTES = 16 << 20
 MAX_BLOB_BYTES = BATCH_BYTES + MAX_RECORD_BYTES + (1 << 20)
 LOOK_SECONDS = 0.5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,32 @@ class Holder:
 
     member: int
     key: bytes
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a holder releases of a record: where it is, its key, and what proves it to be the registered one."""
+
+    entry: int
+    position: int
+    proof: list[bytes]
+    commitment: bytes
+    digest: bytes
+    offset: int
+    length: int
+    secret: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, told: dict[str, Any]) -> Key:
+        """Raises ValueError, LookupError or TypeError for anything but a key."""
+        entry, position, offset, length = (_of(int, told[name]) for name in ("entry", "position", "offset", "length"))
+        commitment, digest = bytes.fromhex(told["commitment"]), bytes.fromhex(told["digest"])
+        proof = [bytes.fromhex(node) for node in _of(list, told["proof"])]
+        return cls(entry, position, proof, commitment, digest, offset, length, _of(str, told["secret"]))
+
+    def leaf(self) -> bytes:
+        """Its leaf in the entry's tree."""
+        return merkle.record_leaf(self.commitment, self.digest, self.offset, self.length)
 
 
 @dataclass(frozen=True)
@@ -102,48 +130,71 @@ class Reader:
         """The digest of the holder's letter, once it is there. Raises ChainError where it is not, in time."""
         deadline = time.monotonic() + seconds
         while True:
-            envelope = answer(self.registry.trail())
-            if envelope is not None:
-                return envelope
+            with suppress(ChainBehind):  # the chain's node has yet to see our request
+                envelope = answer(self.registry.trail())
+                if envelope is not None:
+                    return envelope
             if time.monotonic() > deadline:
                 raise ChainError(f"the holder has not answered in {seconds:g} s; ask again later for the same request")
             time.sleep(LOOK_SECONDS)
 
-    def records(self, envelope: bytes) -> Iterator[Record]:
-        """The records of which a letter holds the keys, each proved to be the registered one.
+    def records(self, envelope: bytes, holder: int | None = None) -> Iterator[Record]:
+        """The records of which a letter holds the keys, each proved to be a registered one, and once.
 
-        Raises UsageError where the holder refused, BlobError, VerificationError.
+        holder: whose they must be. Raises UsageError where the holder refused, BlobError, VerificationError, DataError.
         """
         if envelope == bytes(32):
             raise UsageError("the holder could not read the request")
         letter = letters.receive(self.store, envelope, [self.keys.encryption])
         if "refused" in letter:
-            raise UsageError(f"the holder refused: {str(letter['refused'])[:200]}")
+            raise UsageError(f"the holder refused: {_shown(letter['refused'])}")
         trail = self.registry.trail()
         blobs: dict[int, bytes] = {}
+        seen: set[bytes] = set()
         for key in self._keys(letter):
-            try:
-                yield self._record(trail, key, blobs)
-            except (ValueError, LookupError, TypeError) as fault:
-                raise VerificationError("the holder's letter is not written as one") from fault
+            leaf = key.leaf()
+            if leaf in seen:
+                raise VerificationError("the holder released a record twice")
+            seen.add(leaf)
+            yield self._record(trail, key, blobs, holder)
 
-    def _keys(self, letter: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _keys(self, letter: dict[str, Any]) -> Iterator[Key]:
         try:
             for sha256, cid, size in letter["parts"]:
                 ref = BlobRef(bytes.fromhex(sha256), Cid(codec_for(size), bytes.fromhex(cid)), size)
-                yield from parse(unseal(self.store.get(ref, MAX_PART_BYTES), self.keys.encryption))
+                keys = parse(unseal(self.store.get(ref, MAX_PART_BYTES), self.keys.encryption))
+                yield from map(Key.parse, _of(list, keys))
         except (ValueError, LookupError, TypeError) as fault:
             raise BlobError("the holder's letter is not written as one", Reason.UNREADABLE) from fault
 
-    def _record(self, trail: Trail, key: dict[str, Any], blobs: dict[int, bytes]) -> Record:
-        entry = trail.entries[key["entry"] - 1]
-        commitment, digest = bytes.fromhex(key["commitment"]), bytes.fromhex(key["digest"])
-        leaf = merkle.record_leaf(commitment, digest, key["offset"], key["length"])
-        proof = [bytes.fromhex(node) for node in key["proof"]]
-        if not merkle.is_proved(leaf, key["position"], entry.count, proof, entry.root):
+    def _record(self, trail: Trail, key: Key, blobs: dict[int, bytes], holder: int | None) -> Record:
+        entry = trail.entries[key.entry - 1] if 0 < key.entry <= len(trail.entries) else None
+        if entry is None:
+            raise VerificationError(f"there is no entry {key.entry}, in which the holder says that a record is")
+        if holder not in (None, entry.holder):
+            raise VerificationError(f"entry {entry.index} is not of member {holder}")
+        if not merkle.is_proved(key.leaf(), key.position, entry.count, key.proof, entry.root):
             raise VerificationError(f"a record is not in entry {entry.index}, where the holder says it is")
         if entry.index not in blobs:
             blobs.clear()
             blobs[entry.index] = self.store.get(entry.blob, MAX_BLOB_BYTES)
-        ciphertext = blobs[entry.index][key["offset"] : key["offset"] + key["length"]]
-        return open_record(ciphertext, key["secret"], digest, commitment)
+        ciphertext = blobs[entry.index][key.offset : key.offset + key.length]
+        record = open_record(ciphertext, key.secret, key.digest, key.commitment)
+        if record.kind is not entry.kind:
+            raise VerificationError(f"a record of entry {entry.index} is of another kind than the entry")
+        return record
+
+
+def _of(kind: type[T], value: Any) -> T:
+    """The value, which somebody else wrote. Raises TypeError where it is of another type, ValueError below zero."""
+    if type(value) is not kind:
+        raise TypeError(f"no {kind.__name__}")
+    if isinstance(value, int) and not 0 <= value < 2**63:
+        raise ValueError("out of range")
+    return value
+
+
+def _shown(text: Any) -> str:
+    """What another wrote, on one line: terminals obey what they are sent."""
+    line = " ".join(text.split())[:200] if isinstance(text, str) else "it does not say why"
+    return line if line.isprintable() else repr(line)

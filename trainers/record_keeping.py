@@ -1,47 +1,62 @@
-"""What a node does with its hospital's records: answers logged requests, and trains on what is consented to."""
+"""What a node trains on where its data are records: just those that are consented to, as of now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 
+from hmchain.errors import HMChainError
 from hmchain.permits import Purpose
-from trainers.entitlement import Entitlement
-from trainers.importers.base import Context
-from trainers.logs import say
+from trainers.logs import say, warn
 from trainers.parts import Parts
-from trainers.releasing import Releasing
 from trainers.services.imaging import ConsentedImages
 from trainers.storing import Reading
 from trainers.vault import Vault
 from trainers.worker import NO_DATA, DataFacts
 
+LOOK_SECONDS = 10.0  # between looks: whoever changes its mind all the time does not keep the node from its rounds
+FILE = "consented.npz"
 
-class RecordKeeping:
-    """A member's records, as its node looks after them."""
 
-    def __init__(self, parts: Parts, member: int, is_active: Callable[[int], bool]) -> None:
+class ConsentedData:
+    """A hospital's consented records as its trainer's data file, which is the node's own and nobody else's."""
+
+    def __init__(self, parts: Parts) -> None:
         assert parts.registry is not None
+        folder = parts.config.records.folder
         self._parts = parts
         self._registry = parts.registry
-        self._vault = Vault.open(parts.config.records.folder, parts.keys, parts.consortium)
-        rules = Entitlement(member, self._vault, Context(self._vault.pseudonym_key).pseudonym, is_active)
-        self._releasing = Releasing(rules, parts.registry, parts.store, parts.keys.identities)
-        self._images = ConsentedImages(self._vault, Reading(self._vault, parts.store), parts.config.data.file)
+        self._vault = Vault.open(folder, parts.keys, parts.consortium)
+        self._images = ConsentedImages(self._vault, Reading(self._vault, parts.store), folder / FILE)
+        self._looked = -LOOK_SECONDS
 
-    def release(self) -> bool:
-        """Answers a request, if one is due. Raises HMChainError."""
-        return self._parts.config.records.release and self._releasing.step()
+    def look(self) -> DataFacts | None:
+        """What there is to train on from here on, where that has changed, else None.
 
-    def data(self) -> DataFacts | None:
-        """What there is to train on from here on, where that has changed, else None. Raises HMChainError."""
-        if self._parts.config.data.source != "records" or not self._images.refresh(self._registry.trail()):
+        Where it cannot be found out, there is nothing to train on: what was consented to before may not be now.
+        """
+        if time.monotonic() - self._looked < LOOK_SECONDS:
             return None
-        worker, file = self._parts.worker, self._parts.config.data.file
-        worker.close()
-        facts = worker.facts(self._parts.keys.identity.salt_secret) if file.exists() else NO_DATA
+        self._looked = time.monotonic()
+        trail = self._registry.trail()
+        try:
+            if not self._images.refresh(trail):
+                return None
+            facts = self._facts()
+        except HMChainError as fault:
+            warn("no consented data for now", reason=str(fault))
+            self._images.clear()
+            facts = NO_DATA
         say("consented images changed", purpose=Purpose.IMAGING.name, samples=facts.samples)
         return facts
 
     def close(self) -> None:
-        """Closes the vault."""
+        """Leaves no image behind: while the node does not run, nobody looks whether it is still consented to."""
+        self._images.clear()
         self._vault.close()
+
+    def _facts(self) -> DataFacts:
+        worker = self._parts.worker
+        worker.close()
+        if not self._images.file.exists():
+            return NO_DATA
+        return worker.facts(self._parts.keys.identity.salt_secret)

@@ -42,6 +42,7 @@ def records() -> None:
     a person's own       person, consent, get, emergency
     person or hospital   share, revoke, relay
     anyone               audit
+    services             timeline, cohort, alleles
     """
 
 
@@ -147,7 +148,7 @@ def wanted(archive: Archive, options: dict[str, Any]) -> Wanted:
     if subject and archive.vault.count(Wanted(subject=subject)) == 0:
         subject = archive.context().pseudonym(subject)
     kind = Kind(options["kind"]) if options["kind"] else None
-    return Wanted(kind, options["type_"], subject, options["since"], options["until"], code)
+    return Wanted(kind, options["type_"], subject or None, options["since"], options["until"], code)
 
 
 @records.command(name="list", epilog=EXIT_CODES)
@@ -226,9 +227,10 @@ def link(config: Config, password_file: Path | None, subject: str, account: str)
     """Note which account a patient signs with: NUMBER is the hospital's own for that person. Stays in the vault."""
     from trainers.persons import checked_account
 
+    account = checked_account(account)
     with archive_of(config, password_file) as archive:
         pseudonym = archive.context().pseudonym(subject)
-        archive.vault.link(pseudonym, checked_account(account))
+        archive.vault.link(pseudonym, account)
         count = archive.vault.count(Wanted(subject=pseudonym))
     click.echo(f"{count:,} records are about the person that signs with {account}")
 

@@ -6,7 +6,8 @@ from hashlib import sha256
 from typing import Any
 
 from hmchain import merkle
-from hmchain.errors import BlobError, DataError, VerificationError
+from hmchain.errors import BlobError, DataError, StorageError, VerificationError
+from hmchain.record import Record
 from hmchain.trail import Entry, Trail
 from trainers.archive import Archive
 from trainers.holdings import Batch, Holding
@@ -21,12 +22,17 @@ def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
     trail = archive.trail()
     check_entries(archive, trail)
     records = batches = 0
+    roots: set[bytes] = set()
     for batch in archive.vault.batches():
         holdings = archive.vault.in_batch(batch)
         _check_batch(trail, archive.member, batch, holdings)
         if not quick:
             _check_blob(archive, batch, holdings)
         batches, records = batches + 1, records + len(holdings)
+        roots.add(batch.root)
+    lost = next((e for e in trail.entries if e.holder == archive.member and e.root not in roots), None)
+    if lost is not None:
+        raise VerificationError(f"the vault knows nothing of entry {lost.index}, which is ours")
     return {"records": records, "batches": batches, "entries": len(trail.entries)}
 
 
@@ -73,7 +79,10 @@ def _check_blob(archive: Archive, batch: Batch, holdings: list[Holding]) -> None
         blob = archive.reading.blob(batch)
     except BlobError as fault:
         raise VerificationError(f"the blob of entry {batch.number}: {fault}") from fault
-    keys = archive.vault.secrets(batch)
+    try:
+        keys = archive.vault.secrets(batch)
+    except StorageError as fault:
+        raise VerificationError(f"the keys of entry {batch.number}: {fault}") from fault
     for holding in holdings:
         if sha256(holding.cut(blob)).digest() != holding.digest:
             raise VerificationError(f"record {holding.name} is not in the blob of entry {batch.number}")
@@ -83,6 +92,15 @@ def _check_blob(archive: Archive, batch: Batch, holdings: list[Holding]) -> None
         if secret is None:
             continue
         try:
-            open_record(holding.cut(blob), secret, holding.digest, holding.commitment)
+            record = open_record(holding.cut(blob), secret, holding.digest, holding.commitment)
         except (BlobError, DataError) as fault:
             raise VerificationError(f"record {holding.name}: {fault}") from fault
+        if not _is_as_known(archive, holding, record):
+            raise VerificationError(f"record {holding.name} is not what the vault says of it")
+
+
+def _is_as_known(archive: Archive, holding: Holding, record: Record) -> bool:
+    """Whose a record is, and of what type, decides who may read it: the vault must say what the record itself says."""
+    known = holding.kind, holding.type, holding.subject, holding.time, holding.source
+    said = record.kind, record.type, record.subject, record.time, record.source
+    return known == said and set(archive.vault.codes(holding)) == set(record.codes)

@@ -6,8 +6,9 @@ goes out is sealed to the reader: an envelope is of no use to anyone else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from hmchain import letters, merkle
 from hmchain.blobs import BlobStore
 from hmchain.envelope import Identity, is_usable, seal
-from hmchain.errors import BlobError, Reason
+from hmchain.errors import BlobError, DaemonError, Reason, UsageError
 from hmchain.record import canonical
 from hmchain.registry import Registry
 from trainers.entitlement import Entitlement, Refusal
@@ -25,55 +26,102 @@ from trainers.logs import say, warn
 PART_RECORDS = 1_000
 MAX_RECORDS = 20_000  # of one release: the parts that one letter can list
 REFUSED = bytes(32)  # in place of an envelope, where there is nobody to write a letter to
+FIRST_PAUSE, LAST_PAUSE = 30.0, 3600.0  # seconds until a letter that could not be had is asked for again
 
 Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
 
 
+@dataclass(frozen=True)
+class Due:
+    """A request that the chain has logged and has not seen answered. which: grant and use, or emergency and 0."""
+
+    which: tuple[int, int]
+    request: bytes
+    chosen: Chosen
+
+
 @dataclass
 class Releasing:
-    """One holder's answers. Nothing is kept: what the chain has logged and has not seen answered is due."""
+    """One holder's answers. Nothing is kept: what the chain has logged and has not seen answered is due.
+
+    A request whose letter cannot be had keeps no other waiting: it is put off, for longer each time.
+    """
 
     rules: Entitlement
     registry: Registry
     store: BlobStore
     identities: tuple[Identity, ...]
+    _put_off: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)  # until when, and how often
 
     def step(self) -> bool:
         """Answers one request, if one is due. Raises HMChainError."""
+        due = next(self._due(), None)
+        if due is None:
+            return False
+        try:
+            envelope = self._answer(due)
+        except DaemonError:
+            raise  # our own store is at fault
+        except BlobError as fault:
+            self._postpone(due, fault)
+            return False
+        if due.which[1]:
+            self.registry.transact("releaseKeys", *due.which, envelope)
+        else:
+            self.registry.transact("releaseEmergencyKeys", due.which[0], envelope)
+        return True
+
+    def is_due(self) -> bool:
+        """Whether there is a request to answer that is not put off. Raises ChainError."""
+        return next(self._due(), None) is not None
+
+    def _due(self) -> Iterator[Due]:
+        """Emergencies first, then in the order of the chain."""
         trail, member = self.registry.trail(), self.rules.member
         head = self.registry.feed.head
         assert head is not None
-        for use in trail.uses():
-            if use.holder == member and member not in trail.released.get((use.number, use.use), {}):
-                chosen = partial(self.rules.under_grant, trail, use, head.time)
-                envelope = self._answer(use.request, (use.number, use.use), chosen)
-                self.registry.transact("releaseKeys", use.number, use.use, envelope)
-                return True
         for case in trail.emergencies.values():
             if case.holder == member and member not in trail.emergency_released.get(case.number, {}):
-                envelope = self._answer(case.request, (case.number, 0), partial(self.rules.in_emergency, trail, case))
-                self.registry.transact("releaseEmergencyKeys", case.number, envelope)
-                return True
-        return False
+                yield from self._unless_put_off(
+                    Due((case.number, 0), case.request, partial(self.rules.in_emergency, trail, case))
+                )
+        for use in trail.uses():
+            which = use.number, use.use
+            if use.holder == member and member not in trail.released.get(which, {}):
+                chosen = partial(self.rules.under_grant, trail, use, head.time)
+                yield from self._unless_put_off(Due(which, use.request, chosen))
 
-    def _answer(self, digest: bytes, which: tuple[int, int], chosen: Chosen) -> bytes:
-        """The digest of the letter to the reader, in which are keys, or why there are none."""
+    def _unless_put_off(self, due: Due) -> Iterator[Due]:
+        if time.monotonic() >= self._put_off.get(due.which, (0.0, 0))[0]:
+            yield due
+
+    def _postpone(self, due: Due, fault: BlobError) -> None:
+        tries = self._put_off.get(due.which, (0.0, 0))[1]
+        pause = min(FIRST_PAUSE * 2**tries, LAST_PAUSE)
+        self._put_off[due.which] = time.monotonic() + pause, min(tries + 1, 32)
+        warn("request put off", which=due.which, seconds=pause, reason=str(fault))
+
+    def _answer(self, due: Due) -> bytes:
+        """The digest of the letter to the reader, in which are keys, or why there are none. Raises BlobError where its
+        own letter cannot be had.
+        """
+        which = due.which
         try:
-            request = letters.receive(self.store, digest, self.identities)
+            request = letters.receive(self.store, due.request, self.identities)
             recipient = bytes.fromhex(request["recipient"])
             if not is_usable(recipient):
                 raise ValueError("no key")
         except BlobError as fault:
-            if fault.reason is not Reason.UNREADABLE:
+            if fault.reason is Reason.UNAVAILABLE or isinstance(fault, DaemonError):
                 raise
-            warn("request refused", which=which, reason="it is not sealed to us")
+            warn("request refused", which=which, reason="it is no letter, or not sealed to us")
             return REFUSED
         except (ValueError, LookupError, TypeError):
             warn("request refused", which=which, reason="it names no key to seal to")
             return REFUSED
         try:
-            holdings = _at_most(chosen(request), MAX_RECORDS)
-        except (Refusal, ValueError, LookupError, TypeError) as fault:
+            holdings = _at_most(due.chosen(request), MAX_RECORDS)
+        except (Refusal, UsageError, ValueError, LookupError, TypeError) as fault:
             reason = str(fault) if isinstance(fault, Refusal) else "the request is not written as one"
             warn("request refused", which=which, reason=reason)
             return letters.send(self.store, {"refused": reason}, recipient)
@@ -83,23 +131,25 @@ class Releasing:
         return letters.send(self.store, {"parts": parts, "count": len(holdings)}, recipient)
 
     def _part(self, holdings: list[Holding], recipient: bytes) -> list[Any]:
-        batches: dict[int, tuple[list[bytes], list[str | None]]] = {}
+        batches: dict[int, tuple[merkle.Tree, list[str | None]]] = {}
         for holding in holdings:
             if holding.batch.id not in batches:
-                batches[holding.batch.id] = self._leaves(holding.batch), self.rules.vault.secrets(holding.batch)
-        ref = self.store.put(seal(canonical([_key(h, *batches[h.batch.id]) for h in holdings]), [recipient]))
+                batches[holding.batch.id] = self._tree(holding.batch), self.rules.vault.secrets(holding.batch)
+        keys = [_key(holding, *batches[holding.batch.id]) for holding in holdings]
+        held = [key for key in keys if key["secret"] is not None]  # another process may have erased one meanwhile
+        ref = self.store.put(seal(canonical(held), [recipient]))
         return [ref.sha256.hex(), ref.cid.digest.hex(), ref.size]
 
-    def _leaves(self, batch: Batch) -> list[bytes]:
-        return [holding.leaf for holding in self.rules.vault.in_batch(batch)]
+    def _tree(self, batch: Batch) -> merkle.Tree:
+        return merkle.Tree([holding.leaf for holding in self.rules.vault.in_batch(batch)])
 
 
-def _key(holding: Holding, leaves: list[bytes], secrets: list[str | None]) -> dict[str, Any]:
+def _key(holding: Holding, tree: merkle.Tree, secrets: list[str | None]) -> dict[str, Any]:
     """All that it takes to find a record, open it, and prove it to be the registered one."""
     return {
         "entry": holding.batch.number,
         "position": holding.position,
-        "proof": [node.hex() for node in merkle.proof_of(leaves, holding.position)],
+        "proof": [node.hex() for node in tree.proof(holding.position)],
         "commitment": holding.commitment.hex(),
         "digest": holding.digest.hex(),
         "offset": holding.offset,

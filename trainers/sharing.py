@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hmchain import scopes
 from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
-from hmchain.permits import NOBODY, SENDER, Consent, Grant, Purpose, label_of
+from hmchain.permits import NOBODY, SENDER, Consent, Grant, Purpose, label_of, member_of
 from trainers.archive import Archive
 from trainers.persons import Signed, salt_of
 
@@ -73,16 +73,34 @@ def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> 
 def relay(archive: Archive, signed: Signed) -> bool:
     """Brings a permit onto the chain, from this hospital's account, and remembers what its scope stands for.
 
-    False where the chain has it already. Raises ContractError, ChainError.
+    False where the chain has it already. Raises ContractError, ChainError. Not for what others hand in: see relay_file.
     """
     permit = signed.permit
-    if isinstance(permit, Consent):
+    if isinstance(permit, Grant):
+        return _send(archive, "setGrant", signed)
+    if (permit.person, permit.scope) in archive.trail().consents:  # so the salt is the person's: nobody else knew it
         archive.vault.learn(permit.person, signed.salt)
-    if _is_on_chain(archive, permit):
+    sent = _send(archive, "setConsent", signed)
+    archive.vault.learn(permit.person, signed.salt)
+    return sent
+
+
+def relay_file(archive: Archive, signed: Signed) -> bool:
+    """relay, of a file that anyone may have written: only what a person signed, nothing in this hospital's own name.
+
+    Raises UsageError as well.
+    """
+    if signed.signature == SENDER or (
+        isinstance(signed.permit, Grant) and member_of(signed.permit.granter) is not None
+    ):
+        raise UsageError("no person signed this; a hospital's own grants are made by: hmchain records share")
+    return relay(archive, signed)
+
+
+def _send(archive: Archive, function: str, signed: Signed) -> bool:
+    if _is_on_chain(archive, signed.permit):
         return False
-    archive.registry.transact(
-        "setConsent" if isinstance(permit, Consent) else "setGrant", permit.abi(), *signed.signature
-    )
+    archive.registry.transact(function, signed.permit.abi(), *signed.signature)
     return True
 
 
@@ -97,14 +115,20 @@ def number_of(archive: Archive, signed: Signed) -> int:
 
 
 def expiry_of(until: str, days: int) -> int:
-    """Seconds since 1970: of a date (its first moment, UTC) or time, else so many days from now. Raises UsageError."""
+    """Seconds since 1970: of a date (its first moment, UTC) or time, else so many days from now.
+
+    Raises UsageError where it is no date, or over already.
+    """
     if not until:
         return int(time.time()) + days * DAY
     try:
         moment = datetime.fromisoformat(until)
     except ValueError:
         raise UsageError(f"{until!r:.40} is no date, such as 2027-01-31") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    expiry = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    if expiry <= time.time():
+        raise UsageError(f"{until!r:.40} is over already")
+    return expiry
 
 
 def _is_on_chain(archive: Archive, permit: Consent | Grant) -> bool:

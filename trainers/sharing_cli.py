@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hmchain import scopes
 from hmchain.command import EXIT_CODES, guarded
-from hmchain.errors import ContractError, UsageError
+from hmchain.errors import ContractError, StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
-from hmchain.permits import Purpose, Role
+from hmchain.permits import LAST_LABEL, Purpose, Role
 from hmchain.record import Record
 from trainers import keystore, persons
 from trainers.cli import File, ask, with_config, with_password
@@ -103,6 +104,7 @@ def consent(
     """
     from trainers import sharing
 
+    scopes.checked(label)
     if bool(purposes) == withdraw:
         raise UsageError("name a --purpose, or say --withdraw")
     who = person_of(person, person_password_file)
@@ -148,13 +150,14 @@ def share(
     """
     from trainers import sharing
 
+    to, expiry = persons.party(reader), sharing.expiry_of(until, days)
+    whose = (persons.checked_account(consent_of), scopes.checked(consent_scope)) if consent_of else None
+    if person and whose:
+        raise UsageError("a person's own grant is its consent: --consent-of is for a hospital's grant")
+    scopes.checked(label)
     who = person_of(person, person_password_file) if person else None
     with archive_of(config, password_file) as archive:
-        whose = (persons.checked_account(consent_of), consent_scope) if consent_of else None
-        expiry = sharing.expiry_of(until, days)
-        signed = sharing.grant(
-            archive, who, label, persons.party(reader), persons.purpose_named(purpose), expiry, whose
-        )
+        signed = sharing.grant(archive, who, label, to, persons.purpose_named(purpose), expiry, whose)
         signed.write(out)
         sharing.relay(archive, signed)
         click.echo(f"grant {sharing.number_of(archive, signed)}, until {_when(expiry)}: hand the reader {out}")
@@ -171,9 +174,9 @@ def revoke(
     """Revoke a grant, by its file. What was read stays read; no key goes out after this."""
     from trainers import sharing
 
-    who = person_of(person, person_password_file) if person else None
+    given, who = Signed.read(file), person_of(person, person_password_file) if person else None
     with archive_of(config, password_file) as archive:
-        signed = sharing.revoked(archive, who, Signed.read(file))
+        signed = sharing.revoked(archive, who, given)
         sharing.relay(archive, signed)
         click.echo(f"grant {sharing.number_of(archive, signed)} is revoked")
 
@@ -186,9 +189,10 @@ def relay(config: Config, password_file: Path | None, files: tuple[Path, ...]) -
     """Bring consents and grants that persons signed onto the chain, and remember what their scopes stand for."""
     from trainers import sharing
 
+    permits = [(file, Signed.read(file)) for file in files]
     with archive_of(config, password_file) as archive:
-        for file in files:
-            new = sharing.relay(archive, Signed.read(file))
+        for file, signed in permits:
+            new = sharing.relay_file(archive, signed)
             click.echo(f"{file}: {'relayed' if new else 'on the chain already'}")
 
 
@@ -207,8 +211,8 @@ def delegate(
     from trainers import sharing
 
     expiry = 0 if end else sharing.expiry_of(until, days)
+    staff = persons.checked_account(account)
     with archive_of(config, password_file) as archive:
-        staff = persons.checked_account(account)
         archive.registry.transact("setDelegation", staff, int(persons.purpose_named(purpose)), expiry)
     click.echo("delegation ended" if end else f"{staff} may use our grants for {purpose} until {_when(expiry)}")
 
@@ -217,7 +221,12 @@ def delegate(
 @click.argument("file", metavar="GRANT", type=File)
 @click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
 @click.option("--wanted", default="all", show_default=True, help="What of the grant's scope, such as type:imaging.")
-@click.option("--institution", type=int, default=0, help="Number of the organisation that the grant was made to.")
+@click.option(
+    "--institution",
+    type=click.IntRange(0, LAST_LABEL),
+    default=0,
+    help="Number of the organisation that the grant was made to.",
+)
 @click.option("--use", type=click.IntRange(1), default=None, help="Open the answer to this earlier use again.")
 @click.option("--out", type=File, default=None, help="Folder for records as JSON and attachments. [default: print]")
 @click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
@@ -243,6 +252,7 @@ def get(
     """
     from trainers import receiving, sharing
 
+    scopes.checked(wanted)
     signed, who = Signed.read(file), person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
         number = sharing.number_of(archive, signed)
@@ -253,7 +263,7 @@ def get(
             use = reader.ask(grant, labels.request(wanted), holder_of(archive, holder), institution)
         answer = (number, use)
         envelope = reader.wait(lambda trail: trail.released.get(answer, {}).get(holder), wait)
-        count = _write(reader.records(envelope), out)
+        count = _write(reader.records(envelope, holder), out)
     click.echo(f"{count:,} records by use {use} of grant {number}", err=True)
 
 
@@ -274,7 +284,10 @@ def _write(found: Iterable[Record], out: Path | None) -> int:
         if out is None:
             click.echo(text)
             continue
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as fault:
+            raise StorageError(f"cannot make {out}: {fault.strerror}") from fault
         write_secret(out / f"{count:06}.json", text.encode() + b"\n")
         if record.attachment:
             write_secret(out / f"{count:06}.bin", record.attachment)
@@ -284,7 +297,8 @@ def _write(found: Iterable[Record], out: Path | None) -> int:
 @records.command(epilog=EXIT_CODES)
 @click.argument("identifier", metavar="NUMBER")
 @click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
-@click.option("--reason", required=True, help="Why; sealed to the holder, and committed to on chain.")
+@click.option("--reason", default="", help="Why; sealed to the holder, and committed to on chain.")
+@click.option("--number", type=click.IntRange(1), default=None, help="Open the answer to this earlier emergency again.")
 @click.option("--out", type=File, default=None, help="Folder for records as JSON and attachments. [default: print]")
 @click.option("--wait", type=click.IntRange(0), default=60, show_default=True)
 @as_person(required=True)
@@ -296,6 +310,7 @@ def emergency(
     identifier: str,
     holder: int,
     reason: str,
+    number: int | None,
     out: Path | None,
     wait: int,
     person: Path,
@@ -307,13 +322,17 @@ def emergency(
     """
     from trainers import receiving
 
+    if number is None and not reason:
+        raise UsageError("say why: --reason")
     who = person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
         reader = receiving.Reader(who, archive.registry, archive.store)
-        number = reader.ask_in_emergency(identifier, reason, holder_of(archive, holder))
-        click.echo(f"emergency {number}: it will be reviewed", err=True)
-        envelope = reader.wait(lambda trail: trail.emergency_released.get(number, {}).get(holder), wait)
-        count = _write(reader.records(envelope), out)
+        if number is None:
+            number = reader.ask_in_emergency(identifier, reason, holder_of(archive, holder))
+            click.echo(f"emergency {number}: it will be reviewed", err=True)
+        opened = number
+        envelope = reader.wait(lambda trail: trail.emergency_released.get(opened, {}).get(holder), wait)
+        count = _write(reader.records(envelope, holder), out)
     click.echo(f"{count:,} records", err=True)
 
 
@@ -348,8 +367,8 @@ def release(config: Config, password_file: Path | None, watch: bool) -> None:
         answered = 0
         while True:
             try:
-                while releasing.step():
-                    answered += 1
+                while releasing.is_due():
+                    answered += releasing.step()
             except ContractError as fault:
                 click.echo(str(fault), err=True)
             if not watch:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from hmchain import merkle
 from hmchain.blobs import BlobStore
 from hmchain.envelope import Identity, new_identity, seal, unseal
-from hmchain.errors import BlobError
+from hmchain.errors import BlobError, Reason, UsageError
 from hmchain.record import Kind, Record
 from trainers.holdings import Batch, Holding, Sealed
 from trainers.vault import Vault
@@ -38,10 +38,13 @@ def seal_record(record: Record, tag: bytes, offset: int) -> tuple[Sealed, bytes]
 def open_record(ciphertext: bytes, secret: str, digest: bytes, commitment: bytes) -> Record:
     """The record that was committed to. Raises BlobError for other bytes or another key, DataError for no record."""
     if sha256(ciphertext).digest() != digest:
-        raise BlobError("the sealed record is not the one that was registered")
-    plain = unseal(ciphertext, Identity.parse(secret))
+        raise BlobError("the sealed record is not the one that was registered", Reason.WRONG_DIGEST)
+    try:
+        plain = unseal(ciphertext, Identity.parse(secret))
+    except (UsageError, ValueError) as fault:
+        raise BlobError("what should open the sealed record is no key", Reason.UNREADABLE) from fault
     if commitment_of(plain, secret) != commitment:
-        raise BlobError("the record is not the one that was committed to")
+        raise BlobError("the record is not the one that was committed to", Reason.WRONG_DIGEST)
     return Record.decode(plain)
 
 

@@ -3,8 +3,9 @@
     records/vault.sqlite    for its owner's eyes only; the ciphertexts are in the blob store
 
 The keys of a batch's records are one age file in the batch's row, sealed to the vault's own identity, which is sealed
-to the hospital's encryption key: rotating that key seals one row again. A key that is erased is taken out of its file;
-SQLite overwrites what it frees (secure_delete), so that no stored byte opens the record any more.
+to the hospital's encryption key: rotating that key seals one row again. A key that is erased is taken out of its file,
+and what the vault knew of the record's content out of its row; SQLite overwrites what it frees (secure_delete), so that
+no stored byte opens the record any more.
 """
 
 from __future__ import annotations
@@ -68,6 +69,24 @@ class Vault:
             if not path.exists():
                 _create(path, keys.identity.encryption.public, consortium)
             database = _connect(path)
+        except (OSError, sqlite3.DatabaseError) as fault:
+            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
+        try:
+            vault, key = cls._opened(database, path, keys, consortium)
+            if key != keys.identity.encryption:
+                with suppress(StorageError):  # the earlier key still opens it, the next time as well
+                    vault.reseal(keys)
+        except BaseException:
+            database.close()
+            raise
+        return vault
+
+    @classmethod
+    def _opened(
+        cls, database: sqlite3.Connection, path: Path, keys: Keys, consortium: Consortium
+    ) -> tuple[Vault, Identity]:
+        """The vault, and which of the hospital's encryption keys it is sealed to."""
+        try:
             told = database.execute("SELECT format, chain_id, contract, identity, pseudonyms FROM about").fetchone()
         except sqlite3.DatabaseError as fault:
             raise UsageError(f"{path} is not a vault of records: {fault}") from fault
@@ -75,8 +94,12 @@ class Vault:
             raise UsageError(f"{path} is not a {FORMAT} file")
         if told[1:3] != (consortium.chain_id, consortium.contract):
             raise UsageError(f"{path} belongs to contract {told[2]} on chain {told[1]}, not to the one configured")
-        identity = Identity.parse(_unsealed(told[3], keys, path).decode())
-        return cls(database, path, identity, unseal(told[4], identity))
+        try:
+            secret, key = _unsealed(told[3], keys, path)
+            identity = Identity.parse(secret.decode())
+            return cls(database, path, identity, unseal(told[4], identity)), key
+        except (BlobError, UnicodeDecodeError, TypeError) as fault:
+            raise UsageError(f"{path} is damaged: its own keys cannot be read") from fault
 
     def close(self) -> None:
         """Closes the file."""
@@ -99,7 +122,10 @@ class Vault:
         return self._one("SELECT 1 FROM records WHERE tag = ?", tag) is not None
 
     def add(self, kind: Kind, root: bytes, blob: BlobRef, rows: list[Sealed]) -> Batch:
-        """Writes a batch down whose blob is stored: all of it or nothing. It is not registered yet."""
+        """Writes a batch down whose blob is stored: all of it or nothing. It is not registered yet.
+
+        Raises StorageError, also where another process has put one of these records away meanwhile.
+        """
         keys = self._seal([row.secret for row in rows])
         with self._writing() as database:
             cursor = database.execute(
@@ -129,9 +155,9 @@ class Vault:
         return list(self._batches("number IS NULL"))
 
     def registered(self, batch: Batch, number: int) -> None:
-        """The chain has it, under this index."""
+        """The chain has it, under this index; where two processes registered it, under the one noted first."""
         with self._writing() as database:
-            database.execute("UPDATE batches SET number = ? WHERE id = ?", (number, batch.id))
+            database.execute("UPDATE batches SET number = ? WHERE id = ? AND number IS NULL", (number, batch.id))
 
     # ------------------------------------------------------------------ what is there
 
@@ -146,16 +172,15 @@ class Vault:
         while limit is None or limit > 0:
             size = PAGE if limit is None else min(limit, PAGE)
             query = f"{SELECT} WHERE {condition} AND r.id > ? ORDER BY r.id LIMIT ?"
-            rows = self._database.execute(query, (*values, after, size)).fetchall()
-            yield from map(Holding.of, rows)
-            if len(rows) < size:
+            page = self._holdings(query, *values, after, size)
+            yield from page
+            if len(page) < size:
                 return
-            after, limit = rows[-1][0], None if limit is None else limit - size
+            after, limit = page[-1].id, None if limit is None else limit - size
 
     def in_batch(self, batch: Batch) -> list[Holding]:
         """A batch's records, by position."""
-        rows = self._database.execute(f"{SELECT} WHERE r.batch = ? ORDER BY r.position", (batch.id,))
-        return list(map(Holding.of, rows))
+        return self._holdings(f"{SELECT} WHERE r.batch = ? ORDER BY r.position", batch.id)
 
     def find(self, name: str) -> Holding:
         """The record whose leaf begins with these hexadecimal digits. Raises UsageError where none or several do."""
@@ -163,19 +188,19 @@ class Vault:
         if len(digits) < 4 or len(digits) > 64 or set(digits) - set("0123456789abcdef"):
             raise UsageError(f"{name!r:.80} is no record: 4 to 64 hexadecimal digits name one")
         low, high = (bytes.fromhex(digits.ljust(64, filler)) for filler in "0f")
-        rows = self._database.execute(f"{SELECT} WHERE r.leaf BETWEEN ? AND ? LIMIT 2", (low, high)).fetchall()
-        if len(rows) != 1:
-            raise UsageError(f"{'no record' if not rows else 'more than one record'} here begins with {digits}")
-        return Holding.of(rows[0])
+        found = self._holdings(f"{SELECT} WHERE r.leaf BETWEEN ? AND ? LIMIT 2", low, high)
+        if len(found) != 1:
+            raise UsageError(f"{'no record' if not found else 'more than one record'} here begins with {digits}")
+        return found[0]
 
     def count(self, wanted: Wanted | None = None) -> int:
         """How many records there are."""
         condition, values = (wanted or Wanted()).sql()
         query = f"SELECT COUNT(*) FROM records r JOIN batches b ON b.id = r.batch WHERE {condition}"
-        return int(self._database.execute(query, values).fetchone()[0])
+        return int(self._all(query, *values)[0][0])
 
     def of_subjects(self, pseudonyms: Iterable[str]) -> Iterator[Holding]:
-        """The registered, unerased records of these subjects."""
+        """The registered, unerased records of these subjects; "" is the subject of those about nobody."""
         for pseudonym in pseudonyms:
             for holding in self.holdings(Wanted(subject=pseudonym, erased=False)):
                 if holding.batch.number is not None:
@@ -183,7 +208,7 @@ class Vault:
 
     def codes(self, holding: Holding) -> tuple[Code, ...]:
         """A record's codes, without what they are called."""
-        rows = self._database.execute("SELECT system, code FROM codes WHERE record = ?", (holding.id,))
+        rows = self._all("SELECT system, code FROM codes WHERE record = ?", holding.id)
         return tuple(Code(system, code) for system, code in rows)
 
     # ------------------------------------------------------------------ keys
@@ -196,19 +221,26 @@ class Vault:
         return secret
 
     def erase(self, holding: Holding) -> None:
-        """Destroys the record's key, for good: its ciphertext, wherever it lies, is noise from here on."""
-        keys = self.secrets(holding.batch)
-        keys[holding.position] = None
-        sealed = self._seal(keys)
-        with self._writing() as database:
-            database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (sealed, holding.batch.id))
-            database.execute("UPDATE records SET erased = 1 WHERE id = ?", (holding.id,))
+        """Destroys the record's key, for good: its ciphertext, wherever it lies, is noise from here on.
+
+        Whose it was, when and with which codes goes as well. What stays shows that a record was there.
+        """
+        with self._writing() as database:  # from before the keys are read, or another process's erasure would be undone
+            keys = self.secrets(holding.batch)
+            keys[holding.position] = None
+            database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (self._seal(keys), holding.batch.id))
+            database.execute("UPDATE records SET erased = 1, subject = '', time = '' WHERE id = ?", (holding.id,))
+            database.execute("DELETE FROM codes WHERE record = ?", (holding.id,))
 
     def secrets(self, batch: Batch) -> list[str | None]:
-        """The keys of a batch's records by position, None where one was erased."""
+        """The keys of a batch's records by position, None where one was erased. Raises StorageError."""
         row = self._one("SELECT secrets FROM batches WHERE id = ?", batch.id)
-        assert row is not None
-        opened: list[str | None] = json.loads(unseal(row[0], self._identity))
+        try:
+            opened: list[str | None] = json.loads(unseal(row[0], self._identity)) if row else []
+        except (BlobError, ValueError, TypeError) as fault:
+            raise StorageError(f"{self._path} is damaged: the keys of batch {batch.id} cannot be read") from fault
+        if len(opened) != batch.count:
+            raise StorageError(f"{self._path} is damaged: batch {batch.id} has {len(opened)} keys for {batch.count}")
         return opened
 
     def _seal(self, keys: Iterable[str | None]) -> bytes:
@@ -217,11 +249,15 @@ class Vault:
     # ------------------------------------------------------------------ persons
 
     def link(self, pseudonym: str, account: str) -> None:
-        """This pseudonym's person signs with this account. Raises UsageError where it is linked to another one."""
-        known = self.account_of(pseudonym)
-        if known not in ("", account):
-            raise UsageError(f"{pseudonym} is linked to account {known}")
+        """This pseudonym's person signs with this account. Raises UsageError where it is linked to another one, and for
+        "", which stands for nobody: records about nobody are no person's to share.
+        """
+        if not pseudonym:
+            raise UsageError("that is nobody's number")
         with self._writing() as database:
+            known = self.account_of(pseudonym)
+            if known not in ("", account):
+                raise UsageError(f"{pseudonym} is linked to account {known}")
             database.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (pseudonym, account))
 
     def account_of(self, pseudonym: str) -> str:
@@ -231,9 +267,7 @@ class Vault:
 
     def pseudonyms_of(self, account: str) -> list[str]:
         """Whom of ours an account is."""
-        return [
-            row[0] for row in self._database.execute("SELECT pseudonym FROM subjects WHERE account = ?", (account,))
-        ]
+        return [row[0] for row in self._all("SELECT pseudonym FROM subjects WHERE account = ?", account)]
 
     def learn(self, account: str, salt: bytes) -> None:
         """A person told us the salt of its scopes, without which its consents cannot be read."""
@@ -255,36 +289,59 @@ class Vault:
 
     def released(self, number: int, use: int) -> list[bytes]:
         """The leaves of the records whose keys went out."""
-        rows = self._database.execute("SELECT leaf FROM releases WHERE number = ? AND use = ?", (number, use))
+        rows = self._all("SELECT leaf FROM releases WHERE number = ? AND use = ? ORDER BY rowid", number, use)
         return [bytes(row[0]) for row in rows]
 
     def revision(self) -> int:
         """Another number whenever the vault was changed, by us or by another process."""
-        return int(self._database.execute("PRAGMA data_version").fetchone()[0]) + self._database.total_changes
+        return int(self._all("PRAGMA data_version")[0][0]) + self._database.total_changes
 
     # ------------------------------------------------------------------ SQLite
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. Raises StorageError; then nothing of it was written."""
+        """One transaction, and nobody else's beside it. Raises StorageError; then nothing of it was written."""
         try:
             with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
                 yield self._database
-        except sqlite3.OperationalError as fault:
+        except sqlite3.IntegrityError as fault:
+            raise StorageError(f"{self._path} was changed by another process meanwhile: do it again") from fault
+        except sqlite3.DatabaseError as fault:
             raise StorageError(f"cannot write {self._path}: {fault}") from fault
 
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Raises StorageError."""
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as fault:
+            raise StorageError(f"cannot read {self._path}: {fault}") from fault
+
     def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
-        return row
+        return next(iter(self._all(query, *values)), None)
+
+    def _holdings(self, query: str, *values: object) -> list[Holding]:
+        with self._plausible():
+            return list(map(Holding.of, self._all(query, *values)))
 
     def _batches(self, condition: str) -> Iterator[Batch]:
         query = f"SELECT id, kind, root, sha256, cid, size, count, number FROM batches WHERE {condition} ORDER BY id"
-        for row in self._database.execute(query):
-            yield Batch.of(row)
+        for row in self._all(query):
+            with self._plausible():
+                batch = Batch.of(row)
+            yield batch
+
+    @contextmanager
+    def _plausible(self) -> Iterator[None]:
+        """Rows that cannot be ours. Raises StorageError."""
+        try:
+            yield
+        except (BlobError, ValueError, TypeError) as fault:
+            raise StorageError(f"{self._path} is damaged: it holds a row that is none") from fault
 
 
 def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
-    """Made beside its name and then given it: nobody meets half a vault."""
+    """Made beside its name and then given it, once: nobody meets half a vault, or puts one in another's place."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     identity, pseudonyms = new_identity(), secrets.token_bytes(32)
     sealed = seal(identity.secret.encode(), [recipient]), seal(pseudonyms, [identity.public])
@@ -296,24 +353,32 @@ def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
             about = (FORMAT, consortium.chain_id, consortium.contract, *sealed)
             with database:
                 database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", about)
-        partial.replace(path)
-    except (OSError, sqlite3.OperationalError) as fault:
-        partial.unlink(missing_ok=True)
+        with suppress(FileExistsError):  # another process was faster: its vault is the one
+            path.hardlink_to(partial)
+    except (OSError, sqlite3.DatabaseError) as fault:
         raise StorageError(f"cannot make {path}: {fault}") from fault
+    finally:
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            with suppress(OSError):
+                left.unlink()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     if path.stat().st_mode & 0o077:
         raise UsageError(f"the vault {path} can be read by others; do: chmod 600 {path}")
     database = sqlite3.connect(path, timeout=30.0)
-    database.execute("PRAGMA foreign_keys = ON")
-    database.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go of
-    database.execute("PRAGMA synchronous = FULL")
+    try:
+        database.execute("PRAGMA foreign_keys = ON")
+        database.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go of
+        database.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
-def _unsealed(sealed: bytes, keys: Keys, path: Path) -> bytes:
+def _unsealed(sealed: bytes, keys: Keys, path: Path) -> tuple[bytes, Identity]:
     for identity in keys.identities:
         with suppress(BlobError):
-            return unseal(sealed, identity)
+            return unseal(sealed, identity), identity
     raise UsageError(f"{path} is sealed to an encryption key that this hospital does not have")

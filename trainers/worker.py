@@ -114,6 +114,7 @@ class Worker:
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = self._training = None
+        self._trained.clear()  # computed on data that may not be ours to use any more
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Asks and waits for the answer, unless a training is going on."""

@@ -1,0 +1,372 @@
+"""The commands about records: what is wrong is one line and an exit code, and nothing was written or sent before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from coordinator.cli import main
+from hmchain.consortium import Consortium
+from hmchain.files import write_secret
+from hmchain.identity import MemberIdentity
+from hmchain.permits import Consent, Purpose, label_of
+from hmchain.scopes import scope_of
+from trainers import keystore, persons
+from trainers.keystore import LIGHT, Keys
+from trainers.persons import Signed, salt_of
+from trainers.vault import Vault
+
+from .ward import Ward
+
+ACCOUNT = "0x52908400098527886E0F7030069857D2E4169EE7"
+BARE = Consortium(1337, ACCOUNT, "0x" + "11" * 32, 1)
+PASSWORD = b"a password\n"
+
+
+def typed(*words: str) -> tuple[int, str, str]:
+    """What `hmchain records` does with these words: its exit code, standard output and standard error."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main(["records", *words])
+    return int(end.value.code or 0), out.getvalue(), err.getvalue()
+
+
+class Desk:
+    """A hospital's folder, without a chain: whatever needs one ends with exit code 4."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "keys").mkdir()
+        write_secret(folder / "password", PASSWORD)
+        keystore.create(folder / "keys", PASSWORD.decode().strip(), LIGHT)
+        persons.create(folder / "patient", PASSWORD.decode().strip(), LIGHT)
+        (folder / "hospital.toml").write_text(
+            'name = "H"\n[keys]\npassword_file = "password"\n[blobs]\nstore = "blobs"\n'
+            '[chain]\nurls = ["http://127.0.0.1:9"]\ntimeout_seconds = 1.0\n'
+        )
+        replace(BARE, records="0x" + "22" * 32).write(folder / "consortium.json")
+        self.before = self.files()
+
+    def files(self) -> dict[str, bytes]:
+        """All that is in the folder."""
+        return {str(path): path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+    @property
+    def signed(self) -> list[str]:
+        """The options by which the patient acts."""
+        return ["--as", str(self.folder / "patient"), "--person-password-file", str(self.folder / "password")]
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """A command: its exit code, standard output and standard error."""
+        return typed(*words, "--config", str(self.folder / "hospital.toml"))
+
+    def refuses(self, *words: str, code: int = 2) -> str:
+        """The one line with which a command ends that has written nothing."""
+        ended, out, err = self.run(*words)
+        assert (ended, out) == (code, ""), err
+        assert self.files() == self.before
+        return one_line(err)
+
+
+def one_line(err: str) -> str:
+    """Ours is one line; click's own, of an option that it refuses, comes after how the command is used."""
+    lines = err.splitlines()
+    assert len(lines) == 1 or (lines[0].startswith("Usage: ") and lines[-1].startswith("Error: ")), err
+    return lines[-1]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture
+def grant_file(desk: Desk, tmp_path: Path) -> Path:
+    """A consent, well written."""
+    patient = MemberIdentity.create()
+    scope = scope_of(salt_of(patient), "all")
+    permit = Consent(patient.account.address, scope, frozenset({Purpose.EHR}), 1)
+    Signed(permit, permit.sign(patient.account, 1337, label_of(1)), "all", salt_of(patient)).write(tmp_path / "consent")
+    return tmp_path / "consent"
+
+
+# ---------------------------------------------------------------- wrong options
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["consent", "everything", "--purpose", "ehr", "SIGNED"], "'everything' is no scope: all, kind:clinical"),
+        (["consent", "kind:financial", "--purpose", "ehr", "SIGNED"], "is no scope"),
+        (["consent", "record:abcd", "--withdraw", "SIGNED"], "is no scope"),
+        (["consent", "all", "SIGNED"], "name a --purpose, or say --withdraw"),
+        (["consent", "all", "--purpose", "ehr", "--withdraw", "SIGNED"], "name a --purpose, or say --withdraw"),
+        (["consent", "all", "--purpose", "emergency", "SIGNED"], "'emergency' is not one of"),
+        (["consent", "all", "--purpose", "marketing", "SIGNED"], "'marketing' is not one of"),
+        (["consent", "all", "--purpose", "ehr"], "Missing option '--as'"),
+        (["share", "everything", "--to", "2", "--purpose", "ehr", "OUT"], "is no scope"),
+        (["share", "all", "--to", "0", "--purpose", "ehr", "OUT"], "0 is no member's number"),
+        (["share", "all", "--to", "Dr. Who", "--purpose", "ehr", "OUT"], "'Dr. Who' is no account"),
+        (["share", "all", "--to", ACCOUNT.replace("D2E4", "D2e4"), "--purpose", "ehr", "OUT"], "typing error"),
+        (["share", "all", "--to", "2", "--purpose", "ehr", "--until", "soon", "OUT"], "'soon' is no date"),
+        (["share", "all", "--to", "2", "--purpose", "ehr", "--until", "2020-01-01", "OUT"], "is over already"),
+        (["share", "all", "--to", "2", "--purpose", "ehr", "--until", "0001-01-01", "OUT"], "is over already"),
+        (["share", "all", "--to", "2", "--purpose", "ehr", "--days", "0", "OUT"], "0 is not in the range"),
+        (["share", "all", "--to", "2", "--purpose", "emergency", "OUT"], "'emergency' is not one of"),
+        (["share", "all", "--to", "2", "--purpose", "ehr"], "Missing option '--out'"),
+        (["share", "all", "--to", "2", "--purpose", "ehr", "--consent-of", "7", "OUT"], "'7' is no account"),
+        (
+            ["share", "all", "--to", "2", "--purpose", "ehr", "--consent-of", ACCOUNT, "--consent-scope", "x", "OUT"],
+            "'x' is no scope",
+        ),
+        (
+            ["share", "all", "--to", "2", "--purpose", "ehr", "--consent-of", ACCOUNT, "OUT", "SIGNED"],
+            "a person's own grant is its consent",
+        ),
+        (["vouch", ACCOUNT], "name a role, or say --withdraw"),
+        (["vouch", ACCOUNT, "patient", "--withdraw"], "name a role, or say --withdraw"),
+        (["vouch", "0x123", "patient"], "is no account"),
+        (["vouch", ACCOUNT, "boss"], "'boss' is not one of"),
+        (["link", "7", "0x" + "00" * 19 + "07"], "is no account"),
+        (["delegate", "nobody", "ehr"], "'nobody' is no account"),
+        (["delegate", ACCOUNT, "ehr", "--until", "yesterday"], "is no date"),
+        (["get", "FILE", "--from", "0", "SIGNED"], "0 is not in the range"),
+        (["get", "FILE", "--from", "1", "--wanted", "everything", "SIGNED"], "is no scope"),
+        (["get", "FILE", "--from", "1", "--institution", "-1", "SIGNED"], "-1 is not in the range"),
+        (["get", "FILE", "--from", "1", "--institution", "65536", "SIGNED"], "65536 is not in the range"),
+        (["get", "FILE", "--from", "1", "--use", "0", "SIGNED"], "0 is not in the range"),
+        (["emergency", "7", "--from", "1", "SIGNED"], "say why: --reason"),
+        (["review", "0", "--uphold", "--report", "x"], "0 is not in the range"),
+        (["review", "1", "--report", "x"], "Missing option '--uphold'"),
+        (["list", "--kind", "financial"], "'financial' is not one of"),
+        (["list", "--limit", "0"], "0 is not in the range"),
+        (["audit", "--format", "pdf"], "'pdf' is not one of"),
+        (["erase"], "Missing argument"),
+        (["import"], "Missing argument"),
+        (["nonsense"], "No such command"),
+        (["show", "abcd", "--password-file", "/nowhere/at/all"], "cannot be read"),
+    ],
+    ids=lambda part: " ".join(part)[:60] if isinstance(part, list) else "",
+)
+def test_wrong_options(words: list[str], told: str, desk: Desk, tmp_path: Path) -> None:
+    options = {"SIGNED": desk.signed, "OUT": ["--out", str(tmp_path / "out")], "FILE": [str(tmp_path / "file")]}
+    assert told in desk.refuses(*(option for word in words for option in options.get(word, [word])))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["get", "revoke", "relay"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[" * 99_999, b"\xff", b'{"format": "hmchain-permit/1"}', None], ids=lambda c: repr(c)[:20]
+)
+def test_a_grants_file_that_is_none(command: str, content: bytes | None, desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "grant.json"
+    if content is not None:
+        write_secret(file, content)
+    more = ["--from", "1", *desk.signed] if command == "get" else []
+    told = desk.refuses(command, str(file), *more)
+    assert ("is not a hmchain-permit/1 file" if content is not None else "cannot be read") in told
+
+
+def test_one_file_that_is_none_keeps_the_others_from_being_relayed(
+    desk: Desk, grant_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_bytes(b"no permit")
+    assert "is not a hmchain-permit/1 file" in desk.refuses("relay", str(grant_file), str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("command", [["list"], ["verify"], ["audit"], ["release"], ["import", "x"], ["erase", "abcd"]])
+def test_a_consortium_without_a_records_contract(command: list[str], desk: Desk) -> None:
+    BARE.write(desk.folder / "consortium.json")
+    try:
+        _, _, err = desk.run(*command)
+        assert "this consortium has no Records contract yet: hmchain records deploy" in one_line(err)
+    finally:
+        replace(BARE, records="0x" + "22" * 32).write(desk.folder / "consortium.json")
+    assert desk.files() == desk.before
+
+
+def test_a_records_contract_is_deployed_once(desk: Desk) -> None:
+    assert "names a Records contract already" in desk.refuses("deploy")
+
+
+def test_a_file_that_is_no_consortium(desk: Desk) -> None:
+    whole = (desk.folder / "consortium.json").read_bytes()
+    for content in (b"{}", b"no json", whole.replace(b"22" * 32, b"zz" * 32)):
+        (desk.folder / "consortium.json").write_bytes(content)
+        code, _, err = desk.run("list")
+        assert (code, "is not a hmchain-consortium/1 file" in one_line(err)) == (2, True)
+    (desk.folder / "consortium.json").write_bytes(whole)
+
+
+def test_a_chain_that_does_not_answer(desk: Desk) -> None:
+    for command in (["list"], ["verify"], ["vouch", ACCOUNT, "patient"]):
+        desk.refuses(*command, code=4)
+
+
+def test_another_persons_password_or_folder(desk: Desk, tmp_path: Path) -> None:
+    write_secret(tmp_path / "wrong", b"wrong\n")
+    consent = ["consent", "all", "--withdraw"]
+    told = desk.refuses(
+        *consent, "--as", str(desk.folder / "patient"), "--person-password-file", str(tmp_path / "wrong")
+    )
+    assert "the password does not open" in told
+    assert "cannot be read" in desk.refuses(*consent, "--as", str(tmp_path), *desk.signed[2:])
+    assert "no terminal to ask for the password" in desk.refuses(*consent, *desk.signed[:2])
+
+
+def test_persons_are_made_where_nothing_is(desk: Desk) -> None:
+    folder, password = str(desk.folder / "patient"), str(desk.folder / "password")
+    assert typed("person", folder, "--password-file", password) == (2, "", f"hmchain: {folder} exists\n")
+    assert typed("person", str(desk.folder / "new"), "--password-file", str(desk.folder / "nowhere"))[0] == 2
+    assert desk.files() == desk.before
+
+
+def test_every_command_has_help() -> None:
+    group = main.get_command(click.Context(main), "records")
+    assert isinstance(group, click.Group)
+    for name in group.commands:
+        code, out, _ = typed(name, "--help")
+        assert (code, out[:7]) == (0, "Usage: ")
+
+
+# ---------------------------------------------------------------- the commands themselves, on a chain in this process
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two hospitals' folders of one consortium, whose chain is in this process."""
+    ward = Ward.found(tmp_path_factory.mktemp("town"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainers.archive.connect", lambda *_: ward.chain.web3)
+        patch.setattr("trainers.receiving.LOOK_SECONDS", 0.01)
+        for number, hospital in enumerate(ward.hospitals, start=1):
+            folder = ward.folder / str(number)
+            (folder / "keys").mkdir(parents=True)
+            write_secret(folder / "password", PASSWORD)
+            for file, secret in (
+                (keystore.OPERATOR, bytes(hospital.account.key)),
+                (keystore.ENCRYPTION, hospital.encryption.raw()),
+            ):
+                write_secret(folder / "keys" / file, keystore._locked(secret, PASSWORD.decode().strip(), LIGHT))
+            (folder / "hospital.toml").write_text(
+                f'name = "H{number}"\n[keys]\npassword_file = "password"\n[blobs]\nstore = "../blobs"\n'
+            )
+            ward.consortium.write(folder / "consortium.json")
+            Vault.open(folder / "records", Keys(hospital), ward.consortium).close()
+        yield Town(ward)
+
+
+class Town:
+    """Types commands at two hospitals."""
+
+    def __init__(self, ward: Ward) -> None:
+        self.ward = ward
+
+    def __call__(self, number: int, *words: str, code: int = 0) -> str:
+        config = str(self.ward.folder / str(number) / "hospital.toml")
+        ended, out, err = typed(*words, "--config", config)
+        assert ended == code, out + err
+        return out if code == 0 else one_line(err)
+
+    def person(self, name: str, role: str, number: int) -> tuple[str, list[str]]:
+        """Makes one, has it vouched for: its account, and the options by which it acts."""
+        folder = self.ward.folder / name
+        made = persons.create(folder, PASSWORD.decode().strip(), LIGHT)
+        self(number, "vouch", made.account.address, role)
+        password = str(self.ward.folder / "1" / "password")
+        return made.account.address, ["--as", str(folder), "--person-password-file", password]
+
+
+def observation(number: int) -> dict[str, Any]:
+    about = {"subject": {"reference": "Patient/R-7"}, "code": {"text": "x"}, "valueInteger": number}
+    return {"resourceType": "Observation", "status": "final", **about}
+
+
+def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) -> None:
+    """What a user types, in turn, and what a machine reads of it."""
+    source = tmp_path / "in.ndjson"
+    source.write_text("\n".join([*(json.dumps(observation(n)) for n in range(3)), "no json"]))
+    told = json.loads(town(1, "import", str(source), "--json"))
+    assert (told["imported"], told["duplicate"], told["rejected"], told["entries"]) == (3, 0, 1, [1])
+    assert "0 imported, 3 duplicate, 1 rejected" in town(1, "import", str(source))
+    rows = [json.loads(line) for line in town(1, "list", "--json", "--subject", "R-7").splitlines()]
+    assert [row["entry"] for row in rows] == [1, 1, 1]
+    assert town(1, "list", "--count", "--kind", "research").strip() == "0"
+    name = rows[0]["record"]
+    assert json.loads(town(1, "show", name[:8], "--json"))["type"] == "observation"
+    assert town(1, "verify").startswith("VALID  3 records in 1 batches of ours, 1 entries")
+
+    patient, as_patient = town.person("patient", "patient", 1)
+    physician, as_physician = town.person("physician", "physician", 2)
+    assert town(1, "link", "R-7", patient).startswith("3 records are about")
+    assert "nobody's number" in town(1, "link", "", patient, code=2)
+    grant, consent = str(tmp_path / "grant.json"), str(tmp_path / "consent.json")
+    assert "ehr" in town(1, "consent", "all", "--purpose", "ehr", "--out", consent, *as_patient)
+    assert "relayed" in town(2, "relay", str(consent)) or "on the chain already" in town(2, "relay", str(consent))
+    assert "grant 1" in town(1, "share", "all", "--to", physician, "--purpose", "emr", "--out", grant, *as_patient)
+
+    get = ["get", grant, "--from", "1", "--wait", "0", *as_physician]
+    assert "there is no member 9" in town(2, *get[:3], "9", *get[4:], code=2)
+    assert "has not answered" in town(2, *get, code=4)
+    assert town(1, "release").strip() == "1 requests answered"
+    out = tmp_path / "out"
+    assert town(2, *get, "--use", "1", "--out", str(out)) == ""
+    assert sorted(path.name for path in out.iterdir()) == ["000001.json", "000002.json", "000003.json"]
+    assert len(town(2, *get, "--use", "1").splitlines()) == 3
+    (tmp_path / "file").write_bytes(b"")
+    assert "cannot make" in town(2, *get, "--use", "1", "--out", str(tmp_path / "file"), code=6)
+
+    assert "say --yes" in town(1, "erase", name, code=2)
+    assert town(1, "erase", name, "--yes") == f"erased {name[:16]}\n"
+    assert "was erased" in town(1, "show", name, code=2)
+    assert town(1, "list", "--count", "--subject", "R-7").strip() == "2"
+    assert json.loads(town(1, "verify", "--json"))["valid"] is True
+
+    assert "grant 1 is revoked" in town(1, "revoke", grant, *as_patient)
+    assert "GrantOver" in town(2, *get, code=4)
+    audit = town(1, "audit")
+    assert "physician" in audit.splitlines()[0]
+    assert "COMPLETE  1 readings: every use of 1 grants" in audit
+    town(1, "audit", "--format", "fhir", "--out", str(tmp_path / "audit.json"))
+    assert json.loads((tmp_path / "audit.json").read_text())["resourceType"] == "Bundle"
+
+
+def test_an_emergency_and_its_review(town: Town) -> None:
+    _, as_physician = town.person("another physician", "physician", 2)
+    ask = ["emergency", "R-7", "--from", "1", "--reason", "unconscious", "--wait", "0", *as_physician]
+    code, _, err = typed(*ask, "--config", str(town.ward.folder / "2" / "hospital.toml"))
+    assert (code, err.splitlines()[0]) == (4, "emergency 1: it will be reviewed")
+    assert town(1, "release").strip() == "1 requests answered"
+    again = [word for word in ask if word not in ("--reason", "unconscious")]
+    assert len(town(2, *again, "--number", "1").splitlines()) == 2
+    assert len(town.ward.archive(2).trail().emergencies) == 1, "and no other was opened"
+    assert "there is no emergency 9" in town(1, "review", "9", "--uphold", "--report", "x", code=2)
+    assert "upheld" in town(1, "review", "1", "--uphold", "--report", "the patient was unconscious")
+    assert "AlreadyReviewed" in town(1, "review", "1", "--reject", "--report", "no", code=4)
+
+
+def test_a_hospital_relays_no_grant_in_its_own_name(town: Town, tmp_path: Path) -> None:
+    out = str(tmp_path / "grant.json")
+    town(1, "share", "all", "--to", "2", "--purpose", "ehr", "--out", out)
+    assert "no person signed this" in town(1, "relay", out, code=2)
+
+
+def test_damage_is_told_as_invalid(town: Town) -> None:
+    hospital = town.ward.hospitals[0]
+    with closing(Vault.open(town.ward.folder / "1" / "records", Keys(hospital), town.ward.consortium)) as vault:
+        with vault._writing() as database:
+            database.execute("UPDATE records SET subject = 'another' WHERE id = 2")
+        assert town(1, "verify", "--quick").startswith("VALID")
+        config = str(town.ward.folder / "1" / "hospital.toml")
+        code, out, _ = typed("verify", "--config", config)
+        assert (code, out[:16]) == (1, "INVALID  record ")
+        code, out, _ = typed("verify", "--json", "--config", config)
+        assert (code, json.loads(out)["valid"]) == (1, False)
