@@ -67,7 +67,7 @@ class Parts:
         """Raises UsageError."""
         manifest = options.manifest(dataset)
         classes = len(dataset.classes)
-        initial = initial_weights(manifest.architecture, dataset.channels, classes, manifest.seed)
+        initial = initial_weights(manifest.architecture, manifest.width, classes, manifest.seed)
         return cls(options, dataset, manifest, shards, initial, watch)
 
     def identities(self) -> list[MemberIdentity]:
@@ -85,7 +85,7 @@ class Parts:
         exchange: Exchange,
     ) -> dict[int, Hospital]:
         """The members, who share a network to compute on, one after the other, and an exchange."""
-        network = build(self.manifest.architecture, self.dataset.channels, len(self.dataset.classes))
+        network = build(self.manifest.architecture, self.manifest.width, len(self.dataset.classes))
         compute, hospitals = Compute(), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)

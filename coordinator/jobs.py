@@ -17,7 +17,7 @@ from hmchain.envelope import Identity, new_identity
 from hmchain.errors import ChainError, UsageError
 from hmchain.files import read_file
 from hmchain.history import History
-from hmchain.manifest import Manifest
+from hmchain.manifest import OF_FEATURES, Manifest
 from trainers.coordination import keep_key, kept_key
 from trainers.datasets import SAMPLE, refuse_unsupported
 from trainers.networks import initial_weights
@@ -28,6 +28,9 @@ EXAMPLE = """\
 dataset = "pneumoniamnist"     # its name; of a MedMNIST set channels and classes are known
 # channels = 1
 # classes = ["normal", "pneumonia"]
+# architecture = "medmnist-cnn"
+#                              # Of records instead of images: features, a list of their names in order as hospitals
+#                              # have them, and architecture "logistic" or "mlp"; then there are no channels.
 # rounds = 10
 # fraction = 0.25              # of the enrolled members that train in a round
 # masters = 4                  # that judge a round; 3f + 1 tolerates f faults
@@ -65,18 +68,25 @@ def read_manifest(path: Path) -> Manifest:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             raise UsageError(f"{path}: unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    complete = {"seed": 0} | _published(content.get("dataset")) | content
+    complete = {"seed": 0} | _published(content.get("dataset")) | _tabular(content) | content
     lacking = [key for key in ("dataset", "channels", "classes") if key not in complete]
     if lacking:
         raise UsageError(f"{path}: {', '.join(lacking)} is missing")
-    if not isinstance(complete["classes"], list):
-        raise UsageError(f"{path}: classes is a list of names")
+    texts = {key: complete[key] for key in ("classes", "features") if key in complete}
+    for key, names in texts.items():
+        if not isinstance(names, list):
+            raise UsageError(f"{path}: {key} is a list of names")
     floats = {"fraction", "learning_rate"}  # TOML tells 1 from 1.0, people do not
     plain = {k: float(v) if k in floats and type(v) is int else v for k, v in complete.items()}
     try:
-        return Manifest(**plain | {"classes": tuple(complete["classes"])})
+        return Manifest(**plain | {key: tuple(names) for key, names in texts.items()})
     except UsageError as fault:
         raise UsageError(f"{path}: {fault}") from None
+
+
+def _tabular(content: dict[str, Any]) -> dict[str, Any]:
+    """What follows where there are features."""
+    return {"channels": 0, "preprocessing": OF_FEATURES} if content.get("features") else {}
 
 
 def _published(dataset: object) -> dict[str, Any]:
@@ -110,6 +120,6 @@ def create(
     if key is None:
         key = new_identity()
         keep_key(folder, job.digest(), key, identities[0].public)
-    initial = initial_weights(job.architecture, job.channels, len(job.classes), job.seed)
+    initial = initial_weights(job.architecture, job.width, len(job.classes), job.seed)
     blobs, model = publish_initial(store, job, initial, key)
     return NewJob(create_job(client, client.sender, job, blobs, model), job, existed=False)

@@ -97,7 +97,8 @@ def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> 
     header = model_header(federation.manifest.digest(), record.number, record.base)
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
     with federation.watch.measure("evaluation"):
-        network, compute = build(federation.manifest.architecture, dataset.channels, len(dataset.classes)), Compute()
+        manifest, compute = federation.manifest, Compute()
+        network = build(manifest.architecture, manifest.width, len(manifest.classes))
         load_weights(network.to(compute.device), model)
         return evaluate(network, dataset.test, compute)
 

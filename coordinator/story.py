@@ -135,9 +135,8 @@ def configure_records(local: Local, hospital: int) -> None:
     folder = local.hospitals[hospital - 1]
     shard = load_shard(folder / "data.npz")
     arrays = {"train": shard.train, "val": shard.holdout}
-    content = {
-        f"{name}_{what}": getattr(split, what) for name, split in arrays.items() for what in ("images", "labels")
-    }
+    content: dict[str, Any] = {f"{name}_images": split.inputs for name, split in arrays.items()}
+    content |= {f"{name}_labels": split.labels for name, split in arrays.items()}
     subjects = {
         f"{name}_subjects": np.where(np.arange(len(split)) % 3 == 0, PATIENT_AT[hospital], "")
         for name, split in arrays.items()

@@ -89,7 +89,7 @@ def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
         text = evidence.store.get(job.manifest_blob, MAX_BYTES)
     with explain("the manifest cannot be reproduced"):
         manifest = Manifest.parse(text)
-        initial = initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
+        initial = initial_weights(manifest.architecture, manifest.width, len(manifest.classes), manifest.seed)
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
         raise VerificationError("the manifest is not the one that the chain recorded")
     header = model_header(manifest.digest(), 0, bytes(32))
@@ -237,7 +237,7 @@ def check_metrics(
     if digest_text(dataset.digest) != evidence.run.dataset_digest:
         evidence.notes.append("test metrics were not measured again: the data set here is another file than the run's")
         return
-    network, compute = build(manifest.architecture, manifest.channels, len(manifest.classes)), Compute()
+    network, compute = build(manifest.architecture, manifest.width, len(manifest.classes)), Compute()
     load_weights(network.to(compute.device), model)
     measured = evaluate(network, dataset.test, compute)
     for name, value in (("test_auc", measured.auc), ("test_acc", measured.accuracy)):

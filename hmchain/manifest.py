@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, Literal, get_args
@@ -20,14 +21,18 @@ AGGREGATIONS = ("fedavg-exact/1",)
 Metric = Literal["accuracy", "balanced_accuracy"]
 MAX_BYTES = 64 * 1024
 MAX_EPOCHS, MAX_BATCH, MAX_CLASSES = 1_000, 65_536, 256
+MAX_FEATURES, MAX_FEATURE_NAME = 4096, 256
+TABULAR = ("logistic", "mlp")  # the architectures that take features; all others take images
+OF_IMAGES, OF_FEATURES = "scale[-1,1]", "asinh"  # preprocessing
 
 
 @dataclass(frozen=True)
 class Manifest:
     """A job's network, local training, aggregation and terms. Shares, scores and rates are floats in 0..1.
 
-    standard is "absolute:X" (the paper: a score that an update must reach) or "relative:-D" (at most D below what the
-    base model scores); both are judged on `metric`.
+    A sample is an image of `channels`, or, where `features` has names, a row of so many numbers in that order, and
+    channels is 0. standard is "absolute:X" (the paper: a score that an update must reach) or "relative:-D" (at most D
+    below what the base model scores); both are judged on `metric`.
     """
 
     dataset: str
@@ -42,7 +47,7 @@ class Manifest:
     batch_size: int = 128
     learning_rate: float = 0.1
     architecture: str = "medmnist-cnn"
-    preprocessing: str = "scale[-1,1]"
+    preprocessing: str = OF_IMAGES
     aggregation: str = AGGREGATIONS[0]
     metric: Metric = "accuracy"
     standard: str = "relative:-0.2"
@@ -50,6 +55,7 @@ class Manifest:
     score_seconds: int = 1800
     reveal_seconds: int = 900
     reply_seconds: int = 900
+    features: tuple[str, ...] = ()
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -69,26 +75,53 @@ class Manifest:
             )
         if not (isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"the learning rate must be a positive number, not {self.learning_rate}")
-        if self.channels not in (1, 3) or not 2 <= len(self.classes) <= MAX_CLASSES or not 0 <= self.seed < 2**63:
-            raise UsageError(f"a job has 1 or 3 channels, 2 to {MAX_CLASSES} classes and a seed of 0 to 2^63 - 1")
-        if self.preprocessing != "scale[-1,1]":
-            raise UsageError(f"unknown preprocessing {self.preprocessing!r}")
+        self._check_samples()
         times = (self.request_seconds, self.score_seconds, self.reveal_seconds, self.reply_seconds)
         if not all(2 <= seconds < 2**24 for seconds in times):
             raise UsageError("each phase of a round lasts 2 to 16,777,215 seconds")
         parse_standard(self.standard)
+        if len(self.canonical()) > MAX_BYTES:
+            raise UsageError(f"a manifest has at most {MAX_BYTES} bytes, not {len(self.canonical())}")
+
+    def _check_samples(self) -> None:
+        """What a sample is, and what is made of it, must go together."""
+        channels = (0,) if self.features else (1, 3)
+        if self.channels not in channels or not 2 <= len(self.classes) <= MAX_CLASSES or not 0 <= self.seed < 2**63:
+            raise UsageError(
+                f"a job has 1 or 3 channels (0 with features), 2 to {MAX_CLASSES} classes and a seed of 0 to 2^63 - 1"
+            )
+        if self.features:
+            check_features(self.features)
+        if self.preprocessing != (OF_FEATURES if self.features else OF_IMAGES):
+            raise UsageError(f"preprocessing {self.preprocessing!r} is not that of {self.samples}")
+        if (self.architecture in TABULAR) != bool(self.features):
+            raise UsageError(f"architecture {self.architecture!r} does not take {self.samples}")
+
+    @property
+    def samples(self) -> str:
+        """What a job's samples are called."""
+        return "features" if self.features else "images"
+
+    @property
+    def width(self) -> int:
+        """What its network is built for: so many features, or channels."""
+        return len(self.features) or self.channels
 
     def _check_types(self) -> None:
         """JSON tells 1 from 1.0 and true, and so does the digest."""
         plain = {"str": str, "int": int, "float": float, "Metric": str, "tuple[str, ...]": tuple}
         values = {field.name: (getattr(self, field.name), plain[str(field.type)]) for field in fields(self)}
         wrong = [name for name, (value, expected) in values.items() if type(value) is not expected]
-        if wrong or not all(type(name) is str for name in self.classes):
-            raise UsageError(f"a manifest's {', '.join(wrong) or 'classes'} cannot be of that type")
+        if wrong or not all(type(name) is str for name in (*self.classes, *self.features)):
+            raise UsageError(f"a manifest's {', '.join(wrong) or 'classes or features'} cannot be of that type")
 
     def canonical(self) -> bytes:
-        """The bytes that the digest is of: JSON, keys sorted, nothing between tokens, ASCII."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        """The bytes that the digest is of: JSON, keys sorted, nothing between tokens, ASCII.
+
+        Without features there is no word of them: manifests from before there were any keep their digests.
+        """
+        content = {name: value for name, value in asdict(self).items() if name != "features" or value}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes."""
@@ -101,7 +134,8 @@ class Manifest:
             raise UsageError(f"a manifest has at most {MAX_BYTES} bytes, not {len(data)}")
         try:
             content: dict[str, Any] = parse(data)
-            manifest = cls(**{**content, "classes": tuple(content["classes"])})
+            lists: dict[str, Any] = {name: tuple(content[name]) for name in ("classes", "features") if name in content}
+            manifest = cls(**{**content, **lists})
         except (ValueError, TypeError, KeyError) as fault:
             expected = ", ".join(field.name for field in fields(cls))
             raise UsageError(f"not a manifest; it is a JSON object with {expected}") from fault
@@ -124,6 +158,14 @@ class Manifest:
             reveal_seconds=self.reveal_seconds,
             reply_seconds=self.reply_seconds,
         )
+
+
+def check_features(names: Sequence[str]) -> None:
+    """Raises UsageError for what are no names of features: 1 to MAX_FEATURES different words that can be shown."""
+    if not 1 <= len(names) <= MAX_FEATURES or len(set(names)) != len(names):
+        raise UsageError(f"a sample has 1 to {MAX_FEATURES} features of different names, not {len(names)}")
+    if not all(0 < len(name) <= MAX_FEATURE_NAME and name.isprintable() for name in names):
+        raise UsageError(f"a feature's name is 1 to {MAX_FEATURE_NAME} characters that can be shown")
 
 
 def parse_standard(text: str) -> tuple[bool, int]:

@@ -41,6 +41,14 @@ class Code:
     code: str
     display: str = field(default="", compare=False)
 
+    @classmethod
+    def parse(cls, text: str) -> Code:
+        """From "system|code", as people write it. Raises ValueError."""
+        system, _, code = text.partition("|")
+        if not system or not code or "|" in code:
+            raise ValueError(f"{text!r:.80} is not SYSTEM|CODE, such as http://loinc.org|8867-4")
+        return cls(system, code)
+
 
 @dataclass(frozen=True)
 class Record:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,10 @@ def main(folder: Path) -> None:
     """Write the sample and print its md5."""
     source = load("organamnist", folder, download=False)
     stream = np.random.Generator(np.random.PCG64(SEED))
-    arrays: dict[str, NDArray[np.uint8]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name in SPLITS:
         sample = cut(getattr(source, name), PER_CLASS[name], stream)
-        arrays[f"{name}_images"] = sample.images
+        arrays[f"{name}_images"] = sample.inputs
         arrays[f"{name}_labels"] = sample.labels.astype(np.uint8)[:, None]
     SAMPLE_FILE.parent.mkdir(exist_ok=True)
     np.savez_compressed(SAMPLE_FILE, **arrays)  # numpy stamps every entry 1980-01-01, so no clock gets in

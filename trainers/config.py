@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hmchain.errors import UsageError
 from hmchain.files import read_file
+from hmchain.manifest import check_features
+from hmchain.record import Code
+from trainers.importers.observations import LOINC, is_loinc
 
 FILE = "hospital.toml"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -54,6 +57,47 @@ class Data(Section):
 
     source: Literal["file", "records"] = "file"
     file: Path = Path("data.npz")
+    service: Literal["imaging", "clinical-research", "neuroscience"] = "imaging"
+    features: tuple[str, ...] = ()
+    label: str = ""
+
+    @field_validator("features")
+    @classmethod
+    def _are_quantities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            code, _ = quantity_named(text)
+            if code.system == LOINC and not is_loinc(code.code):
+                raise ValueError(f"{text!r:.80} is no LOINC code: its last digit does not check the others")
+        try:
+            if value:
+                check_features(value)
+        except UsageError as fault:
+            raise ValueError(str(fault)) from None
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _is_code(cls, value: str) -> str:
+        if value:
+            Code.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        """Each service has what it needs, and nothing that it would not look at."""
+        if bool(self.features) != (self.service == "clinical-research"):
+            raise ValueError("features is what clinical-research needs, and no other service has")
+        if bool(self.label) != (self.service != "imaging"):
+            raise ValueError("label is what clinical-research and neuroscience need, and imaging has not")
+        return self
+
+
+def quantity_named(text: str) -> tuple[Code, str]:
+    """Of "system|code" or "system|code|unit": the code, and the unit or "". Raises ValueError."""
+    parts = text.split("|")
+    if len(parts) == 3 and not parts[2]:
+        raise ValueError(f"{text!r:.80} has an empty unit")
+    return Code.parse("|".join(parts[:2] if len(parts) == 3 else parts)), parts[2] if len(parts) == 3 else ""
 
 
 class Records(Section):
@@ -123,6 +167,11 @@ class Config(Section):
     limits: Limits = Limits()
     log: Log = Log()
     health: Health = Health()
+
+    @property
+    def training_file(self) -> Path:
+        """Where the node's trainer finds its data: the hospital's own file, or what the node makes of its records."""
+        return self.records.folder / "consented.npz" if self.data.source == "records" else self.data.file
 
 
 def load(path: Path) -> Config:

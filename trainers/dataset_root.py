@@ -1,6 +1,7 @@
 """What a hospital commits to before training: a Merkle root over its records that gives none of them away.
 
-    leaf i = SHA-256(0x00 || HMAC-SHA256(salt, i) || label || image)     i and label as 8 bytes, big-endian
+    leaf i = SHA-256(0x00 || HMAC-SHA256(salt, i) || label || input)     i and label as 8 bytes, big-endian
+    input: the bytes of an image, or of float32 features, little-endian
 
 The tree over the leaves is hmchain.merkle's. The HMAC blinds each leaf by itself: without it a guessed record could be
 confirmed, and with one blinding for all, opening a leaf would open the rest.
@@ -24,7 +25,7 @@ def salt_of(split: Split, secret: bytes) -> bytes:
     Derived, so that a hospital that starts again knows whether its commitment still stands, and can open its leaves.
     """
     content = sha256(split.labels.tobytes())
-    content.update(split.images.tobytes())
+    content.update(split.inputs.tobytes())
     return hmac.digest(secret, b"hmchain/dataset-salt/1" + content.digest(), "sha256")
 
 
@@ -45,6 +46,6 @@ def _leaves(split: Split, salt: bytes) -> list[bytes]:
     labels = split.labels.tolist()
     blinds = (hmac.digest(salt, index.to_bytes(8, "big"), "sha256") for index in range(len(split)))
     return [
-        sha256(b"\x00" + blind + label.to_bytes(8, "big") + image.tobytes()).digest()
-        for blind, label, image in zip(blinds, labels, split.images, strict=True)
+        sha256(b"\x00" + blind + label.to_bytes(8, "big") + sample.tobytes()).digest()
+        for blind, label, sample in zip(blinds, labels, split.inputs, strict=True)
     ]

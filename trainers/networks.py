@@ -46,6 +46,16 @@ class Compute:
         """Same inputs, same bytes: cuDNN may neither race nor choose kernels by the stopwatch (no effect on a CPU)."""
         return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
+    def inputs(self, samples: torch.Tensor) -> torch.Tensor:
+        """What a network takes, of images (uint8, see `images`) or of features: float32 (N, F), to asinh of each.
+
+        asinh is nearly the number where it is small and its logarithm where it is large. Values keep their order, and
+        the means and variances of any unit stay within the range in which weights are averaged exactly.
+        """
+        if samples.dtype == torch.uint8:
+            return self.images(samples)
+        return samples.to(self.device).asinh()
+
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (N, 28, 28[, 3]) pixels of 0..255 to the float32 (N, channels, 28, 28) in [-1, 1] that networks take.
 
@@ -81,27 +91,50 @@ def _medmnist_cnn(channels: int, classes: int) -> nn.Module:
     )
 
 
-ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {"medmnist-cnn": _medmnist_cnn}
+def _standardised(features: int) -> nn.Module:
+    """Each feature by its own mean and variance: averages over all batches so far. The usual ones begin at 0 and 1 and
+    move by a tenth, and would be far from the data for the first rounds of a small hospital.
+    """
+    return nn.BatchNorm1d(features, momentum=None)
 
 
-def build(architecture: str, channels: int, classes: int) -> nn.Module:
-    """A network by name: (N, channels, 28, 28) float32 to (N, classes) logits. Its weights are not yet meaningful.
+def _logistic(features: int, classes: int) -> nn.Module:
+    """Logistic regression on standardised features."""
+    return nn.Sequential(_standardised(features), nn.Linear(features, classes))
+
+
+def _mlp(features: int, classes: int) -> nn.Module:
+    """Two hidden layers of 64 and 32 on standardised features."""
+    hidden = [nn.Linear(features, 64), nn.ReLU(inplace=True), nn.Linear(64, 32), nn.ReLU(inplace=True)]
+    return nn.Sequential(_standardised(features), *hidden, nn.Linear(32, classes))
+
+
+ARCHITECTURES: dict[str, Callable[[int, int], nn.Module]] = {
+    "medmnist-cnn": _medmnist_cnn,
+    "logistic": _logistic,
+    "mlp": _mlp,
+}
+
+
+def build(architecture: str, width: int, classes: int) -> nn.Module:
+    """A network by name: float32 to (N, classes) logits, of (N, width, 28, 28) images with so many channels, or of
+    (N, width) features (hmchain.manifest says which takes what). Its weights are not yet meaningful.
 
     Raises UsageError for a name that is not in ARCHITECTURES.
     """
     if architecture not in ARCHITECTURES:
         raise UsageError(f"unknown architecture {architecture!r}; known: {', '.join(sorted(ARCHITECTURES))}")
-    network = ARCHITECTURES[architecture](channels, classes)
+    network = ARCHITECTURES[architecture](width, classes)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def initial_weights(architecture: str, channels: int, classes: int, seed: int) -> Weights:
+def initial_weights(architecture: str, width: int, classes: int, seed: int) -> Weights:
     """The weights of round 0, the same bytes on every machine and torch version.
 
     Torch's own default (uniform in ±1/sqrt(fan-in), He et al. 2015 with a = sqrt 5), drawn from numpy's PCG64
     because torch promises no stable stream. Batch norms start at identity.
     """
-    network = build(architecture, channels, classes)
+    network = build(architecture, width, classes)
     weights = weights_of(network)
     stream = np.random.Generator(np.random.PCG64(seed))
     for name, module in network.named_modules():

@@ -21,7 +21,7 @@ from trainers.logs import defect, say, warn
 from trainers.opening import Site
 from trainers.participation import Participation
 from trainers.parts import Parts
-from trainers.record_keeping import ConsentedData
+from trainers.record_keeping import RecordKeeping
 from trainers.worker import NO_DATA, StillWorking
 
 JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
@@ -49,7 +49,7 @@ class Node:
         self._waits = False
         self._data = parts.data
         self._answering: Answering | None = None
-        self._consented: ConsentedData | None = None
+        self._records: RecordKeeping | None = None
         self._store_checked = -STORE_CHECK_SECONDS
         parts.client.on_receipt = self._told
 
@@ -82,8 +82,8 @@ class Node:
         """Ends what runs beside `run`."""
         if self._answering is not None:
             self._answering.stop()
-        if self._consented is not None:
-            self._consented.close()
+        if self._records is not None:
+            self._records.close()
 
     def step(self) -> bool:
         """Looks at the chain and does one thing, if one is due. Raises HMChainError."""
@@ -204,8 +204,8 @@ class Node:
             self._answering.start()
         if parts.config.data.source != "records":
             return False
-        self._consented = self._consented or ConsentedData(parts)
-        data = self._consented.look()
+        self._records = self._records or RecordKeeping(parts)
+        data = self._records.look()
         if data is None:
             return False
         self._data, self._site = data, None  # what was begun with the data before is begun again

@@ -101,9 +101,20 @@ def key_of(store: BlobStore, job: JobRecord, member: int, identities: Sequence[I
 def misfit(manifest: Manifest, data: DataFacts) -> str | None:
     """Why data cannot be trained on in a job."""
     if data.samples == 0:
-        return "there is no image here that is consented to"
+        return "there is no record here that is consented to"
+    if data.features != manifest.features:
+        return _other_features(manifest.features, data.features)
     if data.channels != manifest.channels:
         return f"it is about images of {manifest.channels} channels, ours have {data.channels}"
     if data.classes > len(manifest.classes):
         return f"it has {len(manifest.classes)} classes, our labels go up to {data.classes - 1}"
     return None
+
+
+def _other_features(wanted: tuple[str, ...], ours: tuple[str, ...]) -> str:
+    if not wanted or not ours:
+        return f"it is about {'features' if wanted else 'images'}, ours are {'features' if ours else 'images'}"
+    if len(wanted) != len(ours):
+        return f"it is about {len(wanted)} features, ours are {len(ours)}"
+    place = next(i for i, (one, other) in enumerate(zip(wanted, ours, strict=True)) if one != other)
+    return f"its feature {place + 1} is {wanted[place]}, ours is {ours[place]}"

@@ -91,5 +91,5 @@ def _shard(dataset: Dataset, train: NDArray[np.int64], val: NDArray[np.int64]) -
     held = min(wanted, len(train) - SMALLEST_TRAIN)
     own = dataset.train.take(train[:held])
     given = dataset.val.take(val)
-    holdout = Split(np.concatenate([given.images, own.images]), np.concatenate([given.labels, own.labels]))
+    holdout = Split(np.concatenate([given.inputs, own.inputs]), np.concatenate([given.labels, own.labels]))
     return Shard(dataset.train.take(train[held:]), holdout)

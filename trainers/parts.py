@@ -51,7 +51,7 @@ def assemble(config: Config, keys: Keys) -> Parts:
     store.used()
     limits = config.limits
     worker = Worker(
-        WorkerOptions(config.data.file, limits.threads, limits.memory_mib, limits.worker_idle_seconds),
+        WorkerOptions(config.training_file, limits.threads, limits.memory_mib, limits.worker_idle_seconds),
     )
     try:
         from_file = config.data.source == "file"

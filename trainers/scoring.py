@@ -1,7 +1,7 @@
 """How good a network is on a split: MedMNIST's AUC and ACC, balanced accuracy, loss, and a master's score.
 
 Sums and metrics are numpy and scikit-learn; agreement with medmnist.Evaluator is tested. A network that answers
-with NaN or infinity (finite weights can overflow) has no opinion on that image: it is wrong there, never a fault.
+with NaN or infinity (finite weights can overflow) has no opinion on that sample: it is wrong there, never a fault.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainers.networks import Compute
-from trainers.splits import Split
+from trainers.splits import Inputs, Split
 
-BATCH = 512  # images; the fastest of 128, 512 and 1024 on 2 cores, and part of the result (kernels differ by shape)
+BATCH = 512  # samples; the fastest of 128, 512 and 1024 on 2 cores, and part of the result (kernels differ by shape)
 NO_ANSWER = -1  # a class that no label has
 
 Metric = Literal["accuracy", "balanced_accuracy"]
@@ -33,15 +33,15 @@ class Metrics:
     loss: float
 
 
-def predict(network: nn.Module, images: NDArray[np.uint8], compute: Compute | None = None) -> NDArray[np.float32]:
-    """Class probabilities, float32 (N, classes), of uint8 images (N, 28, 28[, 3]). A row of zeros is "no answer"."""
+def predict(network: nn.Module, inputs: Inputs, compute: Compute | None = None) -> NDArray[np.float32]:
+    """Class probabilities, float32 (N, classes), of a split's inputs. A row of zeros is "no answer"."""
     compute = compute or Compute()
     network.to(compute.device).eval()
     outputs = []
     with torch.inference_mode(), compute.deterministic():
-        for batch in torch.split(torch.from_numpy(images), BATCH):
+        for batch in torch.split(torch.from_numpy(inputs), BATCH):
             with compute.autocast():
-                logits = network(compute.images(batch))
+                logits = network(compute.inputs(batch))
             outputs.append(torch.softmax(logits.float(), dim=1).cpu())
     probabilities: NDArray[np.float32] = torch.cat(outputs).numpy()
     probabilities[~np.isfinite(probabilities).all(axis=1)] = 0
@@ -50,7 +50,7 @@ def predict(network: nn.Module, images: NDArray[np.uint8], compute: Compute | No
 
 def evaluate(network: nn.Module, split: Split, compute: Compute | None = None) -> Metrics:
     """All metrics of network on split, which need not hold every class."""
-    return measure(predict(network, split.images, compute), split.labels)
+    return measure(predict(network, split.inputs, compute), split.labels)
 
 
 def measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Metrics:
@@ -68,7 +68,7 @@ def measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Me
 def score(network: nn.Module, split: Split, metric: Metric, compute: Compute | None = None) -> int:
     """What a master commits to: the metric on its hold-out, in basis points 0..10000."""
     measure = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy}[metric]
-    return round(10_000 * measure(_answers(predict(network, split.images, compute)), split.labels))
+    return round(10_000 * measure(_answers(predict(network, split.inputs, compute)), split.labels))
 
 
 def auc(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

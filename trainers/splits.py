@@ -1,4 +1,6 @@
-"""Images with one label each, in files of MedMNIST's layout: {train,val,test}_{images,labels} in an .npz.
+"""Samples with one label each, in files of MedMNIST's layout: {train,val,test}_{images,labels} in an .npz.
+
+A hospital's own file may hold {train,val}_features instead, rows of numbers, and `features`, the name of each column.
 
 A file is hostile until proved: md5 first where one is published, then the zip directory, then each array's header,
 and only then its bytes.
@@ -17,20 +19,27 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmchain.errors import DataError
+from hmchain.errors import DataError, UsageError
 from hmchain.files import write_secret
+from hmchain.manifest import MAX_FEATURE_NAME, MAX_FEATURES, check_features
 
 SIDE = 28  # pixels
 MAX_CLASSES = 256  # of a set we do not know; a label is a byte in MedMNIST
 MAX_BYTES = 1 << 30  # of a file, decompressed; the largest official one has 252 MB
 SHARD_SPLITS = ("train", "val")  # what one hospital has
+IMAGES, FEATURES = "images", "features"
+NAMES = "features"  # the array of the features' names
+
+Inputs = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Split:
-    """images (N, 28, 28) or (N, 28, 28, 3) uint8, labels (N,) int64 in 0..classes-1."""
+    """inputs: images, uint8 (N, 28, 28) or (N, 28, 28, 3), or features, finite float32 (N, F); labels (N,) int64 in
+    0..classes-1.
+    """
 
-    images: NDArray[np.uint8]
+    inputs: Inputs
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -38,15 +47,21 @@ class Split:
 
     def take(self, indices: NDArray[np.int64]) -> Split:
         """A copy of the records at indices, in their order."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.inputs[indices], self.labels[indices])
+
+    @property
+    def channels(self) -> int:
+        """Of its images, 1 or 3; 0 where it has features."""
+        return {2: 0, 3: 1}.get(self.inputs.ndim, 3)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One hospital's data: train and holdout have no record in common."""
+    """One hospital's data: train and holdout have no record in common. features: names of columns; none of images."""
 
     train: Split
     holdout: Split
+    features: tuple[str, ...] = ()
 
 
 def load_shard(path: Path) -> Shard:
@@ -54,40 +69,75 @@ def load_shard(path: Path) -> Shard:
 
     Raises DataError, in one line, for a file that is missing, altered or not supported.
     """
-    splits, _ = read_splits(path, SHARD_SPLITS, None)
-    channels_of(path, splits)
+    splits, _ = read_splits(path, SHARD_SPLITS, None, (IMAGES, FEATURES))
+    names = () if channels_of(path, splits) else _read_names(path, splits)
     check_labels(path, splits, MAX_CLASSES)
-    return Shard(*(splits[name] for name in SHARD_SPLITS))
+    train, holdout = (splits[name] for name in SHARD_SPLITS)
+    return Shard(train, holdout, names)
 
 
 def write_shard(path: Path, shard: Shard) -> None:
     """The file of one hospital, for load_shard. Raises StorageError."""
     named = dict(zip(SHARD_SPLITS, (shard.train, shard.holdout), strict=True))
-    arrays = {f"{name}_images": split.images for name, split in named.items()}
+    kind = FEATURES if shard.features else IMAGES
+    arrays: dict[str, NDArray[Any]] = {f"{name}_{kind}": split.inputs for name, split in named.items()}
+    if shard.features:
+        arrays[NAMES] = np.array(shard.features)
     buffer = BytesIO()
     np.savez(buffer, **arrays, **{f"{name}_labels": split.labels[:, None] for name, split in named.items()})
     write_secret(path, buffer.getvalue())
 
 
-def read_splits(path: Path, wanted: tuple[str, ...], md5: str | None) -> tuple[dict[str, Split], bytes]:
-    """The wanted splits of a file, and the file's SHA-256."""
+def read_splits(
+    path: Path, wanted: tuple[str, ...], md5: str | None, kinds: tuple[str, ...] = (IMAGES,)
+) -> tuple[dict[str, Split], bytes]:
+    """The wanted splits of a file, of one of these kinds of inputs, and the file's SHA-256. Raises DataError."""
     try:
         with path.open("rb") as file:
             if md5 is not None:
                 _check_md5(file, path, md5)
             digest = hashlib.file_digest(_rewound(file), "sha256").digest()
-            _check_headers(_rewound(file), path, wanted)
+            kind = _check_headers(_rewound(file), path, wanted, kinds)
             with np.load(_rewound(file), allow_pickle=False) as arrays:
-                splits = {s: _split(arrays[f"{s}_images"], arrays[f"{s}_labels"], f"{path}, {s}") for s in wanted}
+                splits = {s: _split(arrays[f"{s}_{kind}"], arrays[f"{s}_labels"], f"{path}, {s}") for s in wanted}
     except (DataError, MemoryError):
         raise
     except Exception as error:  # on bytes that are not theirs zipfile, its codecs and numpy raise a dozen types
-        raise DataError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise _unreadable(path, error) from error
     return splits, digest
 
 
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def _read_names(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
+    """The features' names, one a column."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            if archive.namelist().count(f"{NAMES}.npy") != 1:
+                raise DataError(f"{path} must hold the array {NAMES} once")
+            with archive.open(f"{NAMES}.npy") as member:
+                shape, dtype = _header(member)
+            if dtype.kind != "U" or len(shape) != 1 or shape[0] > MAX_FEATURES or dtype.itemsize > 4 * MAX_FEATURE_NAME:
+                raise DataError(f"{path}, {NAMES} must be up to {MAX_FEATURES} names, not {shape} of {dtype}")
+            with np.load(_rewound(file), allow_pickle=False) as arrays:
+                names = tuple(map(str, arrays[NAMES]))
+        check_features(names)
+    except (DataError, MemoryError):
+        raise
+    except UsageError as fault:
+        raise DataError(f"{path}, {NAMES}: {fault}") from None
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+    for name, split in splits.items():
+        if split.inputs.shape[1] != len(names):
+            raise DataError(f"{path}, {name}_{FEATURES} has {split.inputs.shape[1]} columns and {len(names)} names")
+    return names
+
+
 def channels_of(path: Path, splits: dict[str, Split]) -> int:
-    channels = {3 if split.images.ndim == 4 else 1 for split in splits.values()}
+    channels = {split.channels for split in splits.values()}
     if len(channels) != 1:
         raise DataError(f"{path} mixes grey and RGB images")
     return channels.pop()
@@ -104,23 +154,30 @@ def _check_md5(file: BufferedReader, path: Path, expected: str) -> None:
         raise DataError(f"{path} is not the published file: its md5 is {found}, not {expected}")
 
 
-def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...]) -> None:
-    """Every array's type and size, from the zip directory and a few decompressed bytes, before any is read."""
+def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...], kinds: tuple[str, ...]) -> str:
+    """Every array's type and size, from the zip directory and a few decompressed bytes, before any is read.
+
+    Returns which of the kinds the file holds.
+    """
     with zipfile.ZipFile(file) as archive:
         names, total = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
         if total > MAX_BYTES:
             raise DataError(f"{path} would unpack to {total} bytes; the limit is {MAX_BYTES}")
-        for key in (f"{split}_{kind}" for split in wanted for kind in ("images", "labels")):
+        held = [kind for kind in kinds if f"{wanted[0]}_{kind}.npy" in names] or [kinds[0]]
+        if len(held) > 1:
+            raise DataError(f"{path} holds both {' and '.join(held)}")
+        for key in (f"{split}_{kind}" for split in wanted for kind in (held[0], "labels")):
             if names.count(f"{key}.npy") != 1:
                 raise DataError(f"{path} must hold the array {key} once")
             with archive.open(f"{key}.npy") as member:
                 shape, dtype = _header(member)
                 size = archive.getinfo(f"{key}.npy").file_size - member.tell()
             _check_array(f"{path}, {key}", shape, dtype, size)
+    return held[0]
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """numpy's own description of an array; formats after 1.0 are for structured types, which no image has."""
+    """numpy's own description of an array; formats after 1.0 are for structured types, which no sample has."""
     if np.lib.format.read_magic(member) != (1, 0):  # type: ignore[no-untyped-call]
         raise ValueError("an array in a format other than npy 1.0")
     shape, _, dtype = np.lib.format.read_array_header_1_0(member)  # type: ignore[no-untyped-call]
@@ -128,23 +185,36 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any], size: int) -> None:
-    images = where.endswith("images")
-    if (images and dtype != np.uint8) or dtype.kind not in "iu":
-        raise DataError(f"{where} must be {'uint8' if images else 'integers'}, not {dtype}")
-    if images and not (shape[1:3] == (SIDE, SIDE) and shape[3:] in ((), (1,), (3,))):
-        raise DataError(f"{where} must be (N, {SIDE}, {SIDE}) or (N, {SIDE}, {SIDE}, 3), not {shape}")
-    if not images and (not shape or shape[1:] not in ((), (1,))):
-        raise DataError(f"{where} must be (N,) or (N, 1), one label an image, not {shape}")
+    if where.endswith(IMAGES):
+        expected, typed = "uint8", dtype == np.uint8
+        form, shaped = f"(N, {SIDE}, {SIDE}) or (N, {SIDE}, {SIDE}, 3)", _is_of_images(shape)
+    elif where.endswith(FEATURES):
+        expected, typed = "float32", dtype == np.float32
+        form, shaped = f"(N, F) with F from 1 to {MAX_FEATURES}", len(shape) == 2 and 1 <= shape[1] <= MAX_FEATURES
+    else:
+        expected, typed = "integers", dtype.kind in "iu"
+        form, shaped = "(N,) or (N, 1), one label an image or row", len(shape) > 0 and shape[1:] in ((), (1,))
+    if not typed:
+        raise DataError(f"{where} must be {expected}, not {dtype}")
+    if not shaped:
+        raise DataError(f"{where} must be {form}, not {shape}")
     if shape[0] == 0:
         raise DataError(f"{where} is empty")
     if prod(shape) * dtype.itemsize != size:
         raise DataError(f"{where} holds {size} bytes where {shape} of {dtype} was declared")
 
 
-def _split(images: NDArray[np.uint8], labels: NDArray[Any], where: str) -> Split:
-    if len(images) != len(labels):
-        raise DataError(f"{where} has {len(images)} images and {len(labels)} labels")
-    grey = images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
+def _is_of_images(shape: tuple[int, ...]) -> bool:
+    return shape[1:3] == (SIDE, SIDE) and shape[3:] in ((), (1,), (3,))
+
+
+def _split(inputs: Inputs, labels: NDArray[Any], where: str) -> Split:
+    if len(inputs) != len(labels):
+        what = "rows" if inputs.ndim == 2 else IMAGES
+        raise DataError(f"{where} has {len(inputs)} {what} and {len(labels)} labels")
+    if inputs.ndim == 2 and not np.isfinite(inputs).all():
+        raise DataError(f"{where}_{FEATURES} holds NaN or infinity")
+    grey = inputs[..., 0] if inputs.ndim == 4 and inputs.shape[3] == 1 else inputs
     return Split(np.ascontiguousarray(grey), labels.reshape(len(labels)).astype(np.int64))
 
 

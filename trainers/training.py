@@ -62,8 +62,8 @@ def train(
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=config.learning_rate)
 
-    # uint8, on a CPU shared with split, and scaled a batch at a time: a quarter of the memory of a float copy.
-    images = torch.from_numpy(split.images).to(compute.device)
+    # As they are, on a CPU shared with split, and scaled a batch at a time: a quarter of the memory of a float copy.
+    inputs = torch.from_numpy(split.inputs).to(compute.device)
     labels = torch.from_numpy(split.labels).to(compute.device)
     shuffle = torch.Generator().manual_seed(seed)
 
@@ -71,7 +71,7 @@ def train(
         for _ in range(config.epochs):
             for batch in _batches(len(split), config.batch_size, shuffle):
                 with compute.autocast():
-                    logits = network(compute.images(images[batch]))
+                    logits = network(compute.inputs(inputs[batch]))
                 loss = cross_entropy(logits.float(), labels[batch])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -39,12 +39,15 @@ class StillWorking(HMChainError):
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a node must know of its data: records to train on, channels, largest label + 1, salted Merkle root."""
+    """What a node must know of its data: records to train on, channels (0 where it has features), largest label + 1,
+    salted Merkle root, names of features.
+    """
 
     samples: int
     channels: int
     classes: int
     root: bytes
+    features: tuple[str, ...] = ()
 
 
 NO_DATA = DataFacts(0, 0, 0, bytes(32))
@@ -250,13 +253,13 @@ class _Bench:
         train = self._shard.train
         labels = max(int(split.labels.max()) for split in (train, self._shard.holdout))
         root = dataset_root(train, salt_of(train, salt_secret))
-        return DataFacts(len(train), 3 if train.images.ndim == 4 else 1, labels + 1, root)
+        return DataFacts(len(train), train.channels, labels + 1, root, self._shard.features)
 
     def initial(self, manifest: Manifest) -> Weights:
         from trainers.networks import initial_weights
 
         self._limit_threads()
-        return initial_weights(manifest.architecture, manifest.channels, len(manifest.classes), manifest.seed)
+        return initial_weights(manifest.architecture, manifest.width, len(manifest.classes), manifest.seed)
 
     def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
         return self._learner(manifest).train(base, seed)
@@ -282,5 +285,5 @@ class _Bench:
         from trainers.networks import Compute, build
 
         self._limit_threads()
-        network = build(manifest.architecture, manifest.channels, len(manifest.classes))
+        network = build(manifest.architecture, manifest.width, len(manifest.classes))
         return LocalLearner(manifest, self._shard, network, Compute())

@@ -198,7 +198,7 @@ class Flipper(Hospital):
         learner = self.learner
         assert isinstance(learner, LocalLearner)
         train = learner.shard.train
-        learner.shard = replace(learner.shard, train=Split(train.images, (train.labels + 1) % 3))
+        learner.shard = replace(learner.shard, train=Split(train.inputs, (train.labels + 1) % 3))
         return super().submit(state)
 
 

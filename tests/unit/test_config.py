@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hmchain.errors import UsageError
-from trainers.config import Config, address_of, load
+from hmchain.record import Code
+from trainers.config import Config, address_of, load, quantity_named
 from trainers.founding import configuration
 
 
@@ -208,6 +209,45 @@ def test_a_value_that_may_be_secret_is_not_repeated(tmp_path: Path) -> None:
 def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(write(tmp_path, "")).name = "other"  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------- what a service trains on
+
+LABEL = 'label = "http://snomed.info/sct|44054006"\n'
+FEATURES = 'features = ["http://loinc.org|4548-4", "http://loinc.org|2339-0|mg/L"]\n'
+
+
+def test_each_service_has_what_it_needs(tmp_path: Path) -> None:
+    data = load(write(tmp_path, f'[data]\nservice = "clinical-research"\n{FEATURES}{LABEL}')).data
+    assert data.features == ("http://loinc.org|4548-4", "http://loinc.org|2339-0|mg/L")
+    assert [quantity_named(name)[1] for name in data.features] == ["", "mg/L"]
+    assert quantity_named(data.features[1])[0] == Code("http://loinc.org", "2339-0")
+    assert load(write(tmp_path, f'[data]\nservice = "neuroscience"\n{LABEL}')).data.label == LABEL[9:-2]
+    assert load(write(tmp_path, "")).data.service == "imaging"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('service = "genomics"', "data.service: Input should be 'imaging', 'clinical-research' or 'neuroscience'"),
+        ('service = "clinical-research"\n' + LABEL, "data: features is what clinical-research needs"),
+        ('service = "clinical-research"\n' + FEATURES, "data: label is what clinical-research and neuroscience need"),
+        ('service = "neuroscience"\n' + FEATURES + LABEL, "data: features is what clinical-research needs"),
+        ('service = "neuroscience"', "data: label is what clinical-research and neuroscience need"),
+        (FEATURES, "data: features is what clinical-research needs"),
+        (LABEL, "data: label is what clinical-research and neuroscience need"),
+        ('features = ["4548-4"]', "data.features: '4548-4' is not SYSTEM|CODE"),
+        ('features = ["http://loinc.org|4548-5"]', "data.features: 'http://loinc.org|4548-5' is no LOINC code"),
+        ('features = ["a|b|"]', "data.features: 'a|b|' has an empty unit"),
+        ('features = ["a|b|c|d"]', "data.features: 'a|b|c|d' is not SYSTEM|CODE"),
+        ('features = ["a|b", "a|b"]', "data.features: a sample has 1 to 4096 features of different names"),
+        ('features = "a|b"', "data.features: Input should be a valid tuple"),
+        ('label = "44054006"', "data.label: '44054006' is not SYSTEM|CODE"),
+        ('label = "a|b|c"', "data.label: 'a|b|c' is not SYSTEM|CODE"),
+    ],
+)
+def test_what_a_service_cannot_train_on_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    assert refused(write(tmp_path, f"[data]\n{text}")).startswith(said)
 
 
 # ---------------------------------------------------------------- where to listen

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hmchain.errors import UsageError
-from trainers.dataset_root import dataset_root
+from trainers.dataset_root import dataset_root, salt_of
 from trainers.splits import Split
 
 SALT = bytes(range(32))
@@ -23,7 +23,7 @@ def split(count: int) -> Split:
 def leaf(part: Split, index: int) -> bytes:
     blind = hmac.new(SALT, index.to_bytes(8, "big"), "sha256").digest()
     label = int(part.labels[index]).to_bytes(8, "big")
-    return sha256(b"\0" + blind + label + part.images[index].tobytes()).digest()
+    return sha256(b"\0" + blind + label + part.inputs[index].tobytes()).digest()
 
 
 def inner(left: bytes, right: bytes) -> bytes:
@@ -42,9 +42,9 @@ def test_five_records_by_hand():
 def test_any_change_shows():
     whole = split(7)
     root = dataset_root(whole, SALT)
-    pixel = Split(whole.images.copy(), whole.labels)
-    pixel.images[3, 5, 5] ^= 1
-    label = Split(whole.images, np.where(np.arange(7) == 3, 0, whole.labels))
+    pixel = Split(whole.inputs.copy(), whole.labels)
+    pixel.inputs[3, 5, 5] ^= 1
+    label = Split(whole.inputs, np.where(np.arange(7) == 3, 0, whole.labels))
     fewer, swapped = whole.take(np.arange(6)), whole.take(np.array([1, 0, 2, 3, 4, 5, 6]))
     others = [dataset_root(changed, SALT) for changed in (pixel, label, fewer, swapped)]
     assert len({root, dataset_root(whole, bytes(32)), *others}) == 6
@@ -65,3 +65,11 @@ def test_nothing_to_commit_to_or_a_guessable_salt_is_refused():
         dataset_root(split(1).take(np.arange(0)), SALT)
     with pytest.raises(UsageError, match="at least 16 bytes, not 15"):
         dataset_root(split(1), bytes(15))
+
+
+def test_a_row_of_features_is_committed_to_as_an_image_is():
+    rows = Split(np.array([[1.5, -2.0], [3.0, 4.0]], np.float32), np.array([0, 1]))
+    assert dataset_root(rows, SALT) == inner(leaf(rows, 0), leaf(rows, 1))
+    other = Split(np.array([[1.5, -2.0], [3.0, 4.25]], np.float32), rows.labels)
+    assert dataset_root(other, SALT) != dataset_root(rows, SALT)
+    assert salt_of(other, b"secret") != salt_of(rows, b"secret")

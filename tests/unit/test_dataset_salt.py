@@ -25,7 +25,7 @@ def test_a_salt_cannot_be_searched() -> None:
 def test_other_records_and_other_secrets_have_other_salts() -> None:
     """Under one salt, equal records at equal places would show as equal."""
     pixel = Split(IMAGES.copy(), WHOLE.labels)
-    pixel.images[3, 5, 5] ^= 1
+    pixel.inputs[3, 5, 5] ^= 1
     label = Split(IMAGES, np.where(np.arange(7) == 3, 0, WHOLE.labels))
     fewer, swapped = WHOLE.take(np.arange(6)), WHOLE.take(np.array([1, 0, 2, 3, 4, 5, 6]))
     salts = [salt_of(changed, SECRET) for changed in (WHOLE, pixel, label, fewer, swapped)]

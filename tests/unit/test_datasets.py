@@ -45,7 +45,7 @@ def test_the_packaged_sample_needs_no_root_and_no_network():
     assert sample.classes[6] == "liver"
     assert sample.digest == hashlib.sha256(SAMPLE_FILE.read_bytes()).digest()
     for split in (sample.train, sample.val, sample.test):
-        assert split.images.dtype == np.uint8
+        assert split.inputs.dtype == np.uint8
         assert split.labels.dtype == np.int64
         assert len(set(np.bincount(split.labels))) == 1, "every organ has as many images"
     assert SAMPLE_FILE.stat().st_size <= 4_200_000
@@ -66,7 +66,7 @@ def test_a_file_of_ones_own_in_medmnists_layout(tmp_path: Path, shape: tuple, ch
     path = save(tmp_path, **arrays(shape=shape))
     dataset = load("mine", tmp_path)
     assert (dataset.channels, dataset.classes) == (channels, ("0", "1", "2"))
-    assert dataset.train.images.shape == (6, *seen)
+    assert dataset.train.inputs.shape == (6, *seen)
     assert dataset.digest == hashlib.sha256(path.read_bytes()).digest()
 
 
@@ -83,9 +83,9 @@ def test_a_split_need_not_hold_every_class(tmp_path: Path):
 def test_taking_records_copies_them():
     split = Split(np.zeros((3, 28, 28), np.uint8), np.arange(3))
     taken = split.take(np.array([2, 0]))
-    taken.images[:] = 1
+    taken.inputs[:] = 1
     assert taken.labels.tolist() == [2, 0]
-    assert not split.images.any()
+    assert not split.inputs.any()
 
 
 # What is refused: names

@@ -148,7 +148,7 @@ def test_images_become_a_record_each_and_the_same_arrays_again(
     reading = Reading(vault, store)
     records = [reading.open(holding) for holding in vault.holdings(Wanted(type=TYPE))]
     train = split_of(record for record in records if record.value["split"] == "train")
-    assert np.array_equal(train.images, arrays["train_images"])
+    assert np.array_equal(train.inputs, arrays["train_images"])
     assert np.array_equal(train.labels, arrays["train_labels"].ravel())
     assert [record.subject for record in records[:4]] == [CONTEXT.pseudonym(n) for n in ("7", "", "8", "7")]
     assert vault.count(Wanted(subject=CONTEXT.pseudonym("7"))) == 3

@@ -80,6 +80,33 @@ def test_whole_numbers_will_do_for_shares_and_rates(tmp_path: Path) -> None:
     assert job == read(tmp_path, OWN + "fraction = 1.0\nlearning_rate = 1.0"), "one job, one digest"
 
 
+ROWS = (
+    'dataset = "cohort"\nclasses = ["well", "ill"]\narchitecture = "mlp"\nfeatures = ["http://loinc.org|4548-4", "b"]\n'
+)
+
+
+def test_a_job_over_records_names_its_features_and_needs_no_channels(tmp_path: Path) -> None:
+    job = read(tmp_path, ROWS)
+    assert (job.channels, job.preprocessing, job.architecture) == (0, "asinh", "mlp")
+    assert job.features == ("http://loinc.org|4548-4", "b")
+    assert Manifest.parse(job.canonical()) == job
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ROWS.replace('architecture = "mlp"\n', ""), "architecture 'medmnist-cnn' does not take features"),
+        (ROWS + "channels = 1", "a job has 1 or 3 channels (0 with features)"),
+        (ROWS.replace('["http://loinc.org|4548-4", "b"]', '"b"'), "features is a list of names"),
+        (ROWS.replace('"b"', "2"), "a manifest's classes or features cannot be of that type"),
+        (OWN + 'architecture = "mlp"', "architecture 'mlp' does not take images"),
+        (OWN + 'feature = ["a"]', "unknown key feature; did you mean features?"),
+    ],
+)
+def test_features_that_no_job_can_have_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    assert refused(tmp_path, text).startswith(said)
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -138,7 +165,7 @@ def test_a_value_that_no_manifest_can_have_is_refused(text: str, said: str, tmp_
 def test_classes_are_a_list_of_names(classes: str, tmp_path: Path) -> None:
     text = f'dataset = "mine"\nchannels = 1\nclasses = {classes}'
     assert refused(tmp_path, text) == "classes is a list of names"
-    assert "classes cannot be of that type" in refused(tmp_path, text.replace(classes, "[1, 2]"))
+    assert "classes or features cannot be of that type" in refused(tmp_path, text.replace(classes, "[1, 2]"))
 
 
 def test_what_is_no_toml_or_no_file_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hmchain.errors import UsageError
 from hmchain.manifest import MAX_BYTES, Manifest, parse_standard
 
 GOOD = Manifest(dataset="stripes", channels=1, classes=("a", "b"), seed=7)
+ROWS = Manifest("rows", 0, ("a", "b"), 7, architecture="logistic", preprocessing="asinh", features=("a", "b"))
 
 
 def test_the_canonical_text_is_parsed_to_the_same_manifest() -> None:
@@ -44,12 +45,17 @@ def test_the_digest_depends_on_every_field() -> None:
     }
     digests = {replace(GOOD, **{name: value}).digest() for name, value in others.items()}
     assert len(digests | {GOOD.digest()}) == len(others) + 1
-    assert set(asdict(GOOD)) - set(others) == {"format", "aggregation", "preprocessing"}, "which have one value each"
+    rest = {"format", "aggregation", "preprocessing", "features"}
+    assert set(asdict(GOOD)) - set(others) == rest, "which have one value each, of images"
+    rows = {ROWS.digest(), replace(ROWS, features=("b", "a")).digest(), replace(ROWS, architecture="mlp").digest()}
+    assert len(rows | {GOOD.digest()}) == 4
 
 
 def test_the_digest_stays_what_it_is() -> None:
     """A change of this number breaks every job that is running."""
     assert GOOD.digest().hex() == "e26c80a8456b3d454c4388c7a04e3cecf9d328c55edc71f2bd063d47eed39dd2"
+    assert b"features" not in GOOD.canonical(), "a field that came later"
+    assert ROWS.digest().hex() == "dbda4f292e8db44c03cc94e43139c219e85c6d10971b068758353a70f3341511"
 
 
 def test_the_terms_are_what_the_contract_enforces() -> None:
@@ -101,9 +107,53 @@ def test_the_terms_are_what_the_contract_enforces() -> None:
     ],
 )
 def test_a_field_that_cannot_be_is_refused(field: str, value: Any) -> None:
-    text = json.dumps({**asdict(GOOD), field: value}, sort_keys=True, separators=(",", ":"))
     with pytest.raises(UsageError):
-        Manifest.parse(text.encode())
+        Manifest.parse(changed(GOOD, field, value))
+
+
+def changed(manifest: Manifest, field: str, value: Any) -> bytes:
+    """Its text with another value of a field."""
+    content = {**json.loads(manifest.canonical()), field: value}
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_a_job_over_features_is_parsed_to_the_same_manifest() -> None:
+    assert Manifest.parse(ROWS.canonical()) == ROWS
+    assert (ROWS.width, GOOD.width, replace(GOOD, channels=3).width) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("channels", 1, "a job has 1 or 3 channels \\(0 with features\\)"),
+        ("preprocessing", "scale[-1,1]", "is not that of features"),
+        ("architecture", "medmnist-cnn", "'medmnist-cnn' does not take features"),
+        ("features", [], "a job has 1 or 3 channels"),
+        ("features", ["a", "a"], "1 to 4096 features of different names, not 2"),
+        ("features", [str(n) for n in range(4097)], "1 to 4096 features of different names, not 4097"),
+        ("features", ["a", ""], "1 to 256 characters"),
+        ("features", ["a" * 257], "1 to 256 characters"),
+        ("features", ["a\nb"], "1 to 256 characters"),
+        ("features", ["\ud800"], "1 to 256 characters"),
+        ("features", [1, 2], "classes or features cannot be of that type"),
+        ("features", "ab", "not in canonical form"),
+        ("features", None, "not a manifest"),
+    ],
+)
+def test_a_job_over_features_that_cannot_be_is_refused(field: str, value: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Manifest.parse(changed(ROWS, field, value))
+
+
+@pytest.mark.parametrize("architecture", ["logistic", "mlp"])
+def test_images_do_not_go_into_a_network_of_features(architecture: str) -> None:
+    with pytest.raises(UsageError, match="does not take images"):
+        replace(GOOD, architecture=architecture)
+
+
+def test_a_manifest_that_would_be_too_large_to_be_read_is_not_made() -> None:
+    with pytest.raises(UsageError, match="at most 65536 bytes"):
+        replace(ROWS, features=tuple(f"{n:032}" for n in range(4096)))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])

@@ -24,7 +24,7 @@ def test_it_takes_images_and_gives_logits(channels: int, classes: int):
 
 
 def test_an_unknown_architecture_is_refused():
-    with pytest.raises(UsageError, match="unknown architecture 'vgg16'; known: medmnist-cnn"):
+    with pytest.raises(UsageError, match="unknown architecture 'vgg16'; known: logistic, medmnist-cnn, mlp"):
         build("vgg16", 1, 2)
 
 
@@ -77,3 +77,48 @@ def test_pixels_are_scaled_to_minus_one_to_one():
     assert (grey.min(), grey.max()) == (-1, 1)
     colour = torch.randint(0, 256, (2, 28, 28, 3), dtype=torch.uint8)
     assert torch.equal(compute.images(colour)[1, 2], colour[1, :, :, 2] / 127.5 - 1)
+
+
+# ---------------------------------------------------------------- features
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"), [("logistic", 2 * 5 + 5 * 2 + 2), ("mlp", 10 + 384 + 2080 + 66)]
+)
+def test_networks_of_features(architecture: str, parameters: int):
+    network = build(architecture, 5, 2)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network(torch.zeros(3, 5)).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("logistic", "392e558391aeeda767a6572ee8d332d59f1b62c624d5beeff01d45ebea666f0d"),
+        ("mlp", "bf264af97b690800b0d1ed228e486f85a1c922757ae9e3729772a4676f43f9bf"),
+    ],
+)
+def test_their_first_weights_are_the_same_bytes_everywhere(architecture: str, expected: str):
+    weights = initial_weights(architecture, 5, 2, seed=0)
+    assert sha256(b"".join(weights[name].tobytes() for name in weights)).hexdigest() == expected
+
+
+def test_one_batch_is_enough_to_know_where_the_data_are():
+    """An average that begins at 0 would take dozens, and until then nothing could be judged."""
+    network = build("logistic", 1, 2).train()
+    sample = torch.tensor([[100.0], [102.0]])
+    network(sample)
+    assert network.get_buffer("0.running_mean") == 101
+    network(sample + 2)
+    assert network.get_buffer("0.running_mean") == 102
+
+
+def test_features_of_any_size_stay_within_the_range_of_weights():
+    given = torch.tensor([[-3e38, -1.0, 0.0, 1e-3, 1e6, 3e38]])
+    found = Compute("cpu", False).inputs(given)
+    assert found.tolist()[0] == pytest.approx(np.arcsinh(given[0].double().numpy()).tolist(), rel=1e-6)
+
+
+def test_images_are_inputs_as_they_always_were():
+    compute, pixels = Compute("cpu", False), torch.randint(0, 256, (2, 28, 28), dtype=torch.uint8)
+    assert torch.equal(compute.inputs(pixels), compute.images(pixels))

@@ -20,7 +20,7 @@ from hmchain.manifest import Manifest
 from hmchain.weights import digest, encode
 from trainers.networks import initial_weights
 from trainers.opening import RefusedJob, Site, key_of, misfit, open_job
-from trainers.worker import DataFacts
+from trainers.worker import NO_DATA, DataFacts
 
 MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1)
 INITIAL = initial_weights(MANIFEST.architecture, 1, 2, MANIFEST.seed)
@@ -182,3 +182,27 @@ def test_what_cannot_be_had_now_is_asked_for_again_and_refuses_nothing(store: Di
 )
 def test_whether_data_can_be_trained_on_in_a_job(channels: int, classes: int, why: str | None) -> None:
     assert misfit(MANIFEST, DataFacts(10, channels, classes, bytes(32))) == why
+
+
+ROWS = Manifest("rows", 0, ("a", "b"), 1, architecture="logistic", preprocessing="asinh", features=("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "channels", "features", "why"),
+    [
+        (ROWS, 0, ("x", "y"), None),
+        (ROWS, 0, ("y", "x"), "its feature 1 is x, ours is y"),
+        (ROWS, 0, ("x", "z"), "its feature 2 is y, ours is z"),
+        (ROWS, 0, ("x",), "it is about 2 features, ours are 1"),
+        (ROWS, 1, (), "it is about features, ours are images"),
+        (MANIFEST, 0, ("x", "y"), "it is about images, ours are features"),
+    ],
+)
+def test_whether_features_can_be_trained_on_in_a_job(
+    manifest: Manifest, channels: int, features: tuple[str, ...], why: str | None
+) -> None:
+    assert misfit(manifest, DataFacts(10, channels, 2, bytes(32), features)) == why
+
+
+def test_data_of_which_nothing_is_consented_to_cannot_be_trained_on() -> None:
+    assert misfit(ROWS, NO_DATA) == misfit(MANIFEST, NO_DATA) == "there is no record here that is consented to"

@@ -26,7 +26,7 @@ def dataset(train: int, val: int, classes: int = 3) -> Dataset:
 
 
 def numbers(part: Split) -> list[int]:
-    return part.images[:, 0, :4].copy().view("<u4").ravel().tolist()
+    return part.inputs[:, 0, :4].copy().view("<u4").ravel().tolist()
 
 
 def all_numbers(shards: list[Shard]) -> list[int]:

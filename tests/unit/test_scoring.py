@@ -57,11 +57,11 @@ def test_agrees_with_scikit_learn(classes: int):
 
 def test_evaluating_a_network_is_measuring_its_predictions():
     network, split = network_of(5), random_split(20, 5)
-    assert evaluate(network, split) == measure(predict(network, split.images), split.labels)
+    assert evaluate(network, split) == measure(predict(network, split.inputs), split.labels)
 
 
 def test_probabilities_are_probabilities_and_repeat_themselves():
-    images = random_split(BATCH + 1, 3).images
+    images = random_split(BATCH + 1, 3).inputs
     probabilities = predict(network_of(3), images)
     assert probabilities.shape == (BATCH + 1, 3)
     assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -69,7 +69,7 @@ def test_probabilities_are_probabilities_and_repeat_themselves():
 
 
 def test_bfloat16_answers_as_float32_does():
-    images = random_split(64, 3).images
+    images = random_split(64, 3).inputs
     plain = predict(network_of(3), images, Compute("cpu", False))
     assert predict(network_of(3), images, Compute("cpu", True)) == pytest.approx(plain, abs=0.01)
 
@@ -87,16 +87,16 @@ def test_auc_leaves_out_classes_that_the_labels_do_not_hold():
 
 def test_labels_of_one_class_order_nothing():
     network, split = network_of(3), random_split(9, 3)
-    metrics = evaluate(network, Split(split.images, np.full(9, 2)))
+    metrics = evaluate(network, Split(split.inputs, np.full(9, 2)))
     assert metrics.auc == 0.5
     assert metrics.balanced_accuracy == metrics.accuracy
 
 
 def test_one_image_is_enough_to_score():
     network, split = network_of(2), random_split(1, 2)
-    answer = int(predict(network, split.images).argmax())
-    assert score(network, Split(split.images, np.array([answer])), "accuracy") == 10_000
-    assert score(network, Split(split.images, np.array([1 - answer])), "accuracy") == 0
+    answer = int(predict(network, split.inputs).argmax())
+    assert score(network, Split(split.inputs, np.array([answer])), "accuracy") == 10_000
+    assert score(network, Split(split.inputs, np.array([1 - answer])), "accuracy") == 0
 
 
 def test_a_score_is_the_metric_in_basis_points():
@@ -112,3 +112,12 @@ def test_a_network_that_overflows_is_wrong_everywhere_and_no_fault():
     load_weights(network, huge)
     assert score(network, split, "accuracy") == 0
     assert evaluate(network, split) == Metrics(0.5, 0.0, 0.0, pytest.approx(27.63, abs=0.01))
+
+
+def test_rows_are_scored_as_images_are():
+    network, stream = build("logistic", 4, 2), np.random.default_rng(0)
+    load_weights(network, initial_weights("logistic", 4, 2, 0))
+    split = Split(stream.normal(size=(50, 4)).astype(np.float32), stream.integers(0, 2, 50))
+    probabilities = predict(network, split.inputs)
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert score(network, split, "accuracy") == round(10_000 * measure(probabilities, split.labels).accuracy)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmchain.errors import DataError, StorageError
-from trainers.splits import MAX_BYTES, MAX_CLASSES, SHARD_SPLITS, Shard, Split, load_shard, write_shard
+from trainers.splits import MAX_BYTES, MAX_CLASSES, SHARD_SPLITS, Shard, Split, load_shard, read_splits, write_shard
 
 
 def split(count: int, shape: tuple[int, ...] = (28, 28), classes: int = 3) -> Split:
@@ -24,14 +24,14 @@ def split(count: int, shape: tuple[int, ...] = (28, 28), classes: int = 3) -> Sp
 
 
 def same(one: Split, other: Split) -> bool:
-    return np.array_equal(one.images, other.images) and np.array_equal(one.labels, other.labels)
+    return np.array_equal(one.inputs, other.inputs) and np.array_equal(one.labels, other.labels)
 
 
 def save(folder: Path, **changes: np.ndarray) -> Path:
     arrays: dict[str, np.ndarray] = {}
     for name in SHARD_SPLITS:
         part = split(6)
-        arrays |= {f"{name}_images": part.images, f"{name}_labels": part.labels[:, None].astype(np.uint8)}
+        arrays |= {f"{name}_images": part.inputs, f"{name}_labels": part.labels[:, None].astype(np.uint8)}
     np.savez_compressed(folder / "data.npz", **{**arrays, **changes})
     return folder / "data.npz"
 
@@ -60,7 +60,7 @@ def test_what_was_written_is_read(
     found = load_shard(path)
     assert same(found.train, shard.train)
     assert same(found.holdout, shard.holdout)
-    assert (found.train.images.dtype, found.train.labels.dtype) == (np.uint8, np.int64)
+    assert (found.train.inputs.dtype, found.train.labels.dtype) == (np.uint8, np.int64)
 
 
 def test_patients_data_are_for_their_owner_alone(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_a_hospital_needs_no_test_split_and_may_have_one(tmp_path: Path) -> None
 
 
 def test_grey_images_may_have_an_axis_for_it_and_labels_none(tmp_path: Path) -> None:
-    images = split(6).images
+    images = split(6).inputs
     path = save(tmp_path, train_images=images[..., None], train_labels=np.array([0, 1, 2, 2, 1, 0], np.int32))
     shard = load_shard(path)
-    assert np.array_equal(shard.train.images, images)
+    assert np.array_equal(shard.train.inputs, images)
     assert shard.train.labels.tolist() == [0, 1, 2, 2, 1, 0]
 
 
@@ -159,6 +159,96 @@ def test_truncated_flipped_and_foreign_bytes_are_refused(tmp_path: Path) -> None
         path.write_bytes(data)
         refused(path)
     for place in range(0, len(whole), 499):  # a flip in a field that nobody reads is harmless
+        flipped = bytearray(whole)
+        flipped[place] ^= 0xFF
+        path.write_bytes(flipped)
+        with suppress(DataError):
+            load_shard(path)
+
+
+# ---------------------------------------------------------------- features
+
+
+def rows(count: int, width: int = 3) -> Split:
+    stream = np.random.default_rng(count)
+    return Split(stream.normal(size=(count, width)).astype(np.float32), np.arange(count) % 2)
+
+
+def save_rows(folder: Path, **changes: np.ndarray) -> Path:
+    arrays: dict[str, np.ndarray] = {"features": np.array(["a", "b", "c"])}
+    for name in SHARD_SPLITS:
+        arrays |= {f"{name}_features": rows(6).inputs, f"{name}_labels": rows(6).labels}
+    np.savez(folder / "data.npz", **{**arrays, **changes})
+    return folder / "data.npz"
+
+
+@pytest.mark.parametrize("width", [1, 3, 4096])
+def test_rows_that_were_written_are_read_with_the_names_of_their_columns(width: int, tmp_path: Path) -> None:
+    shard = Shard(rows(5, width), rows(4, width), tuple(f"http://loinc.org|{n}" for n in range(width)))
+    write_shard(tmp_path / "data.npz", shard)
+    found = load_shard(tmp_path / "data.npz")
+    assert same(found.train, shard.train)
+    assert same(found.holdout, shard.holdout)
+    assert found.features == shard.features
+    assert (found.train.inputs.dtype, found.train.channels) == (np.float32, 0)
+
+
+def test_images_have_channels_and_no_features(tmp_path: Path) -> None:
+    assert (split(1).channels, split(1, (28, 28, 3)).channels) == (1, 3)
+    assert load_shard(save(tmp_path)).features == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"train_features": rows(6).inputs.astype(np.float64)}, "train_features must be float32, not float64"),
+        ({"train_features": rows(6).inputs.astype(">f4")}, "train_features must be float32, not >f4"),
+        ({"train_features": np.zeros((6, 3), np.uint8)}, "train_features must be float32, not uint8"),
+        ({"val_features": np.zeros((6, 0), np.float32)}, "(N, F) with F from 1 to 4096, not (6, 0)"),
+        ({"val_features": np.zeros((6, 4097), np.float32)}, "(N, F) with F from 1 to 4096, not (6, 4097)"),
+        ({"val_features": np.zeros((6, 3, 1), np.float32)}, "(N, F) with F from 1 to 4096, not (6, 3, 1)"),
+        ({"val_features": np.zeros(6, np.float32)}, "(N, F) with F from 1 to 4096, not (6,)"),
+        ({"val_features": np.zeros((0, 3), np.float32), "val_labels": np.zeros(0, np.int64)}, "is empty"),
+        ({"val_features": np.full((6, 3), np.nan, np.float32)}, "val_features holds NaN or infinity"),
+        ({"val_features": np.full((6, 3), np.inf, np.float32)}, "val_features holds NaN or infinity"),
+        ({"train_labels": np.zeros(5, np.int64)}, "has 6 rows and 5 labels"),
+        ({"val_labels": np.full(6, -1)}, "-1 is not a class"),
+        ({"val_features": rows(6, 2).inputs}, "val_features has 2 columns and 3 names"),
+        ({"features": np.array(["a", "b"])}, "train_features has 3 columns and 2 names"),
+        ({"features": np.array(["a", "b", "b"])}, "features: a sample has 1 to 4096 features of different names"),
+        ({"features": np.array(["a", "b", ""])}, "features: a feature's name is 1 to 256 characters"),
+        ({"features": np.array([1, 2, 3])}, "features must be up to 4096 names, not (3,) of int64"),
+        ({"features": np.array([["a", "b", "c"]])}, "features must be up to 4096 names"),
+        ({"features": np.array(["a" * 257, "b", "c"])}, "features must be up to 4096 names"),
+        ({"features": np.array([{"pickled": 1}], dtype=object)}, "features must be up to 4096 names"),
+        ({"train_images": split(6).inputs}, "holds both images and features"),
+    ],
+    ids=range(21),
+)
+def test_rows_that_cannot_be_are_refused(changes: dict[str, np.ndarray], line: str, tmp_path: Path) -> None:
+    assert line in refused(save_rows(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("key", ["val_features", "train_labels", "features"])
+def test_an_array_of_rows_is_missing(key: str, tmp_path: Path) -> None:
+    with np.load(save_rows(tmp_path)) as whole:
+        rest = {name: whole[name] for name in whole.files if name != key}
+    np.savez(tmp_path / "data.npz", **rest)
+    assert f"must hold the array {key} once" in refused(tmp_path / "data.npz")
+
+
+def test_who_wants_images_is_given_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must hold the array train_images once"):
+        read_splits(save_rows(tmp_path), SHARD_SPLITS, None)
+
+
+def test_rows_that_are_cut_off_or_turned_over_are_refused_in_a_line(tmp_path: Path) -> None:
+    path = save_rows(tmp_path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        refused(path)
+    for place in range(0, len(whole), 53):
         flipped = bytearray(whole)
         flipped[place] ^= 0xFF
         path.write_bytes(flipped)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hmchain.aggregate import fedavg
 from hmchain.errors import UsageError
-from hmchain.weights import Weights
+from hmchain.weights import Weights, check_values
 from trainers.networks import Compute, build, initial_weights
 from trainers.scoring import evaluate
 from trainers.splits import Split
@@ -28,6 +29,13 @@ def bright_or_dark(count: int, channels: int = 1) -> Split:
 
 def same(one: Weights, two: Weights) -> bool:
     return all(one[name].tobytes() == two[name].tobytes() for name in one)
+
+
+def ill_or_well(count: int) -> Split:
+    """Class 1 has more of the first feature, which varies beyond any weight's range; the second says nothing."""
+    stream, labels = np.random.default_rng(count), np.arange(count) % 2
+    glucose = 1_000 + 600 * labels + stream.normal(0, 300, count)
+    return Split(np.stack([glucose, stream.normal(0, 1e-3, count)], axis=1).astype(np.float32), labels)
 
 
 BASE = initial_weights(CNN, 1, 2, seed=0)
@@ -54,7 +62,7 @@ def test_the_base_and_the_shard_are_left_alone():
     split, before = bright_or_dark(16), {name: array.copy() for name, array in BASE.items()}
     train(build(CNN, 1, 2), BASE, split, ONCE, seed=0)
     assert same(before, BASE)
-    assert np.array_equal(split.images, bright_or_dark(16).images)
+    assert np.array_equal(split.inputs, bright_or_dark(16).inputs)
 
 
 @pytest.mark.parametrize(("samples", "steps"), [(16, 2), (17, 2), (18, 3), (8, 1), (9, 1), (2, 1)])
@@ -87,3 +95,17 @@ def test_one_sample_cannot_be_trained_on():
 def test_a_configuration_that_cannot_train_is_refused(values: tuple[int, int, float], line: str):
     with pytest.raises(UsageError, match=line):
         LocalTraining(*values)
+
+
+# ---------------------------------------------------------------- features
+
+
+@pytest.mark.parametrize("architecture", ["logistic", "mlp"])
+def test_it_learns_from_features_of_any_unit(architecture: str):
+    network, base = build(architecture, 2, 2), initial_weights(architecture, 2, 2, seed=0)
+    config = LocalTraining(epochs=10, batch_size=16, learning_rate=0.1)
+    weights = train(network, base, ill_or_well(200), config, seed=0)
+    assert evaluate(network, ill_or_well(100)).auc > 0.85
+    assert same(weights, train(network, base, ill_or_well(200), config, seed=0))
+    assert not same(weights, train(network, base, ill_or_well(200), config, seed=1))
+    check_values(fedavg([(weights, 200), (base, 100)]))

@@ -130,6 +130,24 @@ def test_one_process_serves_several_jobs(worker: Worker) -> None:
     assert processes() == before
 
 
+def test_rows_of_features_are_computed_with_as_images_are(tmp_path: Path, start: Callable[..., Worker]) -> None:
+    stream = np.random.default_rng(3)
+    halves = [Split(stream.normal(size=(n, 2)).astype(np.float32), np.arange(n) % 2) for n in (8, 4)]
+    shard = Shard(halves[0], halves[1], ("x", "y"))
+    write_shard(tmp_path / "data.npz", shard)
+    rows = Manifest(
+        "rows", 0, ("a", "b"), 1, epochs=1, architecture="logistic", preprocessing="asinh", features=shard.features
+    )
+    remote, initial = start(tmp_path / "data.npz"), initial_weights("logistic", 2, 2, 1)
+    root = dataset_root(shard.train, salt_of(shard.train, b"secret"))
+    assert remote.facts(b"secret") == DataFacts(8, 0, 2, root, ("x", "y"))
+    assert same(remote.initial(rows), initial)
+    learner = LocalLearner(rows, shard, build("logistic", 2, 2), Compute())
+    trained = patiently(lambda: remote.train(rows, initial, 7, ENOUGH))
+    assert same(trained, learner.train(initial, 7))
+    assert remote.score(rows, trained) == learner.score(trained)
+
+
 # ---------------------------------------------------------------- while it trains
 
 

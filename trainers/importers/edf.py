@@ -38,8 +38,8 @@ _ONSET = re.compile(rb"([+-]\d{1,12}(?:\.\d{1,12})?)(?:\x15\d{1,12}(?:\.\d{1,12}
 def read_edf(data: bytes, context: Context) -> Recording:
     """The recording in these bytes. Raises Unreadable."""
     layout = read_layout(data)
-    samples = _samples(data, layout)
-    tracks = _tracks(layout)
+    samples = bytes_of(data, layout)
+    tracks = tracks_of(layout)
     channels = [_channel(samples, track, signal, layout) for signal, track in tracks if not signal.annotates]
     notes = [_annotations(samples[:, track].tobytes()) for signal, track in tracks if signal.annotates]
     texts = [text for _, found in notes for text in found]
@@ -55,7 +55,7 @@ def read_edf(data: bytes, context: Context) -> Recording:
     )
 
 
-def _samples(data: bytes, layout: Layout) -> NDArray[Any]:
+def bytes_of(data: bytes, layout: Layout) -> NDArray[Any]:
     """uint8, (records, bytes a record)."""
     import numpy as np
 
@@ -63,7 +63,7 @@ def _samples(data: bytes, layout: Layout) -> NDArray[Any]:
     return np.frombuffer(data, np.uint8, offset=start).reshape(layout.records, -1)
 
 
-def _tracks(layout: Layout) -> list[tuple[Signal, slice]]:
+def tracks_of(layout: Layout) -> list[tuple[Signal, slice]]:
     """Each signal, and where in a data record its bytes are."""
     tracks, offset = [], 0
     for signal in layout.signals:
@@ -89,10 +89,26 @@ def _extremes(samples: NDArray[np.uint8], width: int) -> tuple[int, int]:
         return int(words.min()), int(words.max())
     extremes: list[int] = []
     for triples in _blocks(samples.reshape(-1, 3)):
-        low, middle, high = triples.astype(np.int32).T
-        values = low | middle << 8 | (high ^ 0x80) - 0x80 << 16
+        values = _of_triples(triples)
         extremes += [int(values.min()), int(values.max())]
     return min(extremes), max(extremes)
+
+
+def digital(samples: NDArray[np.uint8], width: int) -> NDArray[Any]:
+    """A signal's samples, (N,) int16 or int32, of its bytes in each data record: little-endian two's complement."""
+    import numpy as np
+
+    if width == 2:
+        return np.ascontiguousarray(samples).view("<i2").ravel()
+    return np.concatenate([_of_triples(triples) for triples in _blocks(samples.reshape(-1, 3))])
+
+
+def _of_triples(triples: NDArray[np.uint8]) -> NDArray[np.int32]:
+    import numpy as np
+
+    low, middle, high = triples.astype(np.int32).T
+    values: NDArray[np.int32] = low | middle << 8 | (high ^ 0x80) - 0x80 << 16
+    return values
 
 
 def _blocks(table: NDArray[Any]) -> Iterator[NDArray[Any]]:

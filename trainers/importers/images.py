@@ -44,7 +44,7 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
 
 
 def _records(name: str, split: Split, subjects: NDArray[np.str_] | None, context: Context) -> Iterator[Record]:
-    for index, (image, label) in enumerate(zip(split.images, split.labels.tolist(), strict=True)):
+    for index, (image, label) in enumerate(zip(split.inputs, split.labels.tolist(), strict=True)):
         known = context.default_subject if subjects is None else context.pseudonym(str(subjects[index]))
         yield Record(
             kind=Kind.CLINICAL,

@@ -1,85 +1,38 @@
-"""Medical image identification: the training set of a federated job is exactly the images that are consented to.
-
-A hospital's images are records. Before each round the node looks which of them their persons let it use for IMAGING;
-those, and no others, are its data: it commits to their root, and trains on them. Consent withdrawn is another set, so
-another root and another next round.
-"""
+"""Medical image identification: the labelled images that are consented to, each with the split it was imported for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmchain.errors import BlobError, DataError
+from hmchain.errors import DataError
 from hmchain.permits import Purpose
 from hmchain.record import Record
-from hmchain.trail import Trail
-from trainers.entitlement import consented
-from trainers.holdings import Holding, Wanted
+from trainers.holdings import Wanted
 from trainers.importers.images import TYPE
-from trainers.logs import warn
-from trainers.splits import SIDE, Shard, Split, write_shard
-from trainers.storing import Reading
-from trainers.vault import Vault
+from trainers.splits import SIDE, Shard, Split
 
 
-@dataclass
-class ConsentedImages:
-    """The consented images of a hospital as a data file for its trainer. chosen: the digest of which they are."""
+class Imaging:
+    """See TrainingService; images carry their labels themselves."""
 
-    vault: Vault
-    reading: Reading
-    file: Path
-    chosen: bytes = b""
-    _seen: tuple[Trail | None, int, int] = (None, -1, -1)
+    purpose = Purpose.IMAGING
+    inputs = (Wanted(type=TYPE),)
+    label = None
 
-    def refresh(self, trail: Trail) -> bool:
-        """Writes the file anew where other images are consented to than before. Whether it did. Raises HMChainError."""
-        seen = trail, trail.revision, self.vault.revision()  # of the very trail: a chain that was set back has another
-        if seen == self._seen:
-            return False
-        holdings = list(consented(trail, self.vault, Purpose.IMAGING, Wanted(type=TYPE)))
-        chosen = sha256(b"".join(holding.leaf for holding in holdings)).digest()
-        if chosen == self.chosen:
-            self._seen = seen
-            return False
-        self.clear()
-        self._write(holdings)
-        self._seen, self.chosen = seen, chosen
-        return True
-
-    def clear(self) -> None:
-        """Takes the file away: an image that nobody consents to any more is not left lying about."""
-        self.file.unlink(missing_ok=True)
-        self.chosen, self._seen = b"", (None, -1, -1)
-
-    def _write(self, holdings: list[Holding]) -> None:
-        """No file where there is nothing to train on, or nothing to judge by."""
-        records = list(self._usable(holdings))
-        by_split = {name: [r for r in records if r.value["split"] == name] for name in ("train", "val")}
-        if all(by_split.values()):
-            write_shard(self.file, Shard(split_of(by_split["train"]), split_of(by_split["val"])))
-
-    def _usable(self, holdings: list[Holding]) -> Iterator[Record]:
-        """Those that can be had, and have the shape of the first; one bad image is no reason to train on none."""
-        shape: Any = None
-        for holding in holdings:
-            try:
-                record = self.reading.open(holding)
-            except (BlobError, DataError) as fault:
-                warn("image left out", record=holding.name, reason=str(fault))
-                continue
+    def shard(self, records: Iterable[Record]) -> Shard | None:
+        """See TrainingService."""
+        by_split: dict[str, list[Record]] = {"train": [], "val": []}
+        shape: object = None
+        for record in records:
             shape = shape or record.value["shape"]
-            if record.value["shape"] == shape:
-                yield record
-            else:
-                warn("image left out", record=holding.name, reason="another shape than the first")
+            if record.value["shape"] == shape:  # one image of another shape is no reason to train on none
+                by_split[record.value["split"]].append(record)
+        if not all(by_split.values()):
+            return None
+        return Shard(split_of(by_split["train"]), split_of(by_split["val"]))
 
 
 def split_of(records: Iterable[Record]) -> Split:

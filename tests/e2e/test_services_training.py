@@ -1,0 +1,174 @@
+"""Hospitals that train on consented records, through the same contract as on images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from rich.console import Console
+
+from coordinator.deploy import Founder, found_consortium
+from coordinator.federation import Parts, chain_federation
+from coordinator.options import RunOptions
+from coordinator.progress import Silent
+from coordinator.run import conduct
+from coordinator.verify import verify
+from hmchain import registry, scopes
+from hmchain.blobs import DirectoryStore
+from hmchain.consortium import Consortium
+from hmchain.embedded import EmbeddedChain
+from hmchain.identity import MemberIdentity
+from hmchain.manifest import Manifest
+from hmchain.permits import Consent, Purpose, Role
+from hmchain.registry import Registry
+from hmchain.stopwatch import Stopwatch
+from tests.cohort import DIABETES, GLUCOSE, HBA1C, Ward, write_cohort
+from trainers import config as configuration
+from trainers.datasets import Dataset
+from trainers.importers.base import Context
+from trainers.importing import import_records
+from trainers.keystore import Keys
+from trainers.networks import initial_weights
+from trainers.parts import Parts as NodeParts
+from trainers.record_keeping import RecordKeeping, service_of
+from trainers.splits import Shard, load_shard
+from trainers.storing import Storing
+from trainers.vault import Vault
+from trainers.worker import NO_DATA, Worker, WorkerOptions
+
+PERSONS = 40  # of whom a fifth is held out, by chance: none of forty would be one test in ten thousand
+DATA = configuration.Data(source="records", service="clinical-research", features=(HBA1C, GLUCOSE), label=DIABETES)
+JOB = Manifest(
+    dataset="diabetes",
+    channels=0,
+    classes=("without", "with"),
+    seed=0,
+    rounds=3,
+    fraction=1.0,
+    masters=3,
+    epochs=5,
+    batch_size=16,
+    learning_rate=0.3,
+    architecture="logistic",
+    preprocessing="asinh",
+    features=DATA.features,
+)
+
+
+def shard_of(folder: Path, persons: int, seed: int) -> Shard:
+    """What a hospital's node would train on: imported, and consented to by all."""
+    ward = Ward(folder / "ward")
+    files, numbers = write_cohort(folder, persons, seed)
+    ward.imports(*files)
+    ward.consent(numbers, Purpose.CLINICAL_RESEARCH)
+    data = ward.data(service_of(DATA, ward.vault.pseudonym_key))
+    data.refresh(ward.trail)
+    return load_shard(data.file)
+
+
+@pytest.mark.parametrize("architecture", ["logistic", "mlp"])
+def test_three_hospitals_learn_to_tell_who_is_ill_and_anyone_can_recompute_it(
+    architecture: str, tmp_path: Path, shards: list[Shard]
+) -> None:
+    job = replace(JOB, architecture=architecture)
+    test = shards[3].train
+    dataset = Dataset(job.dataset, 0, job.classes, test, test, test, bytes(32))
+    options = RunOptions(out=tmp_path / "run", dataset=job.dataset, members=3, masters=3, fraction=1.0, rounds=3)
+    initial = initial_weights(job.architecture, job.width, 2, job.seed)
+    options.out.mkdir()
+    parts = Parts(options, dataset, job, shards[:3], initial, Stopwatch())
+    summary = conduct(chain_federation(parts, options.out), options, dataset, Silent())
+    assert summary["completed_rounds"] == 3
+    assert summary["test_auc"] > 0.9, "of persons at a fourth hospital; chance is 0.5"
+    proved = verify(options.out, None, Console(quiet=True))
+    assert (proved["completed_rounds"], proved["updates"]) == (3, 9)
+    assert proved["model_digest"] == summary["model_digest"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Shard]:
+    """Three hospitals' data, and a fourth's that takes no part."""
+    folders = [tmp_path_factory.mktemp(f"hospital{n}") for n in range(4)]
+    return [shard_of(folder, 50, seed) for seed, folder in enumerate(folders)]
+
+
+# ---------------------------------------------------------------- consent, on chain
+
+
+class Clinic:
+    """One member of a consortium on the embedded chain, its patients, and its node's look at the records."""
+
+    def __init__(self, folder: Path, patients: int) -> None:
+        self.patients = [MemberIdentity.create() for _ in range(patients)]
+        deployer, member = MemberIdentity.create(), MemberIdentity.create()
+        accounts = [identity.account.address for identity in (deployer, member, *self.patients)]
+        web3 = EmbeddedChain(accounts).web3
+        (client, _), deployment = found_consortium(web3, deployer.account, [Founder(member, "Clinic", bytes(32), 0)])
+        consortium = Consortium(web3.eth.chain_id, client.address, deployment.transaction, deployment.block)
+        consortium = replace(consortium, records=registry.deploy(web3, member.account, consortium))
+        self.registry = Registry.open(web3, member.account, consortium)
+        keys, store = Keys(member), DirectoryStore(folder / "blobs")
+        self.vault = Vault.open(folder / "records", keys, consortium)
+        self.worker = Worker(WorkerOptions(folder / "data.npz"))
+        records = configuration.Records(folder=folder / "records")
+        data = DATA.model_copy(update={"file": folder / "data.npz"})
+        config = SimpleNamespace(records=records, data=data, training_file=folder / "data.npz")
+        parts = SimpleNamespace(
+            registry=self.registry, config=config, keys=keys, consortium=consortium, store=store, worker=self.worker
+        )
+        self._import(folder, store)
+        self.node = RecordKeeping(cast(NodeParts, parts))
+
+    def consent(self, index: int, *purposes: Purpose) -> None:
+        """A patient's own word, sent by its hospital."""
+        patient, salt = self.patients[index], bytes([index]) * 32
+        account, client = patient.account.address, self.registry.client
+        self.vault.learn(account, salt)
+        scope = scopes.scope_of(salt, "all")
+        permit = Consent(account, scope, frozenset(purposes), self.registry.trail().next_consent(account, scope))
+        self.registry.transact(
+            "setConsent", permit.abi(), *permit.sign(patient.account, client.chain_id, client.address)
+        )
+
+    def _import(self, folder: Path, store: DirectoryStore) -> None:
+        files, numbers = write_cohort(folder, len(self.patients), seed=5)
+        context = Context(self.vault.pseudonym_key)
+        import_records(files, "auto", context, Storing(self.vault, store), lambda file: None)
+        for batch in self.vault.pending():
+            blob = (batch.blob.sha256, batch.blob.cid.digest, batch.blob.size)
+            self.vault.registered(batch, self.registry.register(batch.kind, batch.count, batch.root, blob))
+        for index, (number, patient) in enumerate(zip(numbers, self.patients, strict=True)):
+            self.registry.transact("vouch", patient.account.address, int(Role.PATIENT))
+            self.vault.link(context.pseudonym(number), patient.account.address)
+            self.consent(index, Purpose.CLINICAL_RESEARCH)
+
+
+def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:
+    clinic = Clinic(tmp_path, PERSONS)
+    try:
+        before = clinic.node.data()
+        assert before is not None
+        assert before.features == DATA.features
+        assert clinic.node.data() is None, "nothing changed since"
+        kept = load_shard(tmp_path / "data.npz")
+        held = kept.train.inputs.tolist()
+        for index in range(PERSONS):  # until it is one that is trained on, and not held out
+            clinic.consent(index)
+            after = clinic.node.data()
+            assert after is not None
+            if after.samples < before.samples:
+                break
+        assert after.samples == before.samples - 1
+        assert after.root != before.root
+        left = load_shard(tmp_path / "data.npz").train.inputs.tolist()
+        assert len(held) - len(left) == 1
+        assert all(row in held for row in left)
+        for index in range(PERSONS):
+            clinic.consent(index)
+        assert clinic.node.data() == NO_DATA
+    finally:
+        clinic.worker.close()
+        clinic.node.close()

@@ -1,0 +1,92 @@
+"""The training set of a federated job is exactly what is consented to.
+
+Before each round the node looks which of the records that a service reads their persons let it use for its purpose;
+those, and no others, are its data: it commits to their root, and trains on them. Consent withdrawn is another set, so
+another root and another next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from hmchain.errors import BlobError, DataError
+from hmchain.permits import Purpose
+from hmchain.record import Record
+from hmchain.trail import Trail
+from trainers.entitlement import consented
+from trainers.holdings import Holding, Wanted
+from trainers.logs import warn
+from trainers.splits import Shard, write_shard
+from trainers.storing import Reading
+from trainers.vault import Vault
+
+
+class TrainingService(Protocol):
+    """What samples are made of. inputs: records that it reads, for `purpose`; label: those that say who is class 1."""
+
+    @property
+    def purpose(self) -> Purpose: ...
+    @property
+    def inputs(self) -> tuple[Wanted, ...]: ...
+    @property
+    def label(self) -> Wanted | None: ...
+
+    def shard(self, records: Iterable[Record]) -> Shard | None:
+        """The samples in records, None where there is nothing to train on or to judge by. Raises DataError."""
+
+
+@dataclass
+class ConsentedData:
+    """A service's samples as a data file for the trainer. chosen: the digest of which records they are made of."""
+
+    vault: Vault
+    reading: Reading
+    file: Path
+    service: TrainingService
+    chosen: bytes = b""
+    _seen: tuple[Trail | None, int, int] = (None, -1, -1)
+
+    def refresh(self, trail: Trail) -> bool:
+        """Writes the file anew where other records are consented to than before, and says so. Raises HMChainError."""
+        seen = trail, trail.revision, self.vault.revision()  # of the very trail: a chain that was set back has another
+        if seen == self._seen:
+            return False
+        holdings = self._holdings(trail)
+        chosen = sha256(b"".join(holding.leaf for holding in holdings)).digest()
+        if chosen == self.chosen:
+            self._seen = seen
+            return False
+        self.clear()
+        shard = self.service.shard(self._usable(holdings))
+        if shard is not None:  # else there is nothing to train on, or nothing to judge by
+            write_shard(self.file, shard)
+        self._seen, self.chosen = seen, chosen
+        return True
+
+    def clear(self) -> None:
+        """Takes the file away: what nobody consents to any more is not left lying about."""
+        self.file.unlink(missing_ok=True)
+        self.chosen, self._seen = b"", (None, -1, -1)
+
+    def _holdings(self, trail: Trail) -> list[Holding]:
+        """Each once, in the order they were imported, without those of persons that withhold what labels them."""
+        purpose, label = self.service.purpose, self.service.label
+        wanted = (*self.service.inputs, *([label] if label else []))
+        found = {h.id: h for each in wanted for h in consented(trail, self.vault, purpose, each)}
+        withheld: set[str] = set()
+        if label:  # without it they would count as class 0, which they are not
+            of_label = self.vault.holdings(replace(label, erased=False))
+            withheld = {holding.subject for holding in of_label if holding.id not in found}
+        return [found[id] for id in sorted(found) if found[id].subject not in withheld]
+
+    def _usable(self, holdings: list[Holding]) -> Iterator[Record]:
+        """Those that can be had: one that cannot is no reason to train on none."""
+        for holding in holdings:
+            try:
+                yield self.reading.open(holding)
+            except (BlobError, DataError) as fault:
+                warn("record left out", record=holding.name, reason=str(fault))

@@ -1,0 +1,95 @@
+"""Clinical research: who has a condition, predicted from laboratory values. One row a person that consents.
+
+A person without a value for each feature has no row: an invented value would be somebody's, and not the person's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hmchain.permits import Purpose
+from hmchain.record import Code, Record
+from trainers.config import quantity_named
+from trainers.holdings import Wanted
+from trainers.logs import say
+from trainers.services.rows import Row, conditions, is_diagnosis, shard_of
+from trainers.splits import Shard
+
+OBSERVATION = "observation"
+
+
+@dataclass(frozen=True)
+class ClinicalResearch:
+    """See TrainingService. names: "system|code" or "system|code|unit" of each feature; key: 32 secret bytes."""
+
+    names: tuple[str, ...]
+    condition: Code
+    key: bytes = field(repr=False)
+    purpose = Purpose.CLINICAL_RESEARCH
+
+    @property
+    def inputs(self) -> tuple[Wanted, ...]:
+        """See TrainingService."""
+        return tuple(Wanted(type=OBSERVATION, code=quantity_named(name)[0]) for name in self.names)
+
+    @property
+    def label(self) -> Wanted:
+        """See TrainingService."""
+        return conditions(self.condition)
+
+    def shard(self, records: Iterable[Record]) -> Shard | None:
+        """See TrainingService."""
+        every = [record for record in records if record.subject]
+        ill = frozenset(record.subject for record in every if is_diagnosis(record, self.condition))
+        columns = [_Column.of(name, every) for name in self.names]
+        known = [set(column.latest) for column in columns]
+        complete = set.intersection(*known)
+        say(
+            "rows made of consented records",
+            purpose=self.purpose.name,
+            persons=len(complete),
+            left_out=len(set.union(*known) - complete),
+            values_refused=sum(column.refused for column in columns),
+        )
+        rows = (Row(who, np.array([column.latest[who] for column in columns], np.float32)) for who in complete)
+        return shard_of(rows, ill, self.names, self.key)
+
+
+@dataclass
+class _Column:
+    """A feature: each person's latest value, and how many values were refused."""
+
+    latest: dict[str, float] = field(default_factory=dict)
+    refused: int = 0
+
+    @classmethod
+    def of(cls, name: str, records: list[Record]) -> _Column:
+        """The values of one unit: the one that the name says, else the one that most of them have."""
+        code, unit = quantity_named(name)
+        observed = [record for record in records if record.type == OBSERVATION and code in record.codes]
+        units = Counter(_unit(record) for record in observed if _unit(record))
+        unit = unit or max(sorted(units), key=units.__getitem__, default="")
+        column = cls()
+        for record in sorted(observed, key=lambda record: record.time):  # RFC 3339 in UTC: in order as text
+            value = _value(record, unit)
+            if value is None:
+                column.refused += 1
+            else:
+                column.latest[record.subject] = value
+        return column
+
+
+def _unit(record: Record) -> str:
+    return str(record.value.get("quantity", {}).get("unit", ""))
+
+
+def _value(record: Record, unit: str) -> float | None:
+    """The number of units, None where it is none, a bound ("< 0.1"), of another unit, or beyond float32."""
+    if "comparator" in record.value or not unit or _unit(record) != unit:
+        return None
+    value = float(record.value["quantity"]["value"])
+    return value if abs(value) <= np.finfo(np.float32).max else None
