@@ -154,7 +154,9 @@ def test_images_become_a_record_each_and_the_same_arrays_again(
     assert vault.count(Wanted(subject=CONTEXT.pseudonym("7"))) == 3
 
 
-@pytest.mark.parametrize("subjects", [np.array([1, 2, 3]), np.array(["one"]), np.array(["a", "b", object()])], ids=str)
+@pytest.mark.parametrize(
+    "subjects", [np.array([1, 2, 3]), np.array(["one"]), np.array(["a", "b", object()])], ids=list(map(str, range(3)))
+)
 def test_images_of_which_it_is_not_said_whose_they_are_are_refused(
     subjects: object, vault: Vault, store: DirectoryStore, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_an_account_is_an_address_with_its_checksum_or_without_any() -> None:
         PATIENT.account.address + "\n",
         " " + PATIENT.account.address,
     ],
+    ids=list(map(str, range(12))),
 )
 def test_what_is_no_account(text: str) -> None:
     with pytest.raises(UsageError, match="is no account: 0x and 40 hexadecimal digits"):
