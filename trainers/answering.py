@@ -24,6 +24,7 @@ from trainers.releasing import Releasing
 from trainers.vault import Vault
 
 LETTER_SECONDS = 5.0  # that a letter is waited for: whoever asks has it stored where we find it
+LOOK_SECONDS = 2.0  # between looks at the chain: a reader can wait so long, and an idle node stays idle
 LONGEST_PAUSE = 60.0  # seconds between tries while something fails
 
 
@@ -74,6 +75,6 @@ class Answering:
             releasing = Releasing(rules, registry, store, self.keys.identities)
             while not self._stop.is_set():
                 if not releasing.step():
-                    self._stop.wait(config.chain.poll_seconds)
+                    self._stop.wait(max(config.chain.poll_seconds, LOOK_SECONDS))
         finally:
             vault.close()
