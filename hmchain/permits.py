@@ -134,6 +134,16 @@ class Consent(Permit):
         return self.person, self.scope, bits_of(self.purposes), self.nonce
 
 
+# What a grant and its uses have in common: both begin with it, so that the contract takes the grant's key from either.
+_TERMS = (
+    ("granter", "address"),
+    ("scope", "bytes32"),
+    ("purpose", "uint8"),
+    ("consentOf", "address"),
+    ("consentScope", "bytes32"),
+)
+
+
 @dataclass(frozen=True)
 class Grant(Permit):
     """A person, or an organisation by its label, lets a reader (likewise) read a scope for a purpose.
@@ -152,11 +162,7 @@ class Grant(Permit):
     consent_scope: bytes = NO_SCOPE
 
     FIELDS = (
-        ("granter", "address"),
-        ("scope", "bytes32"),
-        ("purpose", "uint8"),
-        ("consentOf", "address"),
-        ("consentScope", "bytes32"),
+        *_TERMS,
         ("reader", "address"),
         ("expiry", "uint40"),
         ("nonce", "uint40"),
@@ -192,11 +198,7 @@ class Access(Permit):
     consent_scope: bytes = NO_SCOPE
 
     FIELDS = (
-        ("granter", "address"),
-        ("scope", "bytes32"),
-        ("purpose", "uint8"),
-        ("consentOf", "address"),
-        ("consentScope", "bytes32"),
+        *_TERMS,
         ("institution", "uint16"),
         ("holder", "uint16"),
         ("request", "bytes32"),

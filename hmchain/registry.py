@@ -8,7 +8,7 @@ from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
-from hmchain.chain import ChainClient, Outbox, find_deployment, insist
+from hmchain.chain import ChainClient, find_deployment, insist
 from hmchain.consortium import Consortium
 from hmchain.contract import Artifact, Receipt
 from hmchain.errors import ChainError, UsageError
@@ -45,9 +45,7 @@ class Registry:
     feed: Feed[Trail]
 
     @classmethod
-    def open(
-        cls, web3: Web3, account: LocalAccount | None, consortium: Consortium, outbox: Outbox | None = None
-    ) -> Registry:
+    def open(cls, web3: Web3, account: LocalAccount | None, consortium: Consortium) -> Registry:
         """The consortium's. Raises UsageError where it has none, ChainError where the chain has another one."""
         require_records(consortium)
         found = find_deployment(web3, consortium.records)
@@ -55,7 +53,7 @@ class Registry:
             raise ChainError(f"this chain has no transaction {consortium.records} that created a contract")
         if found.bytecode != artifact().bytecode + _argument(consortium):
             raise ChainError(f"contract {found.address} is not the Records contract of this consortium")
-        client = ChainClient(web3, account, found.address, artifact(), outbox)
+        client = ChainClient(web3, account, found.address, artifact())
         return cls(client, Feed(client, found.block, Trail, wary=True))
 
     def trail(self) -> Trail:

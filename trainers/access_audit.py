@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from hmchain.errors import UsageError, VerificationError
 from hmchain.permits import member_of
-from hmchain.trail import Trail
+from hmchain.trail import EmergencyRecord, Trail, Use
 from trainers.archive import Archive
 from trainers.persons import named
 
@@ -109,44 +109,44 @@ def _clock(archive: Archive) -> Callable[[int], str]:
     return time_of
 
 
-def _of_use(archive: Archive, trail: Trail, use: Any, time_of: Callable[[int], str]) -> Reading:
-    return Reading(
-        time=time_of(use.block),
-        reader=use.reader,
-        role=named(use.role),
-        vouched_by=use.voucher,
-        holder=use.holder,
-        purpose=named(use.purpose),
-        grant=use.number,
-        use=use.use,
-        granter=_party(trail.grants[use.number].terms.granter),
-        answered=use.holder in trail.released.get((use.number, use.use), {}),
-        request=use.request.hex(),
-        records=[leaf.hex() for leaf in archive.vault.released(use.number, use.use)],
-        verdict="",
-        block=use.block,
-        transaction=use.transaction,
-    )
+def _of_use(archive: Archive, trail: Trail, use: Use, time_of: Callable[[int], str]) -> Reading:
+    released = trail.released.get((use.number, use.use), {})
+    granter = _party(trail.grants[use.number].terms.granter)
+    return _reading(archive, time_of, use, named(use.purpose), use.use, granter, released, "")
 
 
-def _of_emergency(archive: Archive, trail: Trail, case: Any, time_of: Callable[[int], str]) -> Reading:
-    verdicts = {None: "not reviewed", True: "upheld", False: "rejected"}
+def _of_emergency(archive: Archive, trail: Trail, case: EmergencyRecord, time_of: Callable[[int], str]) -> Reading:
+    released = trail.emergency_released.get(case.number, {})
+    verdict = {None: "not reviewed", True: "upheld", False: "rejected"}[case.verdict]
+    return _reading(archive, time_of, case, "emergency", 0, "", released, verdict)
+
+
+def _reading(
+    archive: Archive,
+    time_of: Callable[[int], str],
+    event: Use | EmergencyRecord,
+    purpose: str,
+    use: int,
+    granter: str,
+    released: Mapping[int, bytes],
+    verdict: str,
+) -> Reading:
     return Reading(
-        time=time_of(case.block),
-        reader=case.reader,
-        role=named(case.role),
-        vouched_by=case.voucher,
-        holder=case.holder,
-        purpose="emergency",
-        grant=case.number,
-        use=0,
-        granter="",
-        answered=case.holder in trail.emergency_released.get(case.number, {}),
-        request=case.request.hex(),
-        records=[leaf.hex() for leaf in archive.vault.released(case.number, 0)],
-        verdict=verdicts[case.verdict],
-        block=case.block,
-        transaction=case.transaction,
+        time=time_of(event.block),
+        reader=event.reader,
+        role=named(event.role),
+        vouched_by=event.voucher,
+        holder=event.holder,
+        purpose=purpose,
+        grant=event.number,
+        use=use,
+        granter=granter,
+        answered=event.holder in released,
+        request=event.request.hex(),
+        records=[leaf.hex() for leaf in archive.vault.released(event.number, use)],
+        verdict=verdict,
+        block=event.block,
+        transaction=event.transaction,
     )
 
 

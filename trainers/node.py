@@ -197,12 +197,10 @@ class Node:
     def _take_up_data(self, site: Site) -> bool:
         """Where our data are records: other ones, when other ones are consented to. Requests are another thread's."""
         parts = self._parts
-        if parts.registry is None:
-            return False
-        if self._answering is None and parts.config.records.release:
+        if self._answering is None and parts.consortium.records and parts.config.records.release:
             self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member, self._is_active)
             self._answering.start()
-        if parts.config.data.source != "records":
+        if parts.registry is None:
             return False
         self._records = self._records or RecordKeeping(parts)
         data = self._records.look()

@@ -10,7 +10,6 @@ from hmchain.blobs import BlobStore, open_store
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.endpoints import open_chain
-from hmchain.errors import UsageError
 from hmchain.registry import Registry
 from trainers.config import Config
 from trainers.health import Health
@@ -32,7 +31,7 @@ class Parts:
     data: DataFacts
     state: NodeState
     health: Health
-    registry: Registry | None  # none where the consortium has no Records contract
+    registry: Registry | None  # to read what is consented to; none where the data are a file
 
 
 def connect(config: Config, consortium: Consortium) -> Web3:
@@ -61,7 +60,5 @@ def assemble(config: Config, keys: Keys) -> Parts:
         raise
     health = Health(config.health.max_block_age_seconds)
     client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
-    if config.data.source == "records" and not consortium.records:
-        raise UsageError("data.source is records, and this consortium has no Records contract")
-    registry = Registry.open(web3, keys.identity.account, consortium, state) if consortium.records else None
+    registry = Registry.open(web3, None, consortium) if config.data.source == "records" else None
     return Parts(config, keys, consortium, client, store, worker, data, state, health, registry)
