@@ -28,6 +28,7 @@ JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
 STORE_CHECK_SECONDS = 30.0
+IDLE_POLLS = 4  # between looks while no job is open: nothing is owed by anybody then, and looking takes a core's time
 
 
 class RotatedAway(UsageError):
@@ -62,10 +63,8 @@ class Node:
         poll, failures = self._parts.config.chain.poll_seconds, 0
         say("watching", member=self._parts.client.sender, contract=self._parts.consortium.contract)
         while not self._stop.is_set():
-            pause = poll
             try:
-                if self.step():
-                    pause = 0.0
+                pause = 0.0 if self.step() else poll * (1 if self._is_busy() else IDLE_POLLS)
                 failures = 0
                 self._noted.pop(None, None)
             except RotatedAway:
@@ -108,6 +107,10 @@ class Node:
         active = self._site.member in history.active
         site = self._site
         return active and (self._take_up_data(site) or self._commit(history, site) or self._work(history))
+
+    def _is_busy(self) -> bool:
+        """Whether there is a job that something may be due in at any time."""
+        return any(_attended(self._feed.history, self._parts.config.roles.jobs))
 
     # ------------------------------------------------------------------ membership
 
