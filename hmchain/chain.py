@@ -12,7 +12,6 @@ from typing import Any, Protocol, cast
 
 import requests
 from eth_account.signers.local import LocalAccount
-from eth_tester.exceptions import TransactionFailed, ValidationError
 from eth_typing import ChecksumAddress, HexStr
 from eth_utils import encode_hex, keccak
 from web3 import Web3
@@ -37,7 +36,6 @@ LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
 TRANSPORT_FAULTS = (
     Web3Exception,
     requests.RequestException,
-    ValidationError,
     OSError,
     ValueError,
     LookupError,
@@ -269,7 +267,7 @@ class ChainClient:
             yield
         except HMChainError:
             raise
-        except (ContractCustomError, ContractLogicError, TransactionFailed) as fault:
+        except (ContractCustomError, ContractLogicError) as fault:
             raise self._decoder.error(revert_data(fault)) from fault
         except TRANSPORT_FAULTS as fault:
             self._nonce = None

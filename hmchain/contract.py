@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from importlib.resources import files
 from typing import Any, cast
 
 from eth_abi.exceptions import DecodingError
-from eth_tester.exceptions import TransactionFailed
 from eth_utils import decode_hex, encode_hex, event_abi_to_log_topic, function_abi_to_4byte_selector, is_0x_prefixed
 from web3 import Web3
 from web3.types import LogReceipt
@@ -88,15 +86,10 @@ class Decoder:
 
 
 def revert_data(fault: Exception) -> bytes:
-    """web3 carries revert data as hex in `data`; eth-tester as its only argument, the repr of bytes."""
+    """Revert data of a fault of web3's, which carries it as hex; none where there is none."""
     for candidate in (getattr(fault, "data", None), *fault.args):
-        if isinstance(candidate, bytes):
-            return candidate
         if isinstance(candidate, str) and is_0x_prefixed(candidate):
             return decode_hex(candidate)
-    text = str(fault).removeprefix("execution reverted: ")
-    if isinstance(fault, TransactionFailed) and text[:2] in ("b'", 'b"'):
-        return bytes(ast.literal_eval(text))
     return b""
 
 

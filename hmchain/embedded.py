@@ -7,17 +7,19 @@ the first block at which it was tampered with.
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from eth.exceptions import TransactionNotFound as EVMTransactionNotFound
 from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.backends.pyevm.serializers import serialize_transaction, serialize_transaction_receipt
-from eth_tester.exceptions import TransactionNotFound
+from eth_tester.exceptions import TransactionFailed, TransactionNotFound, ValidationError
 from eth_utils import decode_hex, encode_hex, to_canonical_address, to_checksum_address
 from web3 import EthereumTesterProvider, Web3
+from web3.types import RPCEndpoint, RPCResponse
 
 from hmchain.errors import VerificationError
 from hmchain.jsontext import parse
@@ -96,6 +98,32 @@ class _Backend(PyEVMBackend):
         return self.chain.get_canonical_block_by_number(number), index
 
 
+class Provider(EthereumTesterProvider):
+    """eth-tester behind the answers of a real node: what it raises becomes a JSON-RPC error (codes of EIP-1474).
+
+    So nobody else need know, or load, eth-tester to talk to a chain.
+    """
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        try:
+            return super().make_request(method, params)
+        except TransactionFailed as fault:
+            return _error(3, "execution reverted", encode_hex(_revert_data(fault)))
+        except ValidationError as fault:
+            return _error(-32602, str(fault))
+
+
+def _error(code: int, message: str, data: str | None = None) -> RPCResponse:
+    error = {"code": code, "message": message} | ({} if data is None else {"data": data})
+    return cast(RPCResponse, {"jsonrpc": "2.0", "id": 1, "error": error})
+
+
+def _revert_data(fault: TransactionFailed) -> bytes:
+    """eth-tester carries it as its only argument: bytes, or the repr of bytes, after a text of web3's."""
+    told = str(fault).removeprefix("execution reverted: ")
+    return bytes(ast.literal_eval(told)) if told[:2] in ("b'", 'b"') else b""
+
+
 class EmbeddedChain:
     """A chain that mines every transaction at once. `accounts` are the addresses that genesis gives a balance."""
 
@@ -111,7 +139,7 @@ class EmbeddedChain:
         self._backend = _Backend(genesis_parameters=parameters, genesis_state=state)
         self._backend.next_block_at(GENESIS_TIME + 1)
         self._tester = EthereumTester(self._backend)
-        self.web3 = Web3(EthereumTesterProvider(self._tester))
+        self.web3 = Web3(Provider(self._tester))
         # Who reads without an account would read as one of eth-tester's own, which has no balance in this genesis.
         self.web3.eth.default_account = to_checksum_address(self.accounts[0])
 

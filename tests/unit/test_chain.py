@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_utils import keccak, to_hex
-from web3 import EthereumTesterProvider, HTTPProvider, Web3
+from web3 import HTTPProvider, Web3
 from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from hmchain import chain as module
 from hmchain.chain import ChainClient, base_fee, find_deployment, wait_for_receipt
 from hmchain.contract import Artifact, Decoder, Event
-from hmchain.embedded import EmbeddedChain
+from hmchain.embedded import EmbeddedChain, Provider
 from hmchain.errors import ChainBehind, ChainError, ContractError, NonceClash, StorageError
 
 OWNER, MEMBER = Account.create(), Account.create()
@@ -174,7 +174,7 @@ def test_a_transaction_in_no_block_is_not_waited_for_for_ever(
 # ---------------------------------------------------------------- an outbox
 
 
-class Wire(EthereumTesterProvider):
+class Wire(Provider):
     """The way to a chain, on which transactions get lost or are refused."""
 
     def __init__(self, chain: EmbeddedChain) -> None:
