@@ -21,7 +21,7 @@ export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)
 export APE_DATA_FOLDER := $(CURDIR)/.tools/ape
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help run test check artifacts bench daemons clean
+.PHONY: help run test check lint figures artifacts bench daemons clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -36,15 +36,19 @@ test: $(VENV)/.dev-installed ## the whole test suite through ape (ARGS="-k elect
 	@$(BIN)/python -m tools.daemons
 	$(TEST) $(ARGS)
 
-check: $(VENV)/.dev-installed ## the gate: format, lint, types, gas table, README commands, tests (artifact drift among them)
+check: $(VENV)/.dev-installed ## the gate: lint, figures, test (artifact drift among them)
 	@$(BIN)/python -m tools.solc
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint figures
+	$(MAKE) --no-print-directory test
+
+lint: $(VENV)/.dev-installed ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+figures: $(VENV)/.dev-installed ## the gas table against its budgets, the README against what is there
 	$(BIN)/python -m bench.gas --check
 	$(BIN)/python -m tools.readme
-	@$(BIN)/python -m tools.daemons
-	$(TEST) $(ARGS)
 
 artifacts: $(VENV)/.dev-installed ## compile contracts/ into hmchain/artifacts
 	$(BIN)/python -m tools.artifacts
