@@ -64,7 +64,7 @@ class Trap:
 
     def _strike(self, hospital: int) -> None:
         if self.fault.target == "chain":
-            self.town.stop("chain")
+            self.town.stop_chain()
         else:
             self.town.kill(f"{self.fault.target}-{hospital}")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 from web3 import HTTPProvider, Web3
+from web3.types import RPCEndpoint
 
 from coordinator import daemons, local, local_founding
 from coordinator.daemons import Kubo
@@ -150,9 +151,17 @@ class Town:
         """SIGKILL."""
         self.local.processes.stop(name, force=True)
 
-    def stop(self, name: str) -> None:
-        """SIGTERM."""
-        self.local.processes.stop(name)
+    def stop_chain(self) -> None:
+        """SIGTERM, between two blocks: anvil writes its state down beside what it executes, and a block that came in
+        between is lost in part, its storage kept and its events not. No chain does that; what waits is lost as a whole.
+        """
+        eth, head = self.web3.eth, -1
+        while eth.get_block_transaction_count("pending"):
+            time.sleep(0.02)
+        self.web3.provider.make_request(RPCEndpoint("evm_setAutomine"), [False])
+        while head != (head := eth.block_number):
+            time.sleep(0.2)
+        self.local.processes.stop("chain")
 
     def running(self, name: str) -> bool:
         return name in self.local.processes.running()
