@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import hl7v2, labs
+from trainers.importers import labs
 from trainers.importers.base import MAX_ITEM_BYTES, Context, Rejection
+from trainers.importers.hl7 import messages
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples" / "hl7v2"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample records are not here")
@@ -27,7 +28,7 @@ ORC = "ORC|NW|88502218|||SC||||20141006"
 def imported(tmp_path: Path, content: str | bytes, context: Context = CONTEXT) -> Things:
     path = tmp_path / "message.hl7"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(hl7v2.read(path, context))
+    return list(messages.read(path, context))
 
 
 def message(*segments: str, header: str = MSH) -> str:
@@ -60,10 +61,10 @@ def rejection(things: Things) -> Rejection:
     ],
 )
 def test_samples(name: str, types: list[str], rejected: list[str]) -> None:
-    things = list(hl7v2.read(SAMPLES / name, CONTEXT))
+    things = list(messages.read(SAMPLES / name, CONTEXT))
     assert [thing.type for thing in things if isinstance(thing, Record)] == types
     assert [t.position for t in things if isinstance(t, Rejection)] == [f"message 1, {place}" for place in rejected]
-    assert hl7v2.recognises((SAMPLES / name).read_bytes()[:4096], SAMPLES / name)
+    assert messages.recognises((SAMPLES / name).read_bytes()[:4096], SAMPLES / name)
 
 
 @needs_samples
@@ -73,14 +74,14 @@ def test_no_record_of_the_samples_tells_who_it_is_about() -> None:
         *("spring street", "elm street", "10006579", "9817566735", "1234567", "19241010", "123121234", "8885551212"),
     )
     for path in SAMPLES.glob("*.hl7"):
-        for thing in hl7v2.read(path, CONTEXT):
+        for thing in messages.read(path, CONTEXT):
             text = str(thing) if isinstance(thing, Rejection) else thing.encode().decode()
             assert [word for word in private if word in text.casefold()] == []
 
 
 @needs_samples
 def test_a_report_that_is_sent_twice_is_the_same_fact() -> None:
-    first, second = (only(list(hl7v2.read(SAMPLES / f"nist_ORU_R01_2.5.1_{n}.hl7", CONTEXT))) for n in (1, 2))
+    first, second = (only(list(messages.read(SAMPLES / f"nist_ORU_R01_2.5.1_{n}.hl7", CONTEXT))) for n in (1, 2))
     assert first.identity() == second.identity()
     assert first.detail["received"] != second.detail["received"]
 
@@ -293,7 +294,7 @@ def test_a_file_without_messages_is_one_rejection(tmp_path: Path, content: bytes
 
 
 def test_a_file_that_is_not_there_is_a_rejection(tmp_path: Path) -> None:
-    assert "cannot be read" in rejection(list(hl7v2.read(tmp_path / "none.hl7", CONTEXT))).reason
+    assert "cannot be read" in rejection(list(messages.read(tmp_path / "none.hl7", CONTEXT))).reason
 
 
 @pytest.mark.parametrize(
@@ -363,9 +364,9 @@ def test_reasons_hold_nothing_of_the_message(tmp_path: Path) -> None:
 
 def test_it_recognises_headers_only() -> None:
     for start in (b"MSH|^~\\&|", b"\xef\xbb\xbfMSH|", b"\x0bMSH|", b"FHS|", b"BHS#", b"\n MSH|"):
-        assert hl7v2.recognises(start, Path("x"))
+        assert messages.recognises(start, Path("x"))
     for other in (b"", b"MSH", b"MSHx", b"PID|1", b'{"resourceType": "Bundle"}', b"loinc,value"):
-        assert not hl7v2.recognises(other, Path("x.hl7"))
+        assert not messages.recognises(other, Path("x.hl7"))
 
 
 @given(st.lists(st.text("|^~\\&#ABX0123\r\n .", max_size=40), max_size=6), st.booleans())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers.units import quantity
+from trainers.importers.measures.units import quantity
 
 LOINC = "http://loinc.org"
 SYSTEMS = {

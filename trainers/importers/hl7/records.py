@@ -15,11 +15,11 @@ from datetime import tzinfo
 from typing import Any
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import times
 from trainers.importers.base import Context
-from trainers.importers.hl7v2_fields import Segment
-from trainers.importers.observations import SYSTEMS, Observation, coded, measured, principal, reported, written
-from trainers.importers.units import quantity
+from trainers.importers.hl7.fields import Segment
+from trainers.importers.measures import times
+from trainers.importers.measures.observations import SYSTEMS, Observation, coded, measured, principal, reported, written
+from trainers.importers.measures.units import quantity
 
 _TABLES = "http://terminology.hl7.org/CodeSystem/v2-"
 _TABLE = re.compile(r"HL7([0-9]{4})")

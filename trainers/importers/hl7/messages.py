@@ -16,8 +16,8 @@ from pathlib import Path
 from hmchain.errors import DataError
 from hmchain.record import Record
 from trainers.importers.base import Context, Rejection
-from trainers.importers.hl7v2_fields import BOM, Faulty, Segment, messages, parsed
-from trainers.importers.hl7v2_records import Envelope, order, result, time, visit
+from trainers.importers.hl7.fields import BOM, Faulty, Segment, messages, parsed
+from trainers.importers.hl7.records import Envelope, order, result, time, visit
 
 NAME = "hl7v2"
 _START = re.compile(rb"[\s\x0b]*(?:MSH|FHS|BHS)[^\w\s]")
