@@ -51,10 +51,10 @@ def rejection(things: Things) -> Rejection:
 @pytest.mark.parametrize(
     ("name", "types", "rejected"),
     [
-        ("ms_ADT-A01-01.hl7", ["encounter"], ["OBX 1"]),
-        ("ms_ADT-A08-01.hl7", ["encounter"], ["OBX 1"]),
+        ("ms_ADT-A01-01.hl7", ["encounter", "observation"], []),
+        ("ms_ADT-A08-01.hl7", ["encounter", "observation"], []),
         ("ms_LAB-ORU-1.hl7", ["observation"] * 8, ["OBX 1", "OBX 3"]),
-        ("ms_ORU-R01-01.hl7", ["observation"], ["OBX 1", "OBX 2", "OBX 4", "OBX 5"]),
+        ("ms_ORU-R01-01.hl7", ["document", "observation", "document", "observation"], ["OBX 2"]),
         ("nist_ORU_R01_2.5.1_1.hl7", ["observation"], []),
         ("nist_ORU_R01_2.5.1_2.hl7", ["observation"], []),
         ("nist_ORU_R01_2.5.1_3.hl7", ["observation"], []),
@@ -185,8 +185,8 @@ def test_values_of_each_type(tmp_path: Path, kind: str, text: str, unit: str, va
         ("OBX|1|NM", "no value"),
         ("OBX", "no value"),
         ("OBX|1||718-7^^LN||5|g/dL", "type is not said"),
-        ("OBX|1|ED|718-7^^LN||x^y^z", "type is not imported"),
-        ("OBX|1|NM|718-7^^LN||5~6|g/dL", "several values"),
+        ("OBX|1|CP|718-7^^LN||x^y^z", "type is not imported"),
+        ("OBX|1|NM|718-7^^LN||5~x|g/dL", "number"),
         ("OBX|1|NM|718-7^^LN||five|g/dL", "not a number"),
         ("OBX|1|NM|718-7^^LN||NaN|g/dL", "not a number"),
         ("OBX|1|NM|718-7^^LN||1e999|g/dL", "no size"),
@@ -199,6 +199,12 @@ def test_values_of_each_type(tmp_path: Path, kind: str, text: str, unit: str, va
         ("OBX|1|NM|718-7^^LN||5|g/dL|||||D", "no result"),
         ("OBX|1|NM|718-7^^LN||5|g/dL|||||W", "no result"),
         ("OBX|1|NM|718-7^^LN||5|g/dL|||||F|||20141306", "OBX-14 is no time"),
+        ("OBX|1|ED|718-7^^LN||^^^Base64^JVB", "not of the encoding that it says"),
+        ("OBX|1|ED|718-7^^LN||^^^uuencode^JVB", "of an encoding that HL7 has not"),
+        ("OBX|1|ED|718-7^^LN||^^^Base64^", "no value"),
+        ("OBX|1|RP|718-7^^LN||^^image^PNG", "no value"),
+        ("OBX|1|ED|718-7^^LN||^^^A^a~^^^A^b", "several documents"),
+        ("OBX|1|ED|718-7^^LN||^^^A^a||||||X", "no result"),
         ("OBX|1|DT|718-7^^LN||soon", "OBX-5 is not written as a time"),
     ],
 )
@@ -210,6 +216,43 @@ def test_a_result_that_is_none_is_rejected_by_its_place_and_stops_nothing(
     assert isinstance(rejected, Rejection)
     assert rejected.position == "message 1, OBX 2"
     assert reason in rejected.reason
+
+
+def test_a_number_that_is_repeated_is_several(tmp_path: Path) -> None:
+    record = only(imported(tmp_path, message("OBX|1|NM|8867-4^^LN||60~120|/min")))
+    assert [each["quantity"]["value"] for each in record.value["each"]] == ["60", "120"]
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        ("LAB^application^PDF^Base64^JVBERi0x", b"%PDF-1"),
+        ("^text^plain^A^up\\T\\down", b"up&down"),
+        ("^^^Hex^0A0B", b"\n\x0b"),
+    ],
+    ids=["base64", "text", "hex"],
+)
+def test_a_document_in_a_result_is_a_record_of_its_own_type_that_carries_it(
+    value: str, data: bytes, tmp_path: Path
+) -> None:
+    record = only(imported(tmp_path, message(f"OBX|1|ED|11502-2^Report^LN||{value}||||||F")))
+    assert (record.type, record.attachment) == ("document", data)
+    assert record.detail == {"status": "F", "mayIdentify": True}
+    assert Record.decode(record.encode()) == record
+
+
+def test_a_document_elsewhere_is_told_by_a_pseudonym(tmp_path: Path) -> None:
+    record = only(imported(tmp_path, message("OBX|1|RP|11502-2^Report^LN||//server/duck.png^^image^PNG||||||F")))
+    assert record.value == {"media": "image/png", "elsewhere": CONTEXT.pseudonym("//server/duck.png")}
+
+
+def test_names_are_taken_out_of_words_and_free_text_is_marked(tmp_path: Path) -> None:
+    words = "OBX|1|TX|11502-2^Report^LN||Mr Duck, 10006579, called; daughter Daisy will pick him up"
+    record = only(imported(tmp_path, "\r".join((MSH, PID, "NK1|1|DUCK^DAISY", OBR, words))))
+    assert record.value == {"text": "Mr [name], [name], called; daughter [name] will pick him up"}
+    assert record.detail["freeText"] is True
+    chosen = only(imported(tmp_path, message("OBX|1|TX|11502-2^Report^LN||not detected")))
+    assert "freeText" not in chosen.detail
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.importers.base import Context
 from trainers.importers.eeg.edf_layout import HEADER, Layout, Signal, read_layout
-from trainers.importers.eeg.recording import Channel, Recording, mentions, names_in
+from trainers.importers.eeg.recording import Channel, Recording
 from trainers.importers.measures import times
+from trainers.importers.measures.naming import mentions, names_in
 from trainers.importers.reading.bounded import Unreadable
 
 if TYPE_CHECKING:
