@@ -15,7 +15,7 @@ from hmchain.errors import UsageError
 from hmchain.files import read_file
 from hmchain.manifest import check_features
 from hmchain.record import Code
-from trainers.importers.observations import LOINC, is_loinc
+from trainers.importers.measures.observations import LOINC, is_loinc
 
 FILE = "hospital.toml"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]

@@ -15,8 +15,8 @@ from hmchain.errors import DataError, UsageError
 from hmchain.permits import Purpose
 from hmchain.record import Kind, Record
 from tests.unit.small_hospital import SAMPLES, SmallHospital, sample, signed
-from trainers.importers import vcf
 from trainers.importers.base import Context
+from trainers.importers.genomics import vcf
 from trainers.services import alleles
 from trainers.services.alleles import Calls, Query, calls_of, count, frequencies, told
 from trainers.services.answers import summed

@@ -12,8 +12,8 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
 from trainers.importers.base import MAX_DEPTH
-from trainers.importers.confidentiality import ACTIONS
-from trainers.importers.deidentify import DUMMIES, DUMMY, action_of, deidentify, remap
+from trainers.importers.dicom.confidentiality import ACTIONS
+from trainers.importers.dicom.deidentify import DUMMIES, DUMMY, action_of, deidentify, remap
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
 PSEUDONYM = "0123456789abcdef0123456789abcdef"

@@ -18,9 +18,11 @@ import pytest
 
 from hmchain.errors import UsageError
 from hmchain.record import Kind, Record
-from trainers.importers import archives, detect, fitbit
+from trainers.importers import detect
 from trainers.importers.base import Context, Rejection
 from trainers.importers.detect import IMPORTERS, Skipped, files_of, import_files, importer_for
+from trainers.importers.reading import archives
+from trainers.importers.wearables import fitbit
 
 SAMPLES = Path(__file__).parents[3] / "shared/data/samples"
 CONTEXT = Context(bytes(32), "p1")

@@ -14,10 +14,10 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import dicom, dicom_layout
 from trainers.importers.base import MAX_DEPTH, Context, Rejection
-from trainers.importers.confidentiality import ACTIONS
-from trainers.importers.deidentify import remap
+from trainers.importers.dicom import instances, layout
+from trainers.importers.dicom.confidentiality import ACTIONS
+from trainers.importers.dicom.deidentify import remap
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"  # where the samples are from
 CONTEXT = Context(bytes(range(32)))
@@ -26,7 +26,7 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def read(path: Path, context: Context = CONTEXT) -> Record | Rejection:
-    (item,) = dicom.read(path, context)
+    (item,) = instances.read(path, context)
     return item
 
 
@@ -148,7 +148,7 @@ def test_the_attachment_is_a_dicom_file_that_can_be_read_and_says_that_it_was_cl
     dataset = dcmread(BytesIO(found.attachment))
     assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID == found.value["instance"]
     assert dataset.file_meta.TransferSyntaxUID == found.value["transfer_syntax"]
-    assert dataset.file_meta.ImplementationVersionName == dicom.IMPLEMENTATION_NAME
+    assert dataset.file_meta.ImplementationVersionName == instances.IMPLEMENTATION_NAME
     assert dataset.PatientIdentityRemoved == "YES"
 
 
@@ -212,7 +212,7 @@ def test_what_was_imported_can_be_imported_again(tmp_path: Path) -> None:
 def test_a_data_set_without_preamble_and_meta_information_is_read_where_it_is_one(tmp_path: Path) -> None:
     for name, syntax in (("CT_small", ExplicitVRLittleEndian), ("MR_small_implicit", ImplicitVRLittleEndian)):
         data = (FILES / f"{name}.dcm").read_bytes()
-        _, start = dicom_layout.read_meta(data)
+        _, start = layout.read_meta(data)
         item = read(raw(tmp_path, data[start:]))
         assert isinstance(item, Record)
         assert item.attachment == record(name).attachment
@@ -283,7 +283,7 @@ def test_what_lacks_that_which_it_consists_of_is_refused(tmp_path: Path, name: s
 
 
 def test_a_file_above_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom, "MAX_FILE_BYTES", 1_000)
+    monkeypatch.setattr(instances, "MAX_FILE_BYTES", 1_000)
     assert reason(FILES / "CT_small.dcm") == "larger than 1,000 bytes"
 
 
@@ -312,7 +312,7 @@ def test_sequences_nested_too_deep_are_refused_before_anything_follows_them(tmp_
 def test_a_file_of_more_elements_than_memory_can_bear_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_layout, "MAX_ELEMENTS", 50)
+    monkeypatch.setattr(layout, "MAX_ELEMENTS", 50)
     assert "more than 50 elements" in reason(FILES / "CT_small.dcm")
 
 
@@ -353,6 +353,6 @@ def test_random_bytes_under_the_name_of_dicom_are_one_rejection(tmp_path: Path) 
 
 
 def test_a_dicom_file_is_recognised_by_its_magic_or_its_name() -> None:
-    assert dicom.recognises(bytes(128) + b"DICM", Path("IM0001"))
-    assert dicom.recognises(b"", Path("a.DCM"))
-    assert not dicom.recognises(b"DICM", Path("a.txt"))
+    assert instances.recognises(bytes(128) + b"DICM", Path("IM0001"))
+    assert instances.recognises(b"", Path("a.DCM"))
+    assert not instances.recognises(b"DICM", Path("a.txt"))

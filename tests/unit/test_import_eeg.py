@@ -13,9 +13,9 @@ import pyedflib
 import pytest
 
 from hmchain.record import Kind, Record
-from trainers.importers import edf_layout, eeg
 from trainers.importers.base import Context, Rejection
-from trainers.importers.recording import decimal
+from trainers.importers.eeg import edf_layout, formats
+from trainers.importers.eeg.recording import decimal
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "eeg"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")
@@ -27,7 +27,7 @@ WHO = "Startdate 02-MAR-2002 PSG-1234/2002 Dr_Bones Telemetry03"
 
 
 def read(path: Path, context: Context = CONTEXT) -> Record | Rejection:
-    (item,) = eeg.read(path, context)
+    (item,) = formats.read(path, context)
     return item
 
 
@@ -179,7 +179,7 @@ def test_a_header_that_cannot_be_is_refused(tmp_path: Path, changes: dict, words
 
 
 def test_a_file_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eeg, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(formats, "MAX_FILE_BYTES", 100)
     assert reason(made(tmp_path)) == "larger than 100 bytes"
 
 
@@ -414,9 +414,9 @@ def test_decimal_texts_have_no_exponent(number: Fraction, text: str) -> None:
 
 
 def test_recordings_are_recognised_by_their_first_bytes_or_their_name() -> None:
-    assert eeg.recognises(b"0       X X X X", Path("a"))
-    assert eeg.recognises(b"\xffBIOSEMI", Path("a"))
-    assert eeg.recognises(VHDR.encode(), Path("a.txt"))
-    assert eeg.recognises(b"", Path("a.EDF"))
-    assert not eeg.recognises(VMRK.encode(), Path("a.vmrk"))
-    assert not eeg.recognises(b"", Path("a.eeg"))
+    assert formats.recognises(b"0       X X X X", Path("a"))
+    assert formats.recognises(b"\xffBIOSEMI", Path("a"))
+    assert formats.recognises(VHDR.encode(), Path("a.txt"))
+    assert formats.recognises(b"", Path("a.EDF"))
+    assert not formats.recognises(VMRK.encode(), Path("a.vmrk"))
+    assert not formats.recognises(b"", Path("a.eeg"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import fasta
 from trainers.importers.base import Context, Rejection
+from trainers.importers.genomics import fasta
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "genomics"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")

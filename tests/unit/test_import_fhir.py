@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import fhir, jsonstream
 from trainers.importers.base import MAX_DEPTH, MAX_ITEM_BYTES, Context, Rejection
+from trainers.importers.fhir import resources
+from trainers.importers.reading import jsonstream
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples" / "fhir"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample records are not here")
@@ -71,7 +72,7 @@ def imported(tmp_path: Path, content: Any, name: str = "bundle.json", context: C
     path = tmp_path / name
     text = content if isinstance(content, str | bytes) else json.dumps(content)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return list(fhir.read(path, context))
+    return list(resources.read(path, context))
 
 
 def only(things: Things) -> Record:
@@ -124,7 +125,7 @@ def sample(pattern: str) -> Path:
     ],
 )
 def test_every_resource_of_the_synthea_bundles_is_a_record(pattern: str, types: dict[str, int]) -> None:
-    things = list(fhir.read(sample(pattern), CONTEXT))
+    things = list(resources.read(sample(pattern), CONTEXT))
     assert Counter(thing.type for thing in things if isinstance(thing, Record)) == types
     assert (
         len({thing.identity() for thing in things if isinstance(thing, Record)}) == sum(types.values()) == len(things)
@@ -133,7 +134,7 @@ def test_every_resource_of_the_synthea_bundles_is_a_record(pattern: str, types: 
 
 @needs_samples
 def test_the_bundle_with_an_entry_that_is_none_gives_the_others() -> None:
-    patient, rejected, glucose = fhir.read(sample("ms_ObservationBundle.json"), CONTEXT)
+    patient, rejected, glucose = resources.read(sample("ms_ObservationBundle.json"), CONTEXT)
     assert isinstance(patient, Record)
     assert isinstance(glucose, Record)
     assert (patient.type, glucose.type) == ("patient", "observation")
@@ -148,7 +149,7 @@ def test_no_record_of_the_samples_tells_who_it_is_about(pattern: str) -> None:
     patients = [e["resource"] for e in content["entry"] if e.get("resource", {}).get("resourceType") == "Patient"]
     private = {word.casefold() for patient in patients for word in identifying(patient) if len(word) > 3}
     assert len(private) > 10
-    for thing in fhir.read(sample(pattern), CONTEXT):
+    for thing in resources.read(sample(pattern), CONTEXT):
         text = thing.encode().decode().casefold() if isinstance(thing, Record) else thing.reason
         assert [word for word in private if word in text] == []
 
@@ -461,7 +462,7 @@ def test_a_file_without_resources_is_one_rejection(tmp_path: Path, content: byte
 
 
 def test_a_file_that_is_not_there_is_a_rejection(tmp_path: Path) -> None:
-    assert "cannot be read" in rejection(list(fhir.read(tmp_path / "none.json", CONTEXT))).reason
+    assert "cannot be read" in rejection(list(resources.read(tmp_path / "none.json", CONTEXT))).reason
 
 
 def test_a_byte_order_mark_before_good_json_is_no_fault(tmp_path: Path) -> None:
@@ -548,10 +549,10 @@ def test_a_condition_has_its_code_and_time(tmp_path: Path) -> None:
 
 def test_it_recognises_resources_only() -> None:
     for start in (b'{"resourceType": "Bundle"', b'\xef\xbb\xbf {\n "id": "1",\n "resourceType" : "Patient"'):
-        assert fhir.recognises(start, Path("x"))
-    assert fhir.recognises(b'{"id": "1", ', Path("Patient.ndjson"))
+        assert resources.recognises(start, Path("x"))
+    assert resources.recognises(b'{"id": "1", ', Path("Patient.ndjson"))
     for other in (b"", b"{}", b'[{"resourceType": "Patient"}]', b"MSH|", b'{"resourceType": 5}', b"loinc,value"):
-        assert not fhir.recognises(other, Path("x.json"))
+        assert not resources.recognises(other, Path("x.json"))
 
 
 JSON = st.recursive(

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hmchain.record import Code, Record
-from trainers.importers import fitbit
 from trainers.importers.base import Context, Rejection
-from trainers.importers.behaviours import HEALTHKIT, LOINC
+from trainers.importers.measures.behaviours import HEALTHKIT, LOINC
+from trainers.importers.wearables import fitbit
 
 SAMPLES = Path(__file__).parents[3] / "shared/data/samples/wearables"
 CONTEXT = Context(bytes(32), "p1", ZoneInfo("America/New_York"))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hmchain.record import Record
-from trainers.importers import google_fit
 from trainers.importers.base import Context, Rejection
+from trainers.importers.wearables import google_fit
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/samples/wearables/googlefit-merge-heart-rate.json"
 CONTEXT = Context(bytes(32), "p1")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import hl7v2, labs
+from trainers.importers import labs
 from trainers.importers.base import MAX_ITEM_BYTES, Context, Rejection
+from trainers.importers.hl7 import messages
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples" / "hl7v2"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample records are not here")
@@ -27,7 +28,7 @@ ORC = "ORC|NW|88502218|||SC||||20141006"
 def imported(tmp_path: Path, content: str | bytes, context: Context = CONTEXT) -> Things:
     path = tmp_path / "message.hl7"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(hl7v2.read(path, context))
+    return list(messages.read(path, context))
 
 
 def message(*segments: str, header: str = MSH) -> str:
@@ -50,20 +51,20 @@ def rejection(things: Things) -> Rejection:
 @pytest.mark.parametrize(
     ("name", "types", "rejected"),
     [
-        ("ms_ADT-A01-01.hl7", ["encounter"], ["OBX 1"]),
-        ("ms_ADT-A08-01.hl7", ["encounter"], ["OBX 1"]),
+        ("ms_ADT-A01-01.hl7", ["encounter", "observation"], []),
+        ("ms_ADT-A08-01.hl7", ["encounter", "observation"], []),
         ("ms_LAB-ORU-1.hl7", ["observation"] * 8, ["OBX 1", "OBX 3"]),
-        ("ms_ORU-R01-01.hl7", ["observation"], ["OBX 1", "OBX 2", "OBX 4", "OBX 5"]),
+        ("ms_ORU-R01-01.hl7", ["document", "observation", "document", "observation"], ["OBX 2"]),
         ("nist_ORU_R01_2.5.1_1.hl7", ["observation"], []),
         ("nist_ORU_R01_2.5.1_2.hl7", ["observation"], []),
         ("nist_ORU_R01_2.5.1_3.hl7", ["observation"], []),
     ],
 )
 def test_samples(name: str, types: list[str], rejected: list[str]) -> None:
-    things = list(hl7v2.read(SAMPLES / name, CONTEXT))
+    things = list(messages.read(SAMPLES / name, CONTEXT))
     assert [thing.type for thing in things if isinstance(thing, Record)] == types
     assert [t.position for t in things if isinstance(t, Rejection)] == [f"message 1, {place}" for place in rejected]
-    assert hl7v2.recognises((SAMPLES / name).read_bytes()[:4096], SAMPLES / name)
+    assert messages.recognises((SAMPLES / name).read_bytes()[:4096], SAMPLES / name)
 
 
 @needs_samples
@@ -73,14 +74,14 @@ def test_no_record_of_the_samples_tells_who_it_is_about() -> None:
         *("spring street", "elm street", "10006579", "9817566735", "1234567", "19241010", "123121234", "8885551212"),
     )
     for path in SAMPLES.glob("*.hl7"):
-        for thing in hl7v2.read(path, CONTEXT):
+        for thing in messages.read(path, CONTEXT):
             text = str(thing) if isinstance(thing, Rejection) else thing.encode().decode()
             assert [word for word in private if word in text.casefold()] == []
 
 
 @needs_samples
 def test_a_report_that_is_sent_twice_is_the_same_fact() -> None:
-    first, second = (only(list(hl7v2.read(SAMPLES / f"nist_ORU_R01_2.5.1_{n}.hl7", CONTEXT))) for n in (1, 2))
+    first, second = (only(list(messages.read(SAMPLES / f"nist_ORU_R01_2.5.1_{n}.hl7", CONTEXT))) for n in (1, 2))
     assert first.identity() == second.identity()
     assert first.detail["received"] != second.detail["received"]
 
@@ -184,8 +185,8 @@ def test_values_of_each_type(tmp_path: Path, kind: str, text: str, unit: str, va
         ("OBX|1|NM", "no value"),
         ("OBX", "no value"),
         ("OBX|1||718-7^^LN||5|g/dL", "type is not said"),
-        ("OBX|1|ED|718-7^^LN||x^y^z", "type is not imported"),
-        ("OBX|1|NM|718-7^^LN||5~6|g/dL", "several values"),
+        ("OBX|1|CP|718-7^^LN||x^y^z", "type is not imported"),
+        ("OBX|1|NM|718-7^^LN||5~x|g/dL", "number"),
         ("OBX|1|NM|718-7^^LN||five|g/dL", "not a number"),
         ("OBX|1|NM|718-7^^LN||NaN|g/dL", "not a number"),
         ("OBX|1|NM|718-7^^LN||1e999|g/dL", "no size"),
@@ -198,6 +199,12 @@ def test_values_of_each_type(tmp_path: Path, kind: str, text: str, unit: str, va
         ("OBX|1|NM|718-7^^LN||5|g/dL|||||D", "no result"),
         ("OBX|1|NM|718-7^^LN||5|g/dL|||||W", "no result"),
         ("OBX|1|NM|718-7^^LN||5|g/dL|||||F|||20141306", "OBX-14 is no time"),
+        ("OBX|1|ED|718-7^^LN||^^^Base64^JVB", "not of the encoding that it says"),
+        ("OBX|1|ED|718-7^^LN||^^^uuencode^JVB", "of an encoding that HL7 has not"),
+        ("OBX|1|ED|718-7^^LN||^^^Base64^", "no value"),
+        ("OBX|1|RP|718-7^^LN||^^image^PNG", "no value"),
+        ("OBX|1|ED|718-7^^LN||^^^A^a~^^^A^b", "several documents"),
+        ("OBX|1|ED|718-7^^LN||^^^A^a||||||X", "no result"),
         ("OBX|1|DT|718-7^^LN||soon", "OBX-5 is not written as a time"),
     ],
 )
@@ -209,6 +216,43 @@ def test_a_result_that_is_none_is_rejected_by_its_place_and_stops_nothing(
     assert isinstance(rejected, Rejection)
     assert rejected.position == "message 1, OBX 2"
     assert reason in rejected.reason
+
+
+def test_a_number_that_is_repeated_is_several(tmp_path: Path) -> None:
+    record = only(imported(tmp_path, message("OBX|1|NM|8867-4^^LN||60~120|/min")))
+    assert [each["quantity"]["value"] for each in record.value["each"]] == ["60", "120"]
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        ("LAB^application^PDF^Base64^JVBERi0x", b"%PDF-1"),
+        ("^text^plain^A^up\\T\\down", b"up&down"),
+        ("^^^Hex^0A0B", b"\n\x0b"),
+    ],
+    ids=["base64", "text", "hex"],
+)
+def test_a_document_in_a_result_is_a_record_of_its_own_type_that_carries_it(
+    value: str, data: bytes, tmp_path: Path
+) -> None:
+    record = only(imported(tmp_path, message(f"OBX|1|ED|11502-2^Report^LN||{value}||||||F")))
+    assert (record.type, record.attachment) == ("document", data)
+    assert record.detail == {"status": "F", "mayIdentify": True}
+    assert Record.decode(record.encode()) == record
+
+
+def test_a_document_elsewhere_is_told_by_a_pseudonym(tmp_path: Path) -> None:
+    record = only(imported(tmp_path, message("OBX|1|RP|11502-2^Report^LN||//server/duck.png^^image^PNG||||||F")))
+    assert record.value == {"media": "image/png", "elsewhere": CONTEXT.pseudonym("//server/duck.png")}
+
+
+def test_names_are_taken_out_of_words_and_free_text_is_marked(tmp_path: Path) -> None:
+    words = "OBX|1|TX|11502-2^Report^LN||Mr Duck, 10006579, called; daughter Daisy will pick him up"
+    record = only(imported(tmp_path, "\r".join((MSH, PID, "NK1|1|DUCK^DAISY", OBR, words))))
+    assert record.value == {"text": "Mr [name], [name], called; daughter [name] will pick him up"}
+    assert record.detail["freeText"] is True
+    chosen = only(imported(tmp_path, message("OBX|1|TX|11502-2^Report^LN||not detected")))
+    assert "freeText" not in chosen.detail
 
 
 @pytest.mark.parametrize(
@@ -293,7 +337,7 @@ def test_a_file_without_messages_is_one_rejection(tmp_path: Path, content: bytes
 
 
 def test_a_file_that_is_not_there_is_a_rejection(tmp_path: Path) -> None:
-    assert "cannot be read" in rejection(list(hl7v2.read(tmp_path / "none.hl7", CONTEXT))).reason
+    assert "cannot be read" in rejection(list(messages.read(tmp_path / "none.hl7", CONTEXT))).reason
 
 
 @pytest.mark.parametrize(
@@ -363,9 +407,9 @@ def test_reasons_hold_nothing_of_the_message(tmp_path: Path) -> None:
 
 def test_it_recognises_headers_only() -> None:
     for start in (b"MSH|^~\\&|", b"\xef\xbb\xbfMSH|", b"\x0bMSH|", b"FHS|", b"BHS#", b"\n MSH|"):
-        assert hl7v2.recognises(start, Path("x"))
+        assert messages.recognises(start, Path("x"))
     for other in (b"", b"MSH", b"MSHx", b"PID|1", b'{"resourceType": "Bundle"}', b"loinc,value"):
-        assert not hl7v2.recognises(other, Path("x.hl7"))
+        assert not messages.recognises(other, Path("x.hl7"))
 
 
 @given(st.lists(st.text("|^~\\&#ABX0123\r\n .", max_size=40), max_size=6), st.booleans())

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import fhir, labs
+from trainers.importers import labs
 from trainers.importers.base import Context, Rejection
-from trainers.importers.observations import is_loinc, reported
+from trainers.importers.fhir import resources
+from trainers.importers.measures.observations import is_loinc, reported
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples"
 CONTEXT = Context(b"k" * 32)
@@ -59,7 +60,7 @@ def test_every_row_of_the_sample_is_a_record(table: Path) -> None:
 
 def test_the_sample_rows_are_duplicates_of_the_bundles_they_were_made_from(table: Path) -> None:
     bundles = list((SAMPLES / "fhir").glob("synthea_*.json"))
-    known = {record.identity() for path in bundles for record in records(fhir.read(path, CONTEXT))}
+    known = {record.identity() for path in bundles for record in records(resources.read(path, CONTEXT))}
     rows = table.read_text().splitlines()[1:]
     for row, record in zip(rows, records(labs.read(table, CONTEXT)), strict=True):
         assert (record.identity() in known) is any(path.name in row for path in bundles)

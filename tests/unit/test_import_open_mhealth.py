@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hmchain.record import Record
-from trainers.importers import apple_health, fitbit, google_fit, open_mhealth
 from trainers.importers.base import Context, Rejection
+from trainers.importers.wearables import apple_health, fitbit, google_fit, open_mhealth
 
 SAMPLES = Path(__file__).parents[3] / "shared/data/samples/wearables"
 CONTEXT = Context(bytes(32), "p1", UTC)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from hmchain.record import Kind, Record
-from trainers.importers import bounded, columns, vcf, vcf_rows
 from trainers.importers.base import Context, Rejection
-from trainers.importers.bounded import BGZF_END
+from trainers.importers.genomics import columns, vcf, vcf_rows
+from trainers.importers.reading import bounded
+from trainers.importers.reading.bounded import BGZF_END
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "genomics"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.importers.units import quantity
+from trainers.importers.measures.units import quantity
 
 UCUM = (
     *(

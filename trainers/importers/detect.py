@@ -16,8 +16,8 @@ from typing import cast
 
 from hmchain.errors import DataError, UsageError
 from hmchain.record import Record
-from trainers.importers import archives
 from trainers.importers.base import Context, Importer, Rejection
+from trainers.importers.reading import archives
 
 AUTO = "auto"
 HEAD = 4096  # bytes that an importer may recognise a file by
@@ -25,16 +25,16 @@ HEAD = 4096  # bytes that an importer may recognise a file by
 # By NAME, and in the order they are asked: those that know a magic number or a root first, tables last.
 IMPORTERS = {
     "images": "images",
-    "dicom": "dicom",
-    "eeg": "eeg",
-    "apple-health": "apple_health",
-    "fhir": "fhir",
-    "fitbit": "fitbit",
-    "google-fit": "google_fit",
-    "open-mhealth": "open_mhealth",
-    "hl7v2": "hl7v2",
-    "vcf": "vcf",
-    "fasta": "fasta",
+    "dicom": "dicom.instances",
+    "eeg": "eeg.formats",
+    "apple-health": "wearables.apple_health",
+    "fhir": "fhir.resources",
+    "fitbit": "wearables.fitbit",
+    "google-fit": "wearables.google_fit",
+    "open-mhealth": "wearables.open_mhealth",
+    "hl7v2": "hl7.messages",
+    "vcf": "genomics.vcf",
+    "fasta": "genomics.fasta",
     "labs": "labs",
 }
 

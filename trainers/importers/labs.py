@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 from hmchain.errors import DataError
 from hmchain.record import Code, Record
-from trainers.importers import times
 from trainers.importers.base import Context, Rejection
-from trainers.importers.observations import LOINC, Observation, reported, written
+from trainers.importers.measures import times
+from trainers.importers.measures.observations import LOINC, Observation, reported, written
 
 NAME = "labs"
 MAX_LINE_BYTES = 64 << 10

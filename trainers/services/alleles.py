@@ -32,7 +32,7 @@ from hmchain.record import Record
 from hmchain.trail import Trail
 from trainers.entitlement import consented
 from trainers.holdings import Holding, Wanted
-from trainers.importers.vcf import CALL_COLUMNS
+from trainers.importers.genomics.vcf import CALL_COLUMNS
 from trainers.services.answers import Part, Total, parsed, read_toml
 from trainers.storing import Reading
 from trainers.vault import Vault

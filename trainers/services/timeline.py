@@ -22,7 +22,7 @@ from hmchain.errors import DataError, UsageError
 from hmchain.files import read_file
 from hmchain.jsontext import parse
 from hmchain.record import MAX_RECORD_BYTES, Kind, Record, canonical
-from trainers.importers.behaviours import BEHAVIOURS, DAILY_STEPS
+from trainers.importers.measures.behaviours import BEHAVIOURS, DAILY_STEPS
 from trainers.services.abnormal import mark_of, number, objects
 
 # Summed over a day: a watch writes them down every few seconds.

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from hmchain.record import Code, Record
-from trainers.importers import times
-from trainers.importers.observations import Observation, coded, measured, written
+from trainers.importers.measures import times
+from trainers.importers.measures.observations import Observation, coded, measured, written
 
 _UCUM = "http://unitsofmeasure.org"
 _SAMPLED = ("period", "factor", "lowerLimit", "upperLimit", "dimensions", "data")

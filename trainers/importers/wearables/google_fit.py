@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from hmchain.record import Record
-from trainers.importers import times
 from trainers.importers.base import Context, Rejection
-from trainers.importers.behaviours import ACTIVITY, BEHAVIOURS, Behaviour, Origin, attempt
-from trainers.importers.jsonfields import field, number, optional
-from trainers.importers.jsonstream import JsonError, elements
-from trainers.importers.units import quantity
+from trainers.importers.measures import times
+from trainers.importers.measures.behaviours import ACTIVITY, BEHAVIOURS, Behaviour, Origin, attempt
+from trainers.importers.measures.units import quantity
+from trainers.importers.reading.jsonfields import field, number, optional
+from trainers.importers.reading.jsonstream import JsonError, elements
 
 NAME = "google-fit"
 

@@ -19,10 +19,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers.importers import times
 from trainers.importers.base import MAX_TEXT_BYTES, Context
-from trainers.importers.bounded import Unreadable, read_whole
-from trainers.importers.recording import MAX_CHANNELS, MAX_FILE_BYTES, Channel, Recording, decimal, unit_of
+from trainers.importers.eeg.recording import MAX_CHANNELS, MAX_FILE_BYTES, Channel, Recording, decimal, unit_of
+from trainers.importers.measures import times
+from trainers.importers.reading.bounded import Unreadable, read_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,7 @@
 """What HL7 v2 segments say, as records: results (OBX), visits (ADT) and orders (ORC, OBR).
 
 Names, addresses, telephone numbers, comments (NTE) and whom somebody was seen by do not become part of a record;
-numbers of visits and orders do as pseudonyms.
+numbers of visits and orders do as pseudonyms. The patient's and the relatives' names are taken out of results in words.
 
 Source: HL7 v2.8.2, chapters 3 (ADT), 4 (orders) and 7 (observations); LOINC's and FHIR's names of coding systems.
 """
@@ -15,11 +15,13 @@ from datetime import tzinfo
 from typing import Any
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers import times
 from trainers.importers.base import Context
-from trainers.importers.hl7v2_fields import Segment
-from trainers.importers.observations import SYSTEMS, Observation, coded, measured, principal, reported, written
-from trainers.importers.units import quantity
+from trainers.importers.hl7.documents import DOCUMENTS, document
+from trainers.importers.hl7.fields import Segment
+from trainers.importers.measures import times
+from trainers.importers.measures.naming import without
+from trainers.importers.measures.observations import SYSTEMS, Observation, coded, measured, principal, reported, written
+from trainers.importers.measures.units import quantity
 
 _TABLES = "http://terminology.hl7.org/CodeSystem/v2-"
 _TABLE = re.compile(r"HL7([0-9]{4})")
@@ -29,13 +31,16 @@ _COMPARATORS = ("", "=", "<", ">", "<=", ">=")
 
 @dataclass(frozen=True)
 class Envelope:
-    """What a message says of all its records. subject: a pseudonym. source: "hl7v2-2.5.1"."""
+    """What a message says of all its records. subject: a pseudonym. source: "hl7v2-2.5.1". names: of the patient and
+    relatives, as measures.naming finds them.
+    """
 
     context: Context
     subject: str
     source: str
     event: str
     received: str
+    names: set[str]
 
 
 def codes(segment: Segment, field: int) -> tuple[Code, ...]:
@@ -69,8 +74,10 @@ def time(segment: Segment, field: int, zone: tzinfo) -> str:
 def result(obx: Segment, obr: Segment | None, of: Envelope) -> Record:
     """The observation of an OBX, ordered by an OBR or by none. Raises ValueError."""
     zone = of.context.zone
-    value = _value(obx, zone)
     when = time(obx, 14, zone) or (time(obr, 7, zone) if obr else "")
+    if obx.text(2) in DOCUMENTS:
+        return document(obx, principal(codes(obx, 3)), when, of.subject, of.source, of.context)
+    value = without(_value(obx, zone), of.names)
     number = obx.text(5) if "quantity" in value and obx.text(2) == "NM" else ""
     detail: dict[str, Any] = {
         "status": obx.text(11),
@@ -93,10 +100,11 @@ def _value(obx: Segment, zone: tzinfo) -> dict[str, Any]:
         return coded(codes(obx, 5)) if obx.text(5) else {"text": " ".join((obx.text(5, 2) or obx.text(5, 9)).split())}
     if kind in ("ST", "TX", "FT"):
         return reported(whole, unit) if unit else {"text": " ".join(whole.split())}
-    if kind in ("NM", "SN", "DT", "TS", "DTM") and obx.count(5) > 1:
+    if kind in ("SN", "DT", "TS", "DTM") and obx.count(5) > 1:
         raise ValueError("it has several values where one is meant (OBX-5)")
     if kind == "NM":
-        return measured(obx.text(5), unit or "1")
+        numbers = [measured(obx.text(5, 1, repetition), unit or "1") for repetition in range(1, obx.count(5) + 1)]
+        return {"each": numbers} if len(numbers) > 1 else numbers[0]
     if kind == "SN":
         return _structured(obx, unit or "1")
     if kind in ("DT", "TS", "DTM"):

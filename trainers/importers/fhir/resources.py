@@ -3,7 +3,7 @@
 fhir.resources validates each by its R4B models, since its R4 ones are of a release that needs pydantic 1: R4B differs
 from R4 in the definition of medicines, in evidence and in subscriptions, none a patient's record. Bundles are read
 entry by entry: a faulty one is rejected at its place, and the others are taken. What identifies people does not become
-part of a record (see fhir_persons.py).
+part of a record (see persons.py).
 
 Source: HL7 FHIR R4 (4.0.1), FHIR Bulk Data Access 2.0.
 """
@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 
 from hmchain.errors import DataError
 from hmchain.record import Code, Kind, Record
-from trainers.importers import jsonstream
 from trainers.importers.base import MAX_ITEM_BYTES, Context, Rejection
-from trainers.importers.fhir_observations import codings, moment, observed
-from trainers.importers.fhir_persons import cleaned, reference
-from trainers.importers.jsonstream import BOM, JsonError
+from trainers.importers.fhir.observations import codings, moment, observed
+from trainers.importers.fhir.persons import cleaned, reference
+from trainers.importers.reading import jsonstream
+from trainers.importers.reading.jsonstream import BOM, JsonError
 
 NAME = "fhir"
 _LINES = (".ndjson", ".jsonl")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import PurePosixPath
 
-from trainers.importers.bounded import Unreadable
+from trainers.importers.reading.bounded import Unreadable
 
 FIXED = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 MAX_META_LINES = 200_000

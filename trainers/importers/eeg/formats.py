@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hmchain.record import Record
 from trainers.importers.base import Context, Rejection
-from trainers.importers.bounded import Unreadable, read_whole
-from trainers.importers.brainvision import HEADER_TITLE, read_brainvision
-from trainers.importers.edf import read_edf
-from trainers.importers.edf_layout import BDF, EDF
-from trainers.importers.recording import MAX_FILE_BYTES
+from trainers.importers.eeg.brainvision import HEADER_TITLE, read_brainvision
+from trainers.importers.eeg.edf import read_edf
+from trainers.importers.eeg.edf_layout import BDF, EDF
+from trainers.importers.eeg.recording import MAX_FILE_BYTES
+from trainers.importers.reading.bounded import Unreadable, read_whole
 
 NAME = "eeg"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Context as DecimalContext
 from decimal import Decimal
@@ -75,14 +73,3 @@ def unit_of(text: str) -> str:
     return (
         "uV" if text.lower() in ("µv", "μv", "uv", "\ufffdv") else text if text.isascii() and text.isprintable() else ""
     )
-
-
-def names_in(*fields: str) -> set[str]:
-    """The words of identification fields that would give somebody away if they stood elsewhere too, in lower case."""
-    words = (word.lower() for text in fields for word in re.split(r"[\W_]+", text))
-    return {word for word in words if len(word) >= 4 and (len(word) >= 6 or not word.isdigit())}
-
-
-def mentions(texts: Iterable[str], names: set[str]) -> bool:
-    """Whether any of the names is a word of these texts."""
-    return bool(names) and any(word.lower() in names for text in texts for word in re.split(r"[\W_]+", text))

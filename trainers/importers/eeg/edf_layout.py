@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from trainers.importers.bounded import Unreadable
-from trainers.importers.recording import MAX_CHANNELS, unit_of
+from trainers.importers.eeg.recording import MAX_CHANNELS, unit_of
+from trainers.importers.reading.bounded import Unreadable
 
 EDF, BDF = b"0       ", b"\xffBIOSEMI"
 HEADER = 256  # bytes, and as many again for each signal

@@ -19,7 +19,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
-from trainers.importers.unit_names import spelled
+from trainers.importers.measures.unit_names import spelled
 
 MAX_CHARACTERS = 64  # of a number, and of a unit
 MAX_EXPONENT = 40  # of ten, in a quantity; the observable universe is some 10*27 m

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trainers.importers.base import MAX_DEPTH
-from trainers.importers.confidentiality import ACTIONS
+from trainers.importers.dicom.confidentiality import ACTIONS
 
 if TYPE_CHECKING:
     from pydicom import Dataset

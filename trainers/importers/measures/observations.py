@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hmchain.record import Code, Kind, Record
-from trainers.importers.units import quantity
+from trainers.importers.measures.naming import is_free
+from trainers.importers.measures.units import quantity
 
 LOINC = "http://loinc.org"
 SYSTEMS = {
@@ -35,7 +36,7 @@ SYSTEMS = {
     "UCUM": "http://unitsofmeasure.org",
 }
 # results that are none: by FHIR's words, and by HL7 v2's letters
-VOID = {"entered-in-error", "cancelled", "d", "n", "w", "x"}
+_VOID = {"entered-in-error", "cancelled", "d", "n", "w", "x"}
 
 # how systems write that they have no result
 _NOTHING = {
@@ -114,6 +115,12 @@ def coded(codes: Sequence[Code]) -> dict[str, Any]:
     return {"codes": [list(pair) for pair in sorted({(code.system, code.code) for code in codes})]}
 
 
+def refuse_void(status: str) -> None:
+    """Raises ValueError for a status that says that there is no result."""
+    if status.casefold() in _VOID:
+        raise ValueError("its status says that it is no result")
+
+
 @dataclass(frozen=True)
 class Observation:
     """What was observed, of whom (a pseudonym) and when (a canonical time)."""
@@ -123,11 +130,13 @@ class Observation:
     codes: tuple[Code, ...]
 
     def record(self, value: Mapping[str, Any], source: str, detail: Mapping[str, Any]) -> Record:
-        """Raises ValueError for a status that says that there is no result. detail that is empty is left out."""
-        status = str(detail.get("status", ""))
-        if status.casefold() in VOID:
-            raise ValueError("its status says that it is no result")
+        """Raises ValueError for a status that says that there is no result. detail that is empty is left out.
+
+        A value of words that were written freely is marked in detail: freeText.
+        """
+        refuse_void(str(detail.get("status", "")))
         chosen = principal(self.codes)
         others = [[c.system, c.code, c.display] for c in dict.fromkeys(self.codes) if c not in chosen]
-        kept = {name: given for name, given in {**detail, "codes": others}.items() if given not in ("", None, [], {})}
+        said = {**detail, "codes": others, "freeText": is_free(value) or None}
+        kept = {name: given for name, given in said.items() if given not in ("", None, [], {})}
         return Record(Kind.CLINICAL, "observation", self.subject, self.time, chosen, value, source, kept)

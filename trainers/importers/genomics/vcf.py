@@ -17,9 +17,9 @@ from pathlib import Path
 
 from hmchain.record import MAX_HEADER_BYTES, MAX_RECORD_BYTES, Kind, Record
 from trainers.importers.base import Context, Rejection
-from trainers.importers.bounded import GZIP, Unreadable, numbered_lines
-from trainers.importers.columns import Columns, TooLarge
-from trainers.importers.vcf_rows import FIXED, BadRow, Header, read_call, read_header, read_row
+from trainers.importers.genomics.columns import Columns, TooLarge
+from trainers.importers.genomics.vcf_rows import FIXED, BadRow, Header, read_call, read_header, read_row
+from trainers.importers.reading.bounded import GZIP, Unreadable, numbered_lines
 
 NAME = "vcf"
 CALL_COLUMNS = b"#CHROM\tPOS\tREF\tALT\tFILTER\tGT\tOTHER\n"

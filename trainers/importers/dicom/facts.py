@@ -10,7 +10,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 from hmchain.record import Code
-from trainers.importers import times
+from trainers.importers.measures import times
 
 if TYPE_CHECKING:
     from pydicom import Dataset

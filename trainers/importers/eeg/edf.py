@@ -20,11 +20,12 @@ from datetime import datetime, timedelta, tzinfo
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from trainers.importers import times
 from trainers.importers.base import Context
-from trainers.importers.bounded import Unreadable
-from trainers.importers.edf_layout import HEADER, Layout, Signal, read_layout
-from trainers.importers.recording import Channel, Recording, mentions, names_in
+from trainers.importers.eeg.edf_layout import HEADER, Layout, Signal, read_layout
+from trainers.importers.eeg.recording import Channel, Recording
+from trainers.importers.measures import times
+from trainers.importers.measures.naming import mentions, names_in
+from trainers.importers.reading.bounded import Unreadable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from hmchain.record import Record
-from trainers.importers import times
-from trainers.importers.applexml import Element, elements
 from trainers.importers.base import Context, Rejection
-from trainers.importers.behaviours import ACTIVITY, BY_HEALTHKIT, Behaviour, Origin, attempt, healthkit
-from trainers.importers.units import quantity
+from trainers.importers.measures import times
+from trainers.importers.measures.behaviours import ACTIVITY, BY_HEALTHKIT, Behaviour, Origin, attempt, healthkit
+from trainers.importers.measures.units import quantity
+from trainers.importers.wearables.apple_xml import Element, elements
 
 NAME = "apple-health"
 
@@ -39,7 +39,7 @@ _METADATA = {
     "HKVO2MaxTestType": "test_type",
     "HKWasUserEntered": "user_entered",
 }
-# HealthKit's units that trainers.importers.units cannot know, or would take for others: st is UCUM's stere.
+# HealthKit's units that trainers.importers.measures.units cannot know, or would take for others: st is UCUM's stere.
 _UNITS = {
     "cup_us": "[cup_us]",
     "dBASPL": "dB[SPL]",

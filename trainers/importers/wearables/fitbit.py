@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hmchain.record import Record
-from trainers.importers import times
 from trainers.importers.base import Context, Rejection
-from trainers.importers.behaviours import BEHAVIOURS, DAILY_STEPS, SLEEP_STATES, Behaviour, Origin, attempt
-from trainers.importers.jsonfields import content_of, field, number, optional
-from trainers.importers.units import quantity
+from trainers.importers.measures import times
+from trainers.importers.measures.behaviours import BEHAVIOURS, DAILY_STEPS, SLEEP_STATES, Behaviour, Origin, attempt
+from trainers.importers.measures.units import quantity
+from trainers.importers.reading.jsonfields import content_of, field, number, optional
 
 NAME = "fitbit"
 

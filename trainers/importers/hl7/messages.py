@@ -16,8 +16,9 @@ from pathlib import Path
 from hmchain.errors import DataError
 from hmchain.record import Record
 from trainers.importers.base import Context, Rejection
-from trainers.importers.hl7v2_fields import BOM, Faulty, Segment, messages, parsed
-from trainers.importers.hl7v2_records import Envelope, order, result, time, visit
+from trainers.importers.hl7.fields import BOM, Faulty, Segment, messages, parsed
+from trainers.importers.hl7.records import Envelope, order, result, time, visit
+from trainers.importers.measures.naming import names_in
 
 NAME = "hl7v2"
 _START = re.compile(rb"[\s\x0b]*(?:MSH|FHS|BHS)[^\w\s]")
@@ -78,7 +79,18 @@ def _envelope(segments: list[Segment], context: Context) -> tuple[str, Envelope]
     subject = context.pseudonym(_patient(patients[0]))
     if not subject:
         raise ValueError("its patient has no number (PID-3)")
-    return kind, Envelope(context, subject, f"hl7v2-{version}", msh.text(9, 2), time(msh, 7, context.zone))
+    received = time(msh, 7, context.zone)
+    return kind, Envelope(context, subject, f"hl7v2-{version}", msh.text(9, 2), received, _names(segments))
+
+
+def _names(segments: list[Segment]) -> set[str]:
+    """What the patient, its mother and its relatives are called, and the numbers that others gave it."""
+    names, numbers = {"PID": (5, 6, 9), "NK1": (2,)}, {"PID": (2, 3, 4, 18, 19, 20)}
+    found = [segment.whole(field) for segment in segments for field in names.get(segment.name, ())]
+    for segment in segments:
+        for field in numbers.get(segment.name, ()):
+            found += [segment.text(field, 1, repetition) for repetition in range(1, segment.count(field) + 1)]
+    return names_in(*found)
 
 
 def _patient(pid: Segment) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmchain.record import Kind, Record
-from trainers.importers import dicom_facts, dicom_layout
 from trainers.importers.base import Context, Rejection
-from trainers.importers.bounded import Unreadable, read_whole
-from trainers.importers.deidentify import deidentify, remap
+from trainers.importers.dicom import facts, layout
+from trainers.importers.dicom.deidentify import deidentify, remap
+from trainers.importers.reading.bounded import Unreadable, read_whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,14 +38,14 @@ _SUFFIXES = (".dcm", ".dicom", ".ima")
 
 def recognises(head: bytes, path: Path) -> bool:
     """Whether head has the magic, or path the name, of a DICOM file."""
-    return head[dicom_layout.PREAMBLE :].startswith(dicom_layout.MAGIC) or path.suffix.lower() in _SUFFIXES
+    return head[layout.PREAMBLE :].startswith(layout.MAGIC) or path.suffix.lower() in _SUFFIXES
 
 
 def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
     """The instance's record, or why there is none."""
     try:
         yield _import(read_whole(path, MAX_FILE_BYTES), context)
-    except (Unreadable, dicom_layout.Broken, dicom_facts.Refused) as fault:
+    except (Unreadable, layout.Broken, facts.Refused) as fault:
         yield Rejection("file", str(fault))
     except Exception as fault:  # pydicom meets values that are none with some ten kinds of exception, which quote them
         yield Rejection("file", f"not a data set that can be read ({type(fault).__name__})")
@@ -53,11 +53,11 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
 
 def _import(data: bytes, context: Context) -> Record:
     syntax, start = _encoding(data)
-    dicom_layout.check(data, start, syntax != IMPLICIT, syntax == BIG_ENDIAN)
+    layout.check(data, start, syntax != IMPLICIT, syntax == BIG_ENDIAN)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = _parse(data, start, syntax)
-        dicom_facts.refuse_unfit(dataset, syntax)
+        facts.refuse_unfit(dataset, syntax)
         return _record(dataset, syntax, context)
 
 
@@ -65,14 +65,14 @@ def _encoding(data: bytes) -> tuple[str, int]:
     """The transfer syntax, and where the data set starts. Raises Broken, Refused."""
     from pydicom.uid import UID
 
-    if data[dicom_layout.PREAMBLE :].startswith(dicom_layout.MAGIC):
-        syntax, start = dicom_layout.read_meta(data)
+    if data[layout.PREAMBLE :].startswith(layout.MAGIC):
+        syntax, start = layout.read_meta(data)
         if syntax == DEFLATED or UID(syntax).type != "Transfer Syntax":
-            raise dicom_facts.Refused("a transfer syntax that is not read here")
+            raise facts.Refused("a transfer syntax that is not read here")
         return syntax, start
-    if not dicom_layout.looks_bare(data):
-        raise dicom_facts.Refused("not DICOM: neither a preamble nor the start of a data set")
-    return EXPLICIT if dicom_layout.bare_is_explicit(data) else IMPLICIT, 0
+    if not layout.looks_bare(data):
+        raise facts.Refused("not DICOM: neither a preamble nor the start of a data set")
+    return EXPLICIT if layout.bare_is_explicit(data) else IMPLICIT, 0
 
 
 def _parse(data: bytes, start: int, syntax: str) -> Dataset:
@@ -89,11 +89,11 @@ def _parse(data: bytes, start: int, syntax: str) -> Dataset:
 
 def _record(dataset: Dataset, syntax: str, context: Context) -> Record:
     """Facts first: de-identification works in place."""
-    subject = context.pseudonym(dicom_facts.text(dataset, "PatientID")) or context.default_subject
-    kind, codes = dicom_facts.type_of(dataset), dicom_facts.codes(dataset)
-    time, value = dicom_facts.time(dataset, context.zone), dicom_facts.value(dataset, syntax)
+    subject = context.pseudonym(facts.text(dataset, "PatientID")) or context.default_subject
+    kind, codes = facts.type_of(dataset), facts.codes(dataset)
+    time, value = facts.time(dataset, context.zone), facts.value(dataset, syntax)
     value |= {
-        name: remap(dicom_facts.text(dataset, keyword), context.key)
+        name: remap(facts.text(dataset, keyword), context.key)
         for name, keyword in (
             ("study", "StudyInstanceUID"),
             ("series", "SeriesInstanceUID"),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hmchain.record import Code, Kind, Record
 from trainers.importers.base import Context, Rejection
-from trainers.importers.bounded import GZIP, Unreadable, numbered_lines
+from trainers.importers.reading.bounded import GZIP, Unreadable, numbered_lines
 
 NAME = "fasta"
 REFGET = "https://ga4gh.github.io/refget"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainers.importers.base import MAX_TEXT_BYTES
-from trainers.importers.bounded import read_whole
-from trainers.importers.jsonstream import document
+from trainers.importers.reading.bounded import read_whole
+from trainers.importers.reading.jsonstream import document
 
 T = TypeVar("T")
 

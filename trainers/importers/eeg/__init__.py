@@ -1,0 +1,1 @@
+"""Recordings of the brain's activity: EDF, BDF and BrainVision."""

@@ -1,0 +1,1 @@
+"""Genomes: VCF and FASTA."""
