@@ -25,6 +25,7 @@ from hmchain.history import blob_to_abi
 from hmchain.identity import MemberIdentity
 from hmchain.permits import (
     SENDER,
+    Acceptance,
     Access,
     Consent,
     EmergencyAccess,
@@ -32,6 +33,7 @@ from hmchain.permits import (
     Permit,
     Purpose,
     Role,
+    Signature,
     label_of,
 )
 
@@ -102,11 +104,13 @@ class _Turn:
     def _do(self, name: str, function: str, *arguments: object, by: int = 0, share: int = 1) -> None:
         self._table.add(name, round(self._hospitals[by].transact(function, *arguments).gas / share))
 
-    def _relay(self, name: str, function: str, permit: Permit, account: LocalAccount | None) -> None:
+    def _relay(self, name: str, function: str, permit: Permit, account: LocalAccount | None, by: int = 0) -> None:
         """A member sends what `account` signs; without an account, what it says itself."""
+        self._do(name, function, permit.abi(), *self._signature(permit, account), by=by)
+
+    def _signature(self, permit: Permit, account: LocalAccount | None) -> Signature:
         client = self._hospitals[0]
-        r, vs = permit.sign(account, client.chain_id, client.address) if account else SENDER
-        self._do(name, function, permit.abi(), r, vs)
+        return permit.sign(account, client.chain_id, client.address) if account else SENDER
 
     def _digest(self, *parts: object) -> bytes:
         return _digest(self._turn, *parts)
@@ -118,12 +122,13 @@ class _Turn:
             self._do(f"a record in a batch of {count:,}", "registerBatch", *arguments, share=count)
 
     def _vouch(self) -> None:
-        self._do("vouch for a person", "vouch", self._patient.address, Role.PATIENT)
-        self._do("vouch for a person", "vouch", self._physician.address, Role.PHYSICIAN, by=1)
+        for member, person, role in ((1, self._patient, Role.PATIENT), (2, self._physician, Role.PHYSICIAN)):
+            acceptance = Acceptance(person.address, member, role, 1, FOREVER)
+            self._relay("vouch for a person", "vouch", acceptance, person, by=member - 1)
 
     def _consent_and_grants(self) -> None:
         patient, physician, scope = self._patient.address, self._physician.address, self._digest("scope")
-        consent = Consent(patient, scope, frozenset({Purpose.TREATMENT, Purpose.EHR}), 1)
+        consent = Consent(patient, scope, frozenset({Purpose.TREATMENT, Purpose.EHR}), 1, FOREVER)
         self._relay("consent, the first for a scope", "setConsent", consent, self._patient)
         consent = replace(consent, purposes=frozenset({Purpose.TREATMENT}), nonce=2)
         self._relay("consent, changed", "setConsent", consent, self._patient)
@@ -150,11 +155,14 @@ class _Turn:
         self._relay("access under an organisation's grant, with consent", "logAccess", access, by)
         access = replace(access, institution=2)
         self._relay("access under an organisation's grant, with consent and delegation", "logAccess", access, by)
+        uses = [replace(access, use=use) for use in range(2, 6)]
+        calls = [self._hospitals[0].encode("logAccess", use.abi(), *self._signature(use, by)) for use in uses]
+        self._do("the same, of four in one transaction", "together", calls, share=len(calls))
         self._do("keys released", "releaseKeys", 1, 1, self._digest("envelope"))
 
     def _break_glass(self) -> None:
         subject, reason, request = (self._digest(part) for part in ("subject", "reason", "emergency"))
-        emergency = EmergencyAccess(1, subject, reason, request, 1)
+        emergency = EmergencyAccess(1, subject, reason, request, 1, FOREVER)
         self._relay("emergency, a reader's first", "breakGlass", emergency, self._physician)
         self._relay("emergency, a later one", "breakGlass", replace(emergency, nonce=2), self._physician)
         number = self._hospitals[0].call("emergencyCount")

@@ -11,9 +11,10 @@ import {Typed} from "./lib/Typed.sol";
 ///      that is left is known without a search.
 abstract contract Emergency is IEmergency, Persons {
     uint256 public constant REVIEW_SECONDS = 72 hours;
+    uint256 public constant MAX_UNREVIEWED = 32;
 
     bytes32 private constant EMERGENCY_ACCESS = keccak256(
-        "EmergencyAccess(uint16 holder,bytes32 subject,bytes32 reason,bytes32 request,uint40 nonce)"
+        "EmergencyAccess(uint16 holder,bytes32 subject,bytes32 reason,bytes32 request,uint40 nonce,uint40 deadline)"
     );
 
     uint40 private _emergencyCount;
@@ -22,11 +23,13 @@ abstract contract Emergency is IEmergency, Persons {
 
     /// @inheritdoc IEmergency
     function breakGlass(EmergencyAccess calldata e, bytes32 r, bytes32 vs) external returns (uint256) {
-        address reader = Typed.signer(Typed.hashCall(EMERGENCY_ACCESS, 5), r, vs);
+        address reader = Typed.signer(Typed.hashCall(EMERGENCY_ACCESS, 6), r, vs);
+        _requireInTime(e.deadline);
         _requireClinical(reader);
         if (!_isActive(e.holder)) revert MemberNotActive(e.holder);
         Docket memory d = _dockets[reader];
         if (e.nonce != uint256(d.opened) + 1) revert WrongEmergencyNonce(e.nonce, uint256(d.opened) + 1);
+        if (d.unreviewed == MAX_UNREVIEWED) revert TooManyUnreviewed(reader, d.unreviewed);
         bool overdue = d.oldest != 0 && block.timestamp > d.since + REVIEW_SECONDS;
         if (overdue) revert ReviewOverdue(reader, d.oldest, d.since);
         uint40 number = ++_emergencyCount;
@@ -46,7 +49,7 @@ abstract contract Emergency is IEmergency, Persons {
         if (c.verdict != Verdict.Open) revert AlreadyReviewed(number);
         if (msg.sender == reader) revert OwnEmergency(reader);
         uint256 reviewer = _activeMember();
-        if (reviewer != c.holder && _isActive(c.holder)) revert NotReviewer(reviewer, c.holder);
+        if (reviewer != c.holder && !_mayStepIn(reviewer, reader, c)) revert NotReviewer(reviewer, c.holder);
         _unlink(reader, c);
         _cases[reader][number] = Case(c.openedAt, c.holder, upheld ? Verdict.Upheld : Verdict.Rejected, 0, 0);
         emit EmergencyReviewed(number, reviewer, reader, upheld, report);
@@ -80,6 +83,13 @@ abstract contract Emergency is IEmergency, Persons {
         (uint256 voucher, Role role) = _requireVouched(reader);
         if (role != Role.Physician && role != Role.Pharmacist) revert NotClinical(reader);
         if (!_isActive(voucher)) revert MemberNotActive(voucher);
+    }
+
+    /// @dev Whether a member that is not the holder may review: the holder cannot, or had its time.
+    function _mayStepIn(uint256 reviewer, address reader, Case memory c) private view returns (bool) {
+        (uint256 voucher,) = personOf(reader);
+        if (reviewer == voucher) return false;
+        return block.timestamp > c.openedAt + REVIEW_SECONDS || !_isActive(c.holder);
     }
 
     /// @dev Joins the neighbours of a case that leaves the list.

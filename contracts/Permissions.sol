@@ -21,7 +21,8 @@ abstract contract Permissions is IPermissions, Persons {
         uint40 expiry;
     }
 
-    bytes32 private constant CONSENT = keccak256("Consent(address person,bytes32 scope,uint16 purposes,uint40 nonce)");
+    bytes32 private constant CONSENT =
+        keccak256("Consent(address person,bytes32 scope,uint16 purposes,uint40 nonce,uint40 deadline)");
     bytes32 private constant GRANT = keccak256(
         "Grant(address granter,bytes32 scope,uint8 purpose,address consentOf,bytes32 consentScope,"
         "address reader,uint40 expiry,uint40 nonce)"
@@ -40,9 +41,10 @@ abstract contract Permissions is IPermissions, Persons {
 
     /// @inheritdoc IPermissions
     function setConsent(Consent calldata c, bytes32 r, bytes32 vs) external {
-        Typed.requireSigner(Typed.hashCall(CONSENT, 4), r, vs, c.person);
+        Typed.requireSigner(Typed.hashCall(CONSENT, 5), r, vs, c.person);
         if (c.purposes >= 1 << uint256(Purpose.Emergency)) revert InvalidPurposes(c.purposes);
         _requireNext(c.nonce, _consents[c.person][c.scope].nonce);
+        if (c.purposes != 0) _requireInTime(c.deadline);
         if (c.purposes != 0 || c.nonce == 1) _requireVouched(c.person);
         _consents[c.person][c.scope] = ConsentState(c.purposes, c.nonce);
         emit ConsentChanged(c.person, c.scope, c.purposes, c.nonce);

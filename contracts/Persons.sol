@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IConsortium} from "./interfaces/IConsortium.sol";
 import {IPersons} from "./interfaces/IPersons.sol";
+import {Typed} from "./lib/Typed.sol";
 
 /// @title Persons
 /// @notice See {IPersons}. Who may act here: members, of whom the consortium is asked, and persons they vouch for.
@@ -10,10 +11,14 @@ abstract contract Persons is IPersons {
     struct Person {
         uint16 voucher;
         Role role;
+        uint40 accepted;
     }
 
     /// @dev Addresses up to here are labels of organisations: their member numbers.
     uint160 internal constant LAST_LABEL = type(uint16).max;
+
+    bytes32 private constant ACCEPTANCE =
+        keccak256("Acceptance(address person,uint16 member,uint8 role,uint40 nonce,uint40 deadline)");
 
     /// @inheritdoc IPersons
     IConsortium public immutable consortium;
@@ -25,13 +30,17 @@ abstract contract Persons is IPersons {
     }
 
     /// @inheritdoc IPersons
-    function vouch(address person, Role role) external {
+    function vouch(Acceptance calldata a, bytes32 r, bytes32 vs) external {
         uint16 member = _activeMember();
-        if (uint160(person) <= LAST_LABEL) revert InvalidPerson(person);
-        uint256 voucher = _persons[person].voucher;
-        if (voucher != 0 && voucher != member) revert AlreadyVouched(person, voucher);
-        _persons[person] = Person(member, role);
-        emit PersonVouched(member, person, role);
+        if (a.member != member) revert NotVoucher(msg.sender, a.member);
+        if (uint160(a.person) <= LAST_LABEL) revert InvalidPerson(a.person);
+        Typed.requireSigner(Typed.hashCall(ACCEPTANCE, 5), r, vs, a.person);
+        _requireInTime(a.deadline);
+        Person memory before = _persons[a.person];
+        if (a.nonce != uint256(before.accepted) + 1) revert WrongAcceptance(a.nonce, uint256(before.accepted) + 1);
+        _persons[a.person] = Person(member, a.role, a.nonce);
+        if (before.voucher != 0 && before.voucher != member) emit VouchWithdrawn(before.voucher, a.person);
+        emit PersonVouched(member, a.person, a.role);
     }
 
     /// @inheritdoc IPersons
@@ -40,7 +49,7 @@ abstract contract Persons is IPersons {
         if (msg.sender != person && _activeMember() != voucher && _isActive(voucher)) {
             revert NotVoucher(msg.sender, voucher);
         }
-        delete _persons[person];
+        (_persons[person].voucher, _persons[person].role) = (0, Role.Physician);
         emit VouchWithdrawn(voucher, person);
     }
 
@@ -49,7 +58,17 @@ abstract contract Persons is IPersons {
         return (_persons[person].voucher, _persons[person].role);
     }
 
+    /// @inheritdoc IPersons
+    function acceptances(address person) external view returns (uint256) {
+        return _persons[person].accepted;
+    }
+
     // ------------------------------------------------------------------ for the modules above
+
+    /// @dev Reverts once the time of a signed word is over.
+    function _requireInTime(uint256 deadline) internal view {
+        if (block.timestamp > deadline) revert WordExpired(deadline);
+    }
 
     /// @dev Reverts unless a member vouches for the person.
     function _requireVouched(address person) internal view returns (uint256 voucher, Role role) {

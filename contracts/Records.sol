@@ -13,4 +13,16 @@ import {IConsortium} from "./interfaces/IConsortium.sol";
 ///         there is no owner and nothing to set up.
 contract Records is Registry, Permissions, Emergency {
     constructor(IConsortium consortium_) Persons(consortium_) {}
+
+    /// @notice Several calls as one transaction of the same sender: all of them, or none. A relay saves the 21,000 gas
+    ///         that each transaction costs for itself.
+    function together(bytes[] calldata calls) external {
+        for (uint256 i; i < calls.length; ++i) {
+            (bool done, bytes memory answer) = address(this).delegatecall(calls[i]);
+            if (done) continue;
+            assembly ("memory-safe") {
+                revert(add(answer, 0x20), mload(answer))
+            }
+        }
+    }
 }

@@ -162,13 +162,15 @@ def import_records(story: Story) -> dict[str, Any]:
 
 
 def make_persons(story: Story) -> None:
-    """Each makes keys of its own; an organisation vouches for the account."""
+    """Each makes keys of its own, and accepts that an organisation vouches for it."""
     for who, hospital, role in (("patient", 1, "patient"), ("physician", 2, "physician")):
         told = story.hmchain("records", "person", str(story.folder / who), "--password-file", str(story.password))
         found = re.search(r"0x[0-9a-fA-F]{40}", told)
         assert found is not None
         story.accounts[who] = found[0]
-        story.hmchain("records", "vouch", found[0], role, hospital=hospital)
+        acceptance = str(story.folder / f"{who}-accepts.json")
+        story.hmchain("records", "accept", role, "--out", acceptance, *story.signed(who), hospital=hospital)
+        story.hmchain("records", "vouch", acceptance, hospital=hospital)
     for hospital, number in PATIENT_AT.items():
         story.hmchain("records", "link", number, story.accounts["patient"], hospital=hospital)
 

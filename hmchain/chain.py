@@ -116,11 +116,14 @@ class ChainClient:
         with self._translated():
             return self._contract.functions[function](*arguments).call(sender, block)
 
+    def encode(self, function: str, *arguments: Any) -> HexStr:
+        """A call as transactions carry it. Raises ChainError for arguments that do not fit."""
+        with self._translated():
+            return HexStr(self._contract.encode_abi(function, arguments))
+
     def transact(self, function: str, *arguments: Any) -> Receipt:
         """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""
-        with self._translated():
-            data = self._contract.encode_abi(function, arguments)
-        receipt = self._send({"to": self.address, "data": data})
+        receipt = self._send({"to": self.address, "data": self.encode(function, *arguments)})
         if receipt["status"] != 1:
             self.call(function, *arguments)  # the same call says why
             raise ContractError("Reverted")

@@ -1,4 +1,4 @@
-"""What persons sign: consents, grants, requests to read, emergencies; and the names of roles, purposes and kinds.
+"""What persons sign: acceptances, consents, grants, requests to read, emergencies; names of roles, purposes and kinds.
 
 Each is EIP-712 typed data, so that a wallet shows its fields to the person that signs: in a domain that names the chain
 and the contract, and with a number that only the next one of its sort may have. A signature is good for nothing else.
@@ -117,21 +117,54 @@ class Permit:
 
 
 @dataclass(frozen=True)
+class Acceptance(Permit):
+    """A person accepts that a member vouches for it, in a role.
+
+    nonce: one more than how often it has accepted before. deadline: the last second in which the word counts.
+    """
+
+    person: str
+    member: int
+    role: Role
+    nonce: int
+    deadline: int
+
+    FIELDS = (
+        ("person", "address"),
+        ("member", "uint16"),
+        ("role", "uint8"),
+        ("nonce", "uint40"),
+        ("deadline", "uint40"),
+    )
+
+    def abi(self) -> tuple[Any, ...]:
+        return self.person, self.member, int(self.role), self.nonce, self.deadline
+
+
+@dataclass(frozen=True)
 class Consent(Permit):
     """A person consents to purposes for a scope, in place of what it said of that scope before.
 
-    scope: 32 bytes, a label that its holder knows. purposes: none withdraws. nonce: one more than the last one's.
+    scope: 32 bytes, a label that its holder knows. purposes: none withdraws, for which it is never too late. nonce: one
+    more than the last one's. deadline: the last second in which the word counts.
     """
 
     person: str
     scope: bytes
     purposes: frozenset[Purpose]
     nonce: int
+    deadline: int
 
-    FIELDS = (("person", "address"), ("scope", "bytes32"), ("purposes", "uint16"), ("nonce", "uint40"))
+    FIELDS = (
+        ("person", "address"),
+        ("scope", "bytes32"),
+        ("purposes", "uint16"),
+        ("nonce", "uint40"),
+        ("deadline", "uint40"),
+    )
 
     def abi(self) -> tuple[Any, ...]:
-        return self.person, self.scope, bits_of(self.purposes), self.nonce
+        return self.person, self.scope, bits_of(self.purposes), self.nonce, self.deadline
 
 
 # What a grant and its uses have in common: both begin with it, so that the contract takes the grant's key from either.
@@ -173,6 +206,12 @@ class Grant(Permit):
             *(self.granter, self.scope, int(self.purpose), self.consent_of, self.consent_scope),
             *(self.reader, self.expiry, self.nonce),
         )
+
+    def is_well_formed(self) -> bool:
+        """Whether the contract would take it: a person's own grant is its consent, and one grant has one spelling."""
+        if self.consent_of == NOBODY:
+            return self.consent_scope == NO_SCOPE
+        return self.consent_scope != NO_SCOPE and member_of(self.granter) is not None
 
     def key(self) -> bytes:
         """The 32 bytes by which the contract keeps the grants of these terms."""
@@ -222,7 +261,8 @@ class EmergencyAccess(Permit):
     """A physician or pharmacist breaks the glass.
 
     holder: the member's number. subject: salted commitment to whose records. reason: salted digest of why. request:
-    SHA-256 of the request document. nonce: one more than the emergencies that the reader has opened before.
+    SHA-256 of the request document. nonce: one more than the emergencies that the reader has opened before. deadline:
+    the last second in which the word counts.
     """
 
     holder: int
@@ -230,6 +270,7 @@ class EmergencyAccess(Permit):
     reason: bytes
     request: bytes
     nonce: int
+    deadline: int
 
     FIELDS = (
         ("holder", "uint16"),
@@ -237,10 +278,11 @@ class EmergencyAccess(Permit):
         ("reason", "bytes32"),
         ("request", "bytes32"),
         ("nonce", "uint40"),
+        ("deadline", "uint40"),
     )
 
     def abi(self) -> tuple[Any, ...]:
-        return self.holder, self.subject, self.reason, self.request, self.nonce
+        return self.holder, self.subject, self.reason, self.request, self.nonce, self.deadline
 
 
 def _key(reader: str, granter: str, scope: bytes, purpose: Purpose, consent_of: str, consent_scope: bytes) -> bytes:

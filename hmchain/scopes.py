@@ -31,8 +31,17 @@ def checked(label: str) -> str:
 
 
 def salt_from(secret: bytes) -> bytes:
-    """A party's salt for all its scopes: 32 bytes, the same whenever it is asked for."""
+    """A person's salt for the scopes of its consents: 32 bytes, the same whenever it is asked for."""
     return hmac.digest(secret, b"hmchain/scope-salt/1", "sha256")
+
+
+def grant_salt_from(secret: bytes, label: str, reader: str, purpose: int) -> bytes:
+    """A party's salt for the scope of one grant, the same whenever that is prolonged: 32 bytes.
+
+    Whoever is handed it can read the scope of that grant, and of no other grant or consent.
+    """
+    about = f"hmchain/grant-salt/1/{checked(label)}/{reader}/{int(purpose)}"
+    return hmac.digest(secret, about.encode(), "sha256")
 
 
 def scope_of(salt: bytes, label: str) -> bytes:

@@ -100,8 +100,10 @@ class Trail:
     entries: list[Entry] = field(default_factory=list)
     erased: dict[int, set[bytes]] = field(default_factory=dict)  # leaves, by entry
     persons: dict[str, tuple[int, Role]] = field(default_factory=dict)  # voucher and role, by account
+    acceptances: dict[str, int] = field(default_factory=dict)  # how often an account accepted a voucher
     consents: dict[tuple[str, bytes], tuple[frozenset[Purpose], int]] = field(default_factory=dict)  # with nonce
     grants: dict[int, GrantRecord] = field(default_factory=dict)
+    numbers: dict[bytes, int] = field(default_factory=dict)  # of grants, by the key of their terms
     delegations: dict[tuple[int, str, Purpose], int] = field(default_factory=dict)  # expiry
     emergencies: dict[int, EmergencyRecord] = field(default_factory=dict)
     released: dict[tuple[int, int], dict[int, bytes]] = field(default_factory=dict)  # envelopes by member, of a use
@@ -125,13 +127,17 @@ class Trail:
         told = self.consents.get((person, scope))
         return told[0] if told else None
 
+    def next_acceptance(self, person: str) -> int:
+        """The number that the person's next acceptance must have."""
+        return self.acceptances.get(person, 0) + 1
+
     def next_consent(self, person: str, scope: bytes) -> int:
         """The number that the person's next word on this scope must have."""
         return self.consents.get((person, scope), (None, 0))[1] + 1
 
     def grant_like(self, terms: Grant) -> GrantRecord | None:
         """The grant of the same granter, reader, scope, purpose and consent."""
-        return next((g for g in self.grants.values() if g.terms.key() == terms.key()), None)
+        return self.grants.get(self.numbers.get(terms.key(), 0))
 
     def uses(self) -> list[Use]:
         """Every reading, in the order of the chain."""
@@ -161,6 +167,7 @@ class Trail:
 
     def _on_PersonVouched(self, e: dict[str, Any], _: Event) -> None:
         self.persons[e["person"]] = e["member"], Role(e["role"])
+        self.acceptances[e["person"]] = self.next_acceptance(e["person"])
 
     def _on_VouchWithdrawn(self, e: dict[str, Any], _: Event) -> None:
         del self.persons[e["person"]]
@@ -189,6 +196,7 @@ class Trail:
             raise ValueError(f"grant {number} is of other terms than before")
         _expect(f"grant {number}, change", terms.nonce, known.terms.nonce + 1 if known else 1)
         self.grants.setdefault(number, GrantRecord(number, terms)).terms = terms
+        self.numbers[terms.key()] = number
 
     def _on_DelegationChanged(self, e: dict[str, Any], _: Event) -> None:
         self.delegations[e["member"], e["staff"], Purpose(e["purpose"])] = e["expiry"]

@@ -42,7 +42,7 @@ class Entitlement:
         if _stands_for(scopes.scope_of, request["salt"], label) != terms.scope:
             raise Refusal("the request names another scope than the grant")
         person = terms.consent_of if self._is_ours(terms) else terms.granter
-        consents = self._consents(trail, terms, request)
+        consents = self._consents(trail, terms)
         for holding in self._of(person):
             facts = holding.kind, holding.type, holding.leaf
             if not (scopes.falls_under(label, *facts) and scopes.falls_under(wanted, *facts)):
@@ -89,16 +89,14 @@ class Entitlement:
         delegated = trail.delegations.get((institution, use.reader, use.purpose), 0)
         return delegated > now and self.is_active(institution)
 
-    def _consents(self, trail: Trail, terms: Grant, request: dict[str, Any]) -> Consents | None:
-        """The person's consents by label, where the grant needs any."""
+    def _consents(self, trail: Trail, terms: Grant) -> Consents | None:
+        """The person's consents by label, where the grant needs any: by what the person told us, not the reader."""
         if terms.consent_of == NOBODY:
             return None
-        if (
-            _stands_for(scopes.scope_of, request["consent_salt"], _text(request["consent_label"]))
-            != terms.consent_scope
-        ):
-            raise Refusal("the request names another consent than the grant")
-        return consents_of(trail, terms.consent_of, bytes.fromhex(request["consent_salt"]))
+        salt = self.vault.salt(terms.consent_of)
+        if salt is None:
+            raise Refusal("this holder does not know what the person consents to any more")
+        return consents_of(trail, terms.consent_of, salt)
 
     def _of(self, person: str) -> Iterator[Holding]:
         """A person's records; those about nobody where there is no person."""

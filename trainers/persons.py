@@ -17,7 +17,7 @@ from hmchain.errors import HMChainError, UsageError
 from hmchain.files import read_file, write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.jsontext import parse
-from hmchain.permits import LAST_LABEL, NOBODY, Consent, Grant, Purpose, Role, label_of
+from hmchain.permits import LAST_LABEL, Acceptance, Consent, Grant, Purpose, Role, label_of
 from trainers import keystore
 
 FORMAT = "hmchain-permit/1"
@@ -49,8 +49,13 @@ def unlock(folder: Path, password: str) -> MemberIdentity:
 
 
 def salt_of(person: MemberIdentity) -> bytes:
-    """The salt of the person's scopes, the same on every day."""
+    """The salt of the scopes of the person's consents, the same on every day."""
     return scopes.salt_from(bytes(person.account.key))
+
+
+def grant_salt_of(person: MemberIdentity, label: str, reader: str, purpose: Purpose) -> bytes:
+    """The salt of the scope of one of the person's grants."""
+    return scopes.grant_salt_from(bytes(person.account.key), label, reader, purpose)
 
 
 def checked_account(text: str) -> str:
@@ -85,17 +90,17 @@ def named(member: Purpose | Role) -> str:
 
 @dataclass(frozen=True)
 class Signed:
-    """A consent or grant with its signature, and what its scopes stand for: a file that persons hand to hospitals.
+    """An acceptance, consent or grant with its signature, and what its scope stands for, if it has one: a file that
+    persons hand to hospitals, and readers get.
 
-    Whoever has the file knows the scopes, and no more: nothing in it can be used but as it was signed.
+    Whoever has the file knows the scope, and no more: nothing in it can be used but as it was signed. Of a consent, the
+    salt tells the scopes of all that this person consents to; of a grant, of that grant alone.
     """
 
-    permit: Consent | Grant
+    permit: Acceptance | Consent | Grant
     signature: tuple[bytes, bytes]
-    label: str
-    salt: bytes = field(repr=False)
-    consent_label: str = ""
-    consent_salt: bytes = field(default=b"", repr=False)
+    label: str = ""
+    salt: bytes = field(default=b"", repr=False)
 
     def write(self, path: Path) -> None:
         """For its owner's eyes. Raises StorageError."""
@@ -113,30 +118,31 @@ class Signed:
                 raise ValueError("of another format")
             permit = _permit(content["permit"], content["terms"])
             r, vs = (_word(part) for part in content["signature"])
-            salts = bytes.fromhex(content["salt"]), bytes.fromhex(content["consent_salt"])
-            labels = _text(content["label"]), _text(content["consent_label"])
-            signed = cls(permit, (r, vs), labels[0], salts[0], labels[1], salts[1])
+            signed = cls(permit, (r, vs), _text(content["label"]), bytes.fromhex(content["salt"]))
             signed.check()
         except (ValueError, LookupError, TypeError, AttributeError) as fault:
             raise UsageError(f"{path} is not a {FORMAT} file") from fault
         return signed
 
     def check(self) -> None:
-        """The labels are those of the scopes. Raises UsageError."""
+        """The label is that of the scope. Raises UsageError."""
+        if isinstance(self.permit, Acceptance):
+            return
         if scopes.scope_of(self.salt, self.label) != self.permit.scope:
             raise UsageError("the permit's label is not that of its scope")
-        if not isinstance(self.permit, Grant) or self.permit.consent_of == NOBODY:
-            return
-        if scopes.scope_of(self.consent_salt, self.consent_label) != self.permit.consent_scope:
-            raise UsageError("the permit's consent label is not that of its consent's scope")
+        if isinstance(self.permit, Grant) and not self.permit.is_well_formed():
+            raise UsageError("only a hospital's grant stands on a person's consent, and names its scope")
 
 
-def _permit(name: str, terms: Mapping[str, Any]) -> Consent | Grant:
-    if name == "Consent":
+def _permit(name: str, terms: Mapping[str, Any]) -> Acceptance | Consent | Grant:
+    if name in ("Acceptance", "Consent"):
+        person, numbers = _address(terms["person"]), (_number(terms["nonce"]), _number(terms["deadline"]))
+        if name == "Acceptance":
+            return Acceptance(person, _member(terms["member"]), Role(terms["role"]), *numbers)
         purposes = frozenset(Purpose(number) for number in terms["purposes"])
-        return Consent(_address(terms["person"]), _word(terms["scope"]), purposes, _number(terms["nonce"]))
+        return Consent(person, _word(terms["scope"]), purposes, *numbers)
     if name != "Grant":
-        raise ValueError("neither consent nor grant")
+        raise ValueError("neither acceptance, consent nor grant")
     granter, reader, consent_of = (_address(terms[who]) for who in ("granter", "reader", "consent_of"))
     parties = granter, reader, _word(terms["scope"]), Purpose(terms["purpose"])
     times = _number(terms["expiry"]), _number(terms["nonce"])
@@ -170,6 +176,13 @@ def _number(value: Any) -> int:
     return value
 
 
+def _member(value: Any) -> int:
+    """A member's number."""
+    if not 0 < _number(value) <= LAST_LABEL:
+        raise ValueError("no member's number")
+    return int(value)
+
+
 def _json(values: dict[str, Any]) -> dict[str, Any]:
     return {key: _plain(value) for key, value in values.items()}
 
@@ -179,4 +192,4 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, frozenset | tuple):
         return [_plain(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
-    return int(value) if isinstance(value, Purpose) else value
+    return int(value) if isinstance(value, Purpose | Role) else value

@@ -25,25 +25,22 @@ from trainers.storing import BATCH_BYTES, open_record
 MAX_PART_BYTES = 16 << 20
 MAX_BLOB_BYTES = BATCH_BYTES + MAX_RECORD_BYTES + (1 << 20)
 LOOK_SECONDS = 0.5
+EMERGENCY_SECONDS = 3600  # that a signed emergency can be brought onto the chain: it is one now, or none
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a grant's scopes stand for, which only those know who were told: label and salt of its scope and consent."""
+    """What a grant's scope stands for, which only those know who were told: its label, under its salt."""
 
     label: str
     salt: bytes
-    consent_label: str = ""
-    consent_salt: bytes = b""
 
     def request(self, wanted: str) -> dict[str, Any]:
         """The request for what of it is wanted, for a holder's eyes."""
         return {
             "label": self.label,
             "salt": self.salt.hex(),
-            "consent_label": self.consent_label,
-            "consent_salt": self.consent_salt.hex(),
             "wanted": scopes.checked(wanted),
         }
 
@@ -116,9 +113,9 @@ class Reader:
         request = {"identifier": identifier, "salt": salt.hex(), "reason": reason}
         digest = letters.send(self.store, request | self._recipient(), holder.key)
         client, reader = self.registry.client, self.keys.account.address
-        opened = client.call("docketOf", reader)[0]
+        opened, deadline = client.call("docketOf", reader)[0], client.block().time + EMERGENCY_SECONDS
         subject, why = scopes.commitment(salt, identifier), scopes.commitment(salt, reason)
-        emergency = EmergencyAccess(holder.member, subject, why, digest, opened + 1)
+        emergency = EmergencyAccess(holder.member, subject, why, digest, opened + 1, deadline)
         signature = emergency.sign(self.keys.account, client.chain_id, client.address)
         receipt = self.registry.transact("breakGlass", emergency.abi(), *signature)
         return int(receipt.events[0].args["number"])

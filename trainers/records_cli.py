@@ -1,4 +1,4 @@
-"""hmchain records: a hospital's records. What is done with others about them is in sharing_cli.py."""
+"""hmchain records: a hospital's records. What is said and read of them is in sharing_cli.py and reading_cli.py."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def records() -> None:
     """Records: bring them in, share them under consent, prove who read what.
 
     \b
-    at the hospital      deploy, vouch, import, list, show, link, erase, verify, release, review, delegate
-    a person's own       person, consent, get, emergency
+    at the hospital      deploy, vouch, import, list, show, link, erase, verify, release, delegate
+                         emergencies, review
+    a person's own       person, accept, consent, get, emergency
     person or hospital   share, revoke, relay
     anyone               audit
     services             timeline, cohort, alleles

@@ -19,6 +19,7 @@ from hmchain.envelope import Identity, is_usable, seal
 from hmchain.errors import BlobError, DaemonError, Reason, UsageError
 from hmchain.record import canonical
 from hmchain.registry import Registry
+from hmchain.trail import EmergencyRecord, Use
 from trainers.entitlement import Entitlement, Refusal
 from trainers.holdings import Batch, Holding
 from trainers.logs import say, warn
@@ -27,6 +28,7 @@ PART_RECORDS = 1_000
 MAX_RECORDS = 20_000  # of one release: the parts that one letter can list
 REFUSED = bytes(32)  # in place of an envelope, where there is nobody to write a letter to
 FIRST_PAUSE, LAST_PAUSE = 30.0, 3600.0  # seconds until a letter that could not be had is asked for again
+MAX_TRIES = 30  # for about a day; then it is refused: nobody can make a holder look for it for ever
 
 Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
 
@@ -63,8 +65,9 @@ class Releasing:
         except DaemonError:
             raise  # our own store is at fault
         except BlobError as fault:
-            self._postpone(due, fault)
-            return False
+            if self._postpone(due, fault):
+                return False
+            envelope = REFUSED
         if due.which[1]:
             self.registry.transact("releaseKeys", *due.which, envelope)
         else:
@@ -78,28 +81,38 @@ class Releasing:
     def _due(self) -> Iterator[Due]:
         """Emergencies first, then in the order of the chain."""
         trail, member = self.registry.trail(), self.rules.member
-        head = self.registry.feed.head
-        assert head is not None
         for case in trail.emergencies.values():
             if case.holder == member and member not in trail.emergency_released.get(case.number, {}):
-                yield from self._unless_put_off(
-                    Due((case.number, 0), case.request, partial(self.rules.in_emergency, trail, case))
-                )
+                yield from self._unless_put_off(Due((case.number, 0), case.request, partial(self._in_emergency, case)))
         for use in trail.uses():
             which = use.number, use.use
             if use.holder == member and member not in trail.released.get(which, {}):
-                chosen = partial(self.rules.under_grant, trail, use, head.time)
-                yield from self._unless_put_off(Due(which, use.request, chosen))
+                yield from self._unless_put_off(Due(which, use.request, partial(self._under_grant, use)))
+
+    def _in_emergency(self, case: EmergencyRecord, request: dict[str, Any]) -> Iterable[Holding]:
+        """By the chain as it is when this is asked."""
+        return self.rules.in_emergency(self.registry.trail(), case, request)
+
+    def _under_grant(self, use: Use, request: dict[str, Any]) -> Iterable[Holding]:
+        """Likewise."""
+        trail, head = self.registry.trail(), self.registry.feed.head
+        assert head is not None
+        return self.rules.under_grant(trail, use, head.time, request)
 
     def _unless_put_off(self, due: Due) -> Iterator[Due]:
         if time.monotonic() >= self._put_off.get(due.which, (0.0, 0))[0]:
             yield due
 
-    def _postpone(self, due: Due, fault: BlobError) -> None:
+    def _postpone(self, due: Due, fault: BlobError) -> bool:
+        """False where it was put off so often that it is given up."""
         tries = self._put_off.get(due.which, (0.0, 0))[1]
+        if tries == MAX_TRIES:
+            warn("request refused", which=due.which, reason=f"its letter never turned up: {fault}")
+            return False
         pause = min(FIRST_PAUSE * 2**tries, LAST_PAUSE)
-        self._put_off[due.which] = time.monotonic() + pause, min(tries + 1, 32)
+        self._put_off[due.which] = time.monotonic() + pause, tries + 1
         warn("request put off", which=due.which, seconds=pause, reason=str(fault))
+        return True
 
     def _answer(self, due: Due) -> bytes:
         """The digest of the letter to the reader, in which are keys, or why there are none. Raises BlobError where its
@@ -120,15 +133,24 @@ class Releasing:
             warn("request refused", which=which, reason="it names no key to seal to")
             return REFUSED
         try:
-            holdings = _at_most(due.chosen(request), MAX_RECORDS)
+            return self._release(due, request, recipient)
         except (Refusal, UsageError, ValueError, LookupError, TypeError) as fault:
             reason = str(fault) if isinstance(fault, Refusal) else "the request is not written as one"
             warn("request refused", which=which, reason=reason)
             return letters.send(self.store, {"refused": reason}, recipient)
-        parts = [self._part(part, recipient) for part in _parts(holdings)]
-        self.rules.vault.note_release(*which, holdings)
-        say("keys released", which=which, records=len(holdings))
-        return letters.send(self.store, {"parts": parts, "count": len(holdings)}, recipient)
+
+    def _release(self, due: Due, request: dict[str, Any], recipient: bytes) -> bytes:
+        """Writes the parts until they are of what may be read now: a word taken back meanwhile counts. Raises Refusal,
+        and what a request raises that is not written as one.
+        """
+        holdings: list[Holding] | None = None
+        parts: list[Any] = []
+        while holdings != (now := _at_most(due.chosen(request), MAX_RECORDS)):
+            holdings = now
+            parts = [self._part(part, recipient) for part in _parts(holdings)]
+        self.rules.vault.note_release(*due.which, now)
+        say("keys released", which=due.which, records=len(now))
+        return letters.send(self.store, {"parts": parts, "count": len(now)}, recipient)
 
     def _part(self, holdings: list[Holding], recipient: bytes) -> list[Any]:
         batches: dict[int, tuple[merkle.Tree, list[str | None]]] = {}

@@ -14,8 +14,8 @@ from hmchain.errors import UsageError
 from hmchain.files import write_secret
 from trainers.cli import File, with_config, with_password
 from trainers.config import Config
+from trainers.reading_cli import records
 from trainers.records_cli import archive_of, as_json_option
-from trainers.sharing_cli import records
 
 if TYPE_CHECKING:
     from trainers.archive import Archive

@@ -1,4 +1,4 @@
-"""Consents and grants: made by persons or by the hospital, signed, relayed, taken back."""
+"""Acceptances, consents and grants: made by persons or by the hospital, signed, relayed, taken back."""
 
 from __future__ import annotations
 
@@ -9,20 +9,58 @@ from datetime import UTC, datetime
 from hmchain import scopes
 from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
-from hmchain.permits import NOBODY, SENDER, Consent, Grant, Purpose, label_of, member_of
+from hmchain.permits import (
+    NOBODY,
+    SENDER,
+    Acceptance,
+    Consent,
+    Grant,
+    Permit,
+    Purpose,
+    Role,
+    Signature,
+    label_of,
+    member_of,
+)
 from trainers.archive import Archive
-from trainers.persons import Signed, salt_of
+from trainers.persons import Signed, grant_salt_of, salt_of
 
 DAY = 86_400
+WORD_SECONDS = 7 * DAY  # that what a person signed can be brought onto the chain; then it is worth nothing
+
+
+def acceptance(archive: Archive, person: MemberIdentity, role: Role) -> Signed:
+    """Signs that a person accepts to be vouched for by this hospital, in a role. Raises HMChainError."""
+    account = person.account.address
+    number = archive.trail().next_acceptance(account)
+    permit = Acceptance(account, archive.member, role, number, deadline(archive))
+    return Signed(permit, _signature(archive, permit, person))
+
+
+def vouch(archive: Archive, signed: Signed) -> Acceptance:
+    """Vouches for the person that accepted it. Raises UsageError, ContractError, ChainError."""
+    permit = signed.permit
+    if not isinstance(permit, Acceptance) or signed.signature == SENDER:
+        raise UsageError("no person accepts a vouch here: hmchain records accept makes such a file")
+    if permit.member != archive.member:
+        raise UsageError(
+            f"this person accepts to be vouched for by member {permit.member}, and we are {archive.member}"
+        )
+    archive.registry.transact("vouch", permit.abi(), *signed.signature)
+    return permit
+
+
+def deadline(archive: Archive, seconds: int = WORD_SECONDS) -> int:
+    """Until when a word that is signed now counts, by the chain's clock. Raises ChainError."""
+    return archive.registry.client.block().time + seconds
 
 
 def consent(archive: Archive, person: MemberIdentity, label: str, purposes: frozenset[Purpose]) -> Signed:
     """Signs a person's consent to purposes for a label, in place of what it said before. Raises HMChainError."""
     salt, account = salt_of(person), person.account.address
     scope = scopes.scope_of(salt, label)
-    permit = Consent(account, scope, purposes, archive.trail().next_consent(account, scope))
-    client = archive.registry.client
-    return Signed(permit, permit.sign(person.account, client.chain_id, client.address), label, salt)
+    permit = Consent(account, scope, purposes, archive.trail().next_consent(account, scope), deadline(archive))
+    return Signed(permit, _signature(archive, permit, person), label, salt)
 
 
 def grant(
@@ -39,21 +77,24 @@ def grant(
     expiry: seconds since 1970. consent_of: of a hospital's grant over a person's records, whose consent it stands on,
     and the label of that consent.
     """
-    salt = salt_of(person) if person else scopes.salt_from(archive.vault.pseudonym_key)
-    granter = person.account.address if person else label_of(archive.member)
-    account: str = NOBODY
-    consent_label, consent_salt = "", b""
-    if consent_of is not None:
-        account, consent_label = consent_of
-        known = archive.vault.salt(account)
-        if known is None:
-            raise UsageError(f"{account} has not told this hospital of any consent: hmchain records relay its file")
-        consent_salt = known
-    consent_scope = scopes.scope_of(consent_salt, consent_label) if consent_label else bytes(32)
-    terms = Grant(granter, reader, scopes.scope_of(salt, label), purpose, expiry, 1, account, consent_scope)
+    if person:
+        salt, granter = grant_salt_of(person, label, reader, purpose), person.account.address
+    else:
+        salt = scopes.grant_salt_from(archive.vault.pseudonym_key, label, reader, purpose)
+        granter = label_of(archive.member)
+    consent = _consent_scope(archive, *consent_of) if consent_of else (NOBODY, bytes(32))
+    terms = Grant(granter, reader, scopes.scope_of(salt, label), purpose, expiry, 1, *consent)
     earlier = archive.trail().grant_like(terms)
     terms = replace(terms, nonce=earlier.terms.nonce + 1 if earlier else 1)
-    return Signed(terms, _signature(archive, terms, person), label, salt, consent_label, consent_salt)
+    return Signed(terms, _signature(archive, terms, person), label, salt)
+
+
+def _consent_scope(archive: Archive, account: str, label: str) -> tuple[str, bytes]:
+    """A person, and the scope by which it consents. Raises UsageError where this hospital cannot know it."""
+    salt = archive.vault.salt(account)
+    if salt is None:
+        raise UsageError(f"{account} has not told this hospital of any consent: hmchain records relay its file")
+    return account, scopes.scope_of(salt, label)
 
 
 def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> Signed:
@@ -76,6 +117,8 @@ def relay(archive: Archive, signed: Signed) -> bool:
     False where the chain has it already. Raises ContractError, ChainError. Not for what others hand in: see relay_file.
     """
     permit = signed.permit
+    if isinstance(permit, Acceptance):
+        raise UsageError("a person's acceptance is for the hospital that it names: hmchain records vouch")
     if isinstance(permit, Grant):
         return _send(archive, "setGrant", signed)
     if (permit.person, permit.scope) in archive.trail().consents:  # so the salt is the person's: nobody else knew it
@@ -98,6 +141,7 @@ def relay_file(archive: Archive, signed: Signed) -> bool:
 
 
 def _send(archive: Archive, function: str, signed: Signed) -> bool:
+    assert not isinstance(signed.permit, Acceptance)
     if _is_on_chain(archive, signed.permit):
         return False
     archive.registry.transact(function, signed.permit.abi(), *signed.signature)
@@ -107,7 +151,7 @@ def _send(archive: Archive, function: str, signed: Signed) -> bool:
 def number_of(archive: Archive, signed: Signed) -> int:
     """The number of a grant that is on chain. Raises UsageError."""
     if not isinstance(signed.permit, Grant):
-        raise UsageError("that is a consent, not a grant")
+        raise UsageError("that is an acceptance or a consent, not a grant")
     found = archive.trail().grant_like(signed.permit)
     if found is None:
         raise UsageError("the chain does not know this grant yet: hmchain records relay its file")
@@ -139,6 +183,6 @@ def _is_on_chain(archive: Archive, permit: Consent | Grant) -> bool:
     return known is not None and known.terms == permit
 
 
-def _signature(archive: Archive, terms: Grant, person: MemberIdentity | None) -> tuple[bytes, bytes]:
+def _signature(archive: Archive, permit: Permit, person: MemberIdentity | None) -> Signature:
     client = archive.registry.client
-    return terms.sign(person.account, client.chain_id, client.address) if person else SENDER
+    return permit.sign(person.account, client.chain_id, client.address) if person else SENDER

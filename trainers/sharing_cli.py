@@ -1,30 +1,23 @@
-"""hmchain records: persons, consents, grants, reading. Adds its commands to the group in records_cli.py."""
+"""hmchain records: persons, consents, grants. Adds its commands to the group in records_cli.py."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from hmchain import scopes
 from hmchain.command import EXIT_CODES, guarded
-from hmchain.errors import ContractError, StorageError, UsageError
-from hmchain.files import write_secret
+from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
-from hmchain.permits import LAST_LABEL, Purpose, Role
-from hmchain.record import Record
+from hmchain.permits import Purpose, Role
 from trainers import keystore, persons
 from trainers.cli import File, ask, with_config, with_password
 from trainers.config import Config
 from trainers.persons import Signed, named
-from trainers.records_cli import archive_of, content_of, records
-
-if TYPE_CHECKING:
-    from trainers.archive import Archive
+from trainers.records_cli import archive_of, records
 
 __all__ = ["records"]
 PURPOSES = click.Choice([named(purpose) for purpose in Purpose if purpose is not Purpose.EMERGENCY])
@@ -60,23 +53,50 @@ def person(folder: Path, password_file: Path | None) -> None:
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("account", metavar="ACCOUNT")
-@click.argument("role", type=ROLES, required=False)
-@click.option("--withdraw", is_flag=True, help="Vouch for that person no more.")
+@click.argument("role", type=ROLES)
+@click.option("--out", type=File, required=True, help="The acceptance's file, which the hospital needs.")
+@as_person(required=True)
 @with_config
 @with_password
-def vouch(config: Config, password_file: Path | None, account: str, role: str | None, withdraw: bool) -> None:
-    """Vouch that ACCOUNT belongs to a person with this role."""
-    if (role is None) != withdraw:
-        raise UsageError("name a role, or say --withdraw")
-    who = persons.checked_account(account)
+def accept(
+    config: Config,
+    password_file: Path | None,
+    role: str,
+    out: Path,
+    person: Path,
+    person_password_file: Path | None,
+) -> None:
+    """Accept, as a person, that this hospital vouches for you in a role. Hand it the file, within seven days.
+
+    Nobody can vouch for you without it. It takes the place of whoever vouched for you before.
+    """
+    from trainers import sharing
+
+    who = person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
-        if role is None:
+        sharing.acceptance(archive, who, persons.role_named(role)).write(out)
+    click.echo(f"{who.account.address} accepts to be vouched for as {role}: hand the hospital {out}")
+
+
+@records.command(epilog=EXIT_CODES)
+@click.argument("file", metavar="ACCEPTANCE", type=File, required=False)
+@click.option("--withdraw", default="", metavar="ACCOUNT", help="Vouch for that person no more.")
+@with_config
+@with_password
+def vouch(config: Config, password_file: Path | None, file: Path | None, withdraw: str) -> None:
+    """Vouch for a person that accepts it, by the file that `hmchain records accept` made."""
+    from trainers import sharing
+
+    if (file is None) != bool(withdraw):
+        raise UsageError("name the file of an acceptance, or say --withdraw ACCOUNT")
+    who, signed = persons.checked_account(withdraw) if withdraw else "", Signed.read(file) if file else None
+    with archive_of(config, password_file) as archive:
+        if signed is None:
             archive.registry.transact("withdrawVouch", who)
             click.echo(f"{who} is vouched for no more")
         else:
-            archive.registry.transact("vouch", who, int(persons.role_named(role)))
-            click.echo(f"{who} is vouched for as {role}")
+            accepted = sharing.vouch(archive, signed)
+            click.echo(f"{accepted.person} is vouched for as {named(accepted.role)}")
 
 
 @records.command(epilog=EXIT_CODES)
@@ -215,186 +235,6 @@ def delegate(
     with archive_of(config, password_file) as archive:
         archive.registry.transact("setDelegation", staff, int(persons.purpose_named(purpose)), expiry)
     click.echo("delegation ended" if end else f"{staff} may use our grants for {purpose} until {_when(expiry)}")
-
-
-@records.command(epilog=EXIT_CODES)
-@click.argument("file", metavar="GRANT", type=File)
-@click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
-@click.option("--wanted", default="all", show_default=True, help="What of the grant's scope, such as type:imaging.")
-@click.option(
-    "--institution",
-    type=click.IntRange(0, LAST_LABEL),
-    default=0,
-    help="Number of the organisation that the grant was made to.",
-)
-@click.option("--use", type=click.IntRange(1), default=None, help="Open the answer to this earlier use again.")
-@click.option("--out", type=File, default=None, help="Folder for records as JSON and attachments. [default: print]")
-@click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
-@as_person(required=True)
-@with_config
-@with_password
-def get(
-    config: Config,
-    password_file: Path | None,
-    file: Path,
-    holder: int,
-    wanted: str,
-    institution: int,
-    use: int | None,
-    out: Path | None,
-    wait: int,
-    person: Path,
-    person_password_file: Path | None,
-) -> None:
-    """Read records under a grant, as a person: one signed request on chain, answered by the holder's node.
-
-    Every record is proved to be the one that was registered. One JSON object a line.
-    """
-    from trainers import receiving, sharing
-
-    scopes.checked(wanted)
-    signed, who = Signed.read(file), person_of(person, person_password_file)
-    with archive_of(config, password_file) as archive:
-        number = sharing.number_of(archive, signed)
-        reader = receiving.Reader(who, archive.registry, archive.store)
-        if use is None:
-            labels = receiving.Labels(signed.label, signed.salt, signed.consent_label, signed.consent_salt)
-            grant = archive.trail().grants[number]
-            use = reader.ask(grant, labels.request(wanted), holder_of(archive, holder), institution)
-        answer = (number, use)
-        envelope = reader.wait(lambda trail: trail.released.get(answer, {}).get(holder), wait)
-        count = _write(reader.records(envelope, holder), out)
-    click.echo(f"{count:,} records by use {use} of grant {number}", err=True)
-
-
-def holder_of(archive: Archive, member: int) -> Any:
-    """Whom to ask. Raises UsageError where there is no such member."""
-    from trainers.receiving import Holder
-
-    key = archive.history.keys.get(member)
-    if key is None:
-        raise UsageError(f"there is no member {member}")
-    return Holder(member, key)
-
-
-def _write(found: Iterable[Record], out: Path | None) -> int:
-    count = 0
-    for count, record in enumerate(found, 1):
-        text = json.dumps(content_of(record), ensure_ascii=False)
-        if out is None:
-            click.echo(text)
-            continue
-        try:
-            out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as fault:
-            raise StorageError(f"cannot make {out}: {fault.strerror}") from fault
-        write_secret(out / f"{count:06}.json", text.encode() + b"\n")
-        if record.attachment:
-            write_secret(out / f"{count:06}.bin", record.attachment)
-    return count
-
-
-@records.command(epilog=EXIT_CODES)
-@click.argument("identifier", metavar="NUMBER")
-@click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
-@click.option("--reason", default="", help="Why; sealed to the holder, and committed to on chain.")
-@click.option("--number", type=click.IntRange(1), default=None, help="Open the answer to this earlier emergency again.")
-@click.option("--out", type=File, default=None, help="Folder for records as JSON and attachments. [default: print]")
-@click.option("--wait", type=click.IntRange(0), default=60, show_default=True)
-@as_person(required=True)
-@with_config
-@with_password
-def emergency(
-    config: Config,
-    password_file: Path | None,
-    identifier: str,
-    holder: int,
-    reason: str,
-    number: int | None,
-    out: Path | None,
-    wait: int,
-    person: Path,
-    person_password_file: Path | None,
-) -> None:
-    """Break the glass: a patient's clinical records at once, without a grant. NUMBER is the patient's at the holder.
-
-    It cannot be undone or hidden, and must be reviewed by the holder: unreviewed for 72 hours, you open no other.
-    """
-    from trainers import receiving
-
-    if number is None and not reason:
-        raise UsageError("say why: --reason")
-    who = person_of(person, person_password_file)
-    with archive_of(config, password_file) as archive:
-        reader = receiving.Reader(who, archive.registry, archive.store)
-        if number is None:
-            number = reader.ask_in_emergency(identifier, reason, holder_of(archive, holder))
-            click.echo(f"emergency {number}: it will be reviewed", err=True)
-        opened = number
-        envelope = reader.wait(lambda trail: trail.emergency_released.get(opened, {}).get(holder), wait)
-        count = _write(reader.records(envelope, holder), out)
-    click.echo(f"{count:,} records", err=True)
-
-
-@records.command(epilog=EXIT_CODES)
-@click.argument("number", type=click.IntRange(1))
-@click.option("--uphold/--reject", "upheld", default=None, required=True, help="Whether it was an emergency.")
-@click.option("--report", required=True, help="What was found; only its digest goes on chain.")
-@with_config
-@with_password
-def review(config: Config, password_file: Path | None, number: int, upheld: bool, report: str) -> None:
-    """Review an emergency access to this hospital's records."""
-    from hashlib import sha256
-
-    with archive_of(config, password_file) as archive:
-        case = archive.trail().emergencies.get(number)
-        if case is None:
-            raise UsageError(f"there is no emergency {number}")
-        archive.registry.transact("review", number, case.reader, upheld, sha256(report.encode()).digest())
-    click.echo(f"emergency {number}: {'upheld' if upheld else 'rejected'}")
-
-
-@records.command(epilog=EXIT_CODES)
-@click.option("--watch", is_flag=True, help="Go on until interrupted.")
-@with_config
-@with_password
-def release(config: Config, password_file: Path | None, watch: bool) -> None:
-    """Answer the requests that the chain has logged. A running node does this by itself."""
-    from trainers.releasing import Releasing
-
-    with archive_of(config, password_file) as archive:
-        releasing = Releasing(archive.rules, archive.registry, archive.store, archive.keys.identities)
-        answered = 0
-        while True:
-            try:
-                while releasing.is_due():
-                    answered += releasing.step()
-            except ContractError as fault:
-                click.echo(str(fault), err=True)
-            if not watch:
-                break
-            time.sleep(config.chain.poll_seconds)
-    click.echo(f"{answered} requests answered")
-
-
-@records.command(epilog=EXIT_CODES)
-@click.option("--format", "form", type=click.Choice(["text", "json", "csv", "fhir"]), default="text", show_default=True)
-@click.option("--out", type=File, default=None, help="Write to this file. [default: print]")
-@with_config
-@with_password
-def audit(config: Config, password_file: Path | None, form: str, out: Path | None) -> None:
-    """Who read what, when, for which purpose; and that nothing is missing from the sequence.
-
-    fhir gives a Bundle of AuditEvent resources (R4).
-    """
-    from trainers import access_audit
-
-    with archive_of(config, password_file) as archive:
-        text = access_audit.render(access_audit.audit(archive), form)
-    if out is None:
-        click.echo(text)
-    else:
-        write_secret(out, text.encode() + b"\n")
 
 
 def _when(seconds: int) -> str:

@@ -3,7 +3,8 @@ pragma solidity 0.8.37;
 
 /// @title IEmergency
 /// @notice Breaking the glass: a physician or pharmacist of an active member reads at once, for a reason, without
-///         consent or grant. It is logged for good and must be reviewed by the holder of the records.
+///         consent or grant. It is logged for good and must be reviewed, by the holder of the records or, where that
+///         is silent for `REVIEW_SECONDS`, by others.
 /// @dev Those two roles decide on treatment and on medication; the others can wait for a grant.
 interface IEmergency {
     enum Verdict {
@@ -18,12 +19,14 @@ interface IEmergency {
     /// @param reason SHA-256 of the reason, salted as well.
     /// @param request SHA-256 of the request document, as in {IPermissions.Access}.
     /// @param nonce One more than the emergencies that this reader has opened before.
+    /// @param deadline The last second in which the word counts.
     struct EmergencyAccess {
         uint16 holder;
         bytes32 subject;
         bytes32 reason;
         bytes32 request;
         uint40 nonce;
+        uint40 deadline;
     }
 
     /// @param older Number of the reader's unreviewed emergency before this one; 0: none. `newer` likewise.
@@ -65,17 +68,19 @@ interface IEmergency {
     error NotClinical(address reader);
     error MemberNotActive(uint256 member);
     error WrongEmergencyNonce(uint256 nonce, uint256 expected);
+    error TooManyUnreviewed(address reader, uint256 unreviewed);
     error ReviewOverdue(address reader, uint256 number, uint256 since);
     error UnknownEmergency(uint256 number, address reader);
     error AlreadyReviewed(uint256 number);
     error OwnEmergency(address reader);
     error NotReviewer(uint256 member, uint256 holder);
 
-    /// @notice Opens an emergency. Not for a reader who has one that is unreviewed after `REVIEW_SECONDS`.
+    /// @notice Opens an emergency. Not for a reader who has one that is unreviewed after `REVIEW_SECONDS`, or
+    ///         `MAX_UNREVIEWED` of them.
     function breakGlass(EmergencyAccess calldata emergency, bytes32 r, bytes32 vs) external returns (uint256 number);
 
-    /// @notice Reviews an emergency, once: the holder, or any active member where the holder is not active; never the
-    ///         reader itself.
+    /// @notice Reviews an emergency, once: the holder, or, where that is not active or `REVIEW_SECONDS` are over, any
+    ///         active member but the one that vouches for the reader; never the reader itself.
     /// @param report SHA-256 of the reviewer's report.
     function review(uint256 number, address reader, bool upheld, bytes32 report) external;
 

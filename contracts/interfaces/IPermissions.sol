@@ -25,11 +25,13 @@ interface IPermissions {
 
     /// @param purposes Bit p: purpose p. 0 withdraws the consent.
     /// @param nonce One more than that of the person's last consent for this scope.
+    /// @param deadline The last second in which the word counts; taking a consent back is never too late.
     struct Consent {
         address person;
         bytes32 scope;
         uint16 purposes;
         uint40 nonce;
+        uint40 deadline;
     }
 
     /// @param granter A person, or the label of an organisation, which grants what it keeps itself.

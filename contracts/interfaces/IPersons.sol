@@ -4,8 +4,9 @@ pragma solidity 0.8.37;
 import {IConsortium} from "./IConsortium.sol";
 
 /// @title IPersons
-/// @notice Accounts of persons. A member of the consortium vouches for a person and its role, one member at a time;
-///         what persons say is signed and may be sent by anyone.
+/// @notice Accounts of persons. A member of the consortium vouches for a person and its role, one member at a time, and
+///         never without that person's word: so nobody can take an account first and keep another member from it.
+///         What persons say is signed and may be sent by anyone.
 /// @dev A vouch stands until it is withdrawn, also when its member is suspended: then every active member may withdraw
 ///      it. (Asking the consortium at every access would take 5,000 gas more, and an access over its budget.)
 interface IPersons {
@@ -18,18 +19,32 @@ interface IPersons {
         Patient
     }
 
+    /// @notice A person accepts to be vouched for: EIP-712 typed data of the domain that {IPermissions} names.
+    /// @param member Number of the member that may vouch for it.
+    /// @param nonce One more than how often it has accepted before.
+    /// @param deadline The last second in which the word counts.
+    struct Acceptance {
+        address person;
+        uint16 member;
+        Role role;
+        uint40 nonce;
+        uint40 deadline;
+    }
+
     event PersonVouched(uint256 indexed member, address indexed person, Role role);
     /// @param member Whose vouch ended, whoever withdrew it.
     event VouchWithdrawn(uint256 indexed member, address indexed person);
 
     error NotActiveMember(address caller);
     error InvalidPerson(address person);
-    error AlreadyVouched(address person, uint256 voucher);
+    error WrongAcceptance(uint256 nonce, uint256 expected);
+    error WordExpired(uint256 deadline);
     error NotVouched(address person);
     error NotVoucher(address caller, uint256 voucher);
 
-    /// @notice The caller, an active member, vouches for a person; again, to give it another role.
-    function vouch(address person, Role role) external;
+    /// @notice The caller, an active member, vouches for a person that accepts it: in place of the member, if any, that
+    ///         did before, whose vouch ends; again, to give the person another role.
+    function vouch(Acceptance calldata acceptance, bytes32 r, bytes32 vs) external;
 
     /// @notice Ends a vouch: the voucher, the person itself, or any active member where the voucher is not active.
     function withdrawVouch(address person) external;
@@ -39,4 +54,7 @@ interface IPersons {
 
     /// @return voucher Number of the member that vouches for the person; 0: none, and `role` means nothing.
     function personOf(address person) external view returns (uint256 voucher, Role role);
+
+    /// @return accepted How often the person has accepted to be vouched for.
+    function acceptances(address person) external view returns (uint256 accepted);
 }

@@ -11,6 +11,7 @@ from eth_utils import keccak
 
 from hmchain.permits import (
     SENDER,
+    Acceptance,
     Access,
     Consent,
     EmergencyAccess,
@@ -28,8 +29,15 @@ REQUEST = b"\x73" * 32
 ENVELOPE = b"\x74" * 32
 SUBJECT, REASON, REPORT = b"\x75" * 32, b"\x76" * 32, b"\x77" * 32
 DAY = 86_400
+FOREVER = 2**40 - 1
 
-FUNCTIONS = {Consent: "setConsent", Grant: "setGrant", Access: "logAccess", EmergencyAccess: "breakGlass"}
+FUNCTIONS = {
+    Acceptance: "vouch",
+    Consent: "setConsent",
+    Grant: "setGrant",
+    Access: "logAccess",
+    EmergencyAccess: "breakGlass",
+}
 
 
 def person(name: str) -> Any:
@@ -94,9 +102,20 @@ class Clinic:
 
     # -- the usual
 
-    def consent(self, *purposes: Purpose, nonce: int = 1, scope: bytes = SCOPE) -> Consent:
+    def acceptance(self, person: Any, role: Role, member: int, **changes: Any) -> Acceptance:
+        """The next word of a person on who vouches for it."""
+        address = str(getattr(person, "address", person))
+        fields: dict[str, Any] = {"nonce": self.records.acceptances(address) + 1, "deadline": FOREVER}
+        return Acceptance(address, member, role, **(fields | changes))
+
+    def vouch(self, person: Any, role: Role, member: int) -> Any:
+        """A member vouches for a person that accepts it; an account of ape's signs by its key."""
+        signer = person if hasattr(person, "key") else Account.from_key(person.private_key)
+        return self.send(self.acceptance(person, role, member), signer, self.account(member))
+
+    def consent(self, *purposes: Purpose, nonce: int = 1, scope: bytes = SCOPE, deadline: int = FOREVER) -> Consent:
         """The patient's."""
-        return Consent(PATIENT.address, scope, frozenset(purposes), nonce)
+        return Consent(PATIENT.address, scope, frozenset(purposes), nonce, deadline)
 
     def own_grant(self, **changes: Any) -> Grant:
         """The patient lets the physician read for treatment, for a day."""
@@ -133,6 +152,7 @@ class Clinic:
             "reason": REASON,
             "request": REQUEST,
             "nonce": nonce,
+            "deadline": FOREVER,
         }
         return EmergencyAccess(**(fields | changes))
 

@@ -122,11 +122,12 @@ def carry(project: Any) -> Callable[[Federation, Motion, int], None]:
 
 
 @pytest.fixture(scope="session")
-def _vouched(_seven: Any, project: Any, accounts: Any, deployer: Any) -> Any:
+def _vouched(_seven: Any, project: Any, accounts: Any, deployer: Any, chain: Any) -> Any:
     """The one Records contract that most tests share, its persons vouched for."""
     records = deployer.deploy(project.Records, _seven)
+    clinic = Clinic(records, accounts[:7], chain)
     for member, person, role in VOUCHED:
-        records.vouch(person.address, role, sender=accounts[member - 1])
+        clinic.vouch(person, role, member)
     return records
 
 

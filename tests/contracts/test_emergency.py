@@ -78,7 +78,7 @@ def test_not_clinical(clinic: Clinic, reader: Any) -> None:
 
 @pytest.mark.parametrize("role", [Role.RADIOLOGIST, Role.LABORATORY_TECHNICIAN])
 def test_other_professions_wait_for_a_grant(clinic: Clinic, role: Role) -> None:
-    clinic.records.vouch(PHYSICIAN.address, role, sender=clinic.account(INSTITUTION))
+    clinic.vouch(PHYSICIAN, role, INSTITUTION)
     with ape.reverts(clinic.records.NotClinical, reader=PHYSICIAN.address):
         clinic.trial(clinic.emergency(), PHYSICIAN)
 
@@ -152,7 +152,7 @@ def test_only_active_members_review(clinic: Clinic, outsider: Any) -> None:
 
 def test_nobody_reviews_his_own_emergency(clinic: Clinic) -> None:
     operator = clinic.account(HOLDER)
-    clinic.records.vouch(operator, Role.PHYSICIAN, sender=operator)
+    clinic.vouch(operator, Role.PHYSICIAN, HOLDER)
     clinic.send(clinic.emergency(), sender=operator)
     with ape.reverts(clinic.records.OwnEmergency, reader=operator):
         clinic.records.review.call(1, operator, True, REPORT, sender=operator)
@@ -219,3 +219,40 @@ def test_reviews_come_in_any_order(clinic: Clinic, order: list[int], left: list[
         assert tuple(clinic.records.docketOf(PHYSICIAN.address)) == (3, 3 - reviewed, *ends, since)
     clinic.send(clinic.emergency(4), PHYSICIAN)
     assert docket(clinic) == (4, 1, 4, 4)
+
+
+def test_after_72_hours_others_review_but_not_the_readers_own_member(clinic: Clinic) -> None:
+    """A holder that never looks does not keep a physician from the next patient."""
+    clinic.send(clinic.emergency(), PHYSICIAN)
+    clinic.chain.mine(timestamp=opened_at(clinic, 1) + REVIEW_SECONDS - 1)
+    with ape.reverts(clinic.records.NotReviewer, member=5, holder=HOLDER):
+        clinic.records.review.call(1, PHYSICIAN.address, True, REPORT, sender=clinic.account(5))
+    clinic.pass_time(2)
+    with ape.reverts(clinic.records.NotReviewer, member=INSTITUTION, holder=HOLDER):
+        clinic.records.review.call(1, PHYSICIAN.address, True, REPORT, sender=clinic.account(INSTITUTION))
+    assert review(clinic, 1, by=5).events[0].reviewer == 5
+    clinic.send(clinic.emergency(2), PHYSICIAN)
+
+
+def test_the_readers_own_member_reviews_what_it_holds(clinic: Clinic) -> None:
+    clinic.send(clinic.emergency(holder=INSTITUTION), PHYSICIAN)
+    assert review(clinic, 1, by=INSTITUTION).events[0].reviewer == INSTITUTION
+
+
+def test_too_many_unreviewed(clinic: Clinic) -> None:
+    most = clinic.records.MAX_UNREVIEWED()
+    for nonce in range(1, most + 1):
+        clinic.send(clinic.emergency(nonce), PHYSICIAN)
+    with ape.reverts(clinic.records.TooManyUnreviewed, reader=PHYSICIAN.address, unreviewed=most):
+        clinic.trial(clinic.emergency(most + 1), PHYSICIAN)
+    clinic.trial(clinic.emergency(), PHARMACIST)
+    review(clinic, 7)
+    clinic.send(clinic.emergency(most + 1), PHYSICIAN)
+
+
+def test_an_emergency_has_its_time(clinic: Clinic) -> None:
+    in_time = clinic.emergency(deadline=clinic.now + 60)
+    clinic.trial(in_time, PHYSICIAN)
+    clinic.pass_time(62)
+    with ape.reverts(clinic.records.WordExpired, deadline=in_time.deadline):
+        clinic.trial(in_time, PHYSICIAN)

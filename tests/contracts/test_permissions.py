@@ -10,11 +10,12 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from hmchain.permits import NO_SCOPE, NOBODY, Consent, Purpose, bits_of, label_of, purposes_of
+from hmchain.permits import NO_SCOPE, NOBODY, Consent, Purpose, Role, bits_of, label_of, purposes_of
 
 from .clinic import (
     DAY,
     ENVELOPE,
+    FOREVER,
     HOLDER,
     HOLDER_LABEL,
     INSTITUTION,
@@ -87,8 +88,8 @@ def test_either_parity_of_a_signature_is_recovered(clinic: Clinic) -> None:
 
 def test_who_sends_it_himself_need_not_sign(clinic: Clinic, accounts: Any) -> None:
     someone = accounts[15]
-    consent = Consent(str(someone), SCOPE, frozenset({RESEARCH}), 1)
-    clinic.records.vouch(someone, 5, sender=clinic.account(3))
+    consent = Consent(str(someone), SCOPE, frozenset({RESEARCH}), 1, FOREVER)
+    clinic.vouch(someone, Role.PATIENT, 3)
     clinic.send(consent, sender=someone)
     assert clinic.records.consentOf(someone, SCOPE).purposes == bits_of({RESEARCH})
 
@@ -125,7 +126,9 @@ def test_bits_and_purposes() -> None:
 @pytest.mark.parametrize("bits", [1 << Purpose.EMERGENCY, 0xFFFF, 1 << 15])
 def test_nobody_consents_to_an_emergency(clinic: Clinic, accounts: Any, bits: int) -> None:
     with ape.reverts(clinic.records.InvalidPurposes, purposes=bits):
-        clinic.records.setConsent.call((str(accounts[0]), SCOPE, bits, 1), NO_SCOPE, NO_SCOPE, sender=accounts[0])
+        clinic.records.setConsent.call(
+            (str(accounts[0]), SCOPE, bits, 1, FOREVER), NO_SCOPE, NO_SCOPE, sender=accounts[0]
+        )
 
 
 @pytest.mark.parametrize("nonce", [0, 1, 3, 2**40 - 1])
@@ -138,7 +141,18 @@ def test_wrong_nonce_of_a_consent(clinic: Clinic, nonce: int) -> None:
 @pytest.mark.parametrize("purposes", [{RESEARCH}, set()])
 def test_who_is_not_vouched_for_cannot_consent(clinic: Clinic, purposes: set[Purpose]) -> None:
     with ape.reverts(clinic.records.NotVouched, person=STRANGER.address):
-        clinic.trial(Consent(STRANGER.address, SCOPE, frozenset(purposes), 1), STRANGER)
+        clinic.trial(Consent(STRANGER.address, SCOPE, frozenset(purposes), 1, FOREVER), STRANGER)
+
+
+def test_a_consent_has_its_time_and_taking_it_back_has_none(clinic: Clinic) -> None:
+    in_time = clinic.consent(RESEARCH, deadline=clinic.now + 60)
+    clinic.trial(in_time, PATIENT)
+    clinic.pass_time(62)
+    with ape.reverts(clinic.records.WordExpired, deadline=in_time.deadline):
+        clinic.trial(in_time, PATIENT)
+    clinic.send(clinic.consent(RESEARCH), PATIENT)
+    clinic.send(clinic.consent(nonce=2, deadline=in_time.deadline), PATIENT)
+    assert tuple(clinic.records.consentOf(PATIENT.address, SCOPE)) == (0, 2)
 
 
 def test_but_take_back_what_was_given(clinic: Clinic) -> None:

@@ -28,6 +28,7 @@ from hmchain.permits import (
 from .clinic import (
     DAY,
     ENVELOPE,
+    FOREVER,
     FUNCTIONS,
     HOLDER,
     HOLDER_LABEL,
@@ -165,7 +166,7 @@ def test_a_request_for_another_chain_or_contract(clinic: Clinic, granted: Any, d
 
 def test_a_twin_contract_takes_nothing_from_this_one(clinic: Clinic, project: Any, deployer: Any, hm: Any) -> None:
     twin = Clinic(deployer.deploy(project.Records, hm), clinic.members, clinic.chain)
-    twin.records.vouch(PATIENT.address, Role.PATIENT, sender=clinic.account(HOLDER))
+    twin.vouch(PATIENT, Role.PATIENT, HOLDER)
     consent = clinic.consent(RESEARCH)
     forged(twin, consent, PATIENT.address, clinic.sign(consent, PATIENT))
     twin.send(consent, PATIENT)
@@ -198,11 +199,11 @@ def test_nothing_of_a_request_changes_under_way(clinic: Clinic, granted: Any, ch
 
 
 def test_words_with_bits_too_many_are_refused(clinic: Clinic, outsider: Any) -> None:
-    clinic.records.vouch(outsider, Role.PHYSICIAN, sender=clinic.account(HOLDER))
+    clinic.vouch(outsider, Role.PHYSICIAN, HOLDER)
     party = str(outsider)
     grant = clinic.own_grant(granter=party, reader=party)
     clinic.send(grant, sender=outsider)
-    consent = Consent(party, SCOPE, frozenset({RESEARCH}), 1)
+    consent = Consent(party, SCOPE, frozenset({RESEARCH}), 1, FOREVER)
     for permit in (consent, replace(grant, scope=OTHER_SCOPE), use_of(grant), clinic.emergency()):
         function = getattr(clinic.records, FUNCTIONS[type(permit)])
         calldata = bytearray(function.encode_input(permit.abi(), *SENDER))
@@ -296,7 +297,7 @@ def test_leaving_the_consent_out_is_another_grant(clinic: Clinic) -> None:
 
 
 def test_another_persons_consent_does_not_help(clinic: Clinic) -> None:
-    clinic.send(Consent(OTHER_PATIENT.address, SCOPE, frozenset({RESEARCH}), 1), OTHER_PATIENT)
+    clinic.send(Consent(OTHER_PATIENT.address, SCOPE, frozenset({RESEARCH}), 1, FOREVER), OTHER_PATIENT)
     grant = clinic.hospital_grant()
     clinic.send(grant)
     with ape.reverts(clinic.records.NoConsent, person=PATIENT.address, scope=SCOPE, purpose=RESEARCH):
@@ -329,7 +330,7 @@ def test_an_emergency_is_no_way_around_the_review(clinic: Clinic) -> None:
     clinic.send(clinic.emergency(), PHYSICIAN)
     since = clinic.records.docketOf(PHYSICIAN.address).since
     clinic.records.withdrawVouch(PHYSICIAN.address, sender=clinic.account(INSTITUTION))
-    clinic.records.vouch(PHYSICIAN.address, Role.PHARMACIST, sender=clinic.account(3))  # another employer
+    clinic.vouch(PHYSICIAN, Role.PHARMACIST, 3)  # another employer
     clinic.pass_time(4 * DAY)
     with ape.reverts(clinic.records.ReviewOverdue, reader=PHYSICIAN.address, number=1, since=since):
         clinic.trial(clinic.emergency(2, holder=4), PHYSICIAN)

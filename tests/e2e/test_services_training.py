@@ -22,7 +22,7 @@ from hmchain.consortium import Consortium
 from hmchain.embedded import EmbeddedChain
 from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
-from hmchain.permits import Consent, Purpose, Role
+from hmchain.permits import Acceptance, Consent, Purpose, Role
 from hmchain.registry import Registry
 from hmchain.stopwatch import Stopwatch
 from tests.cohort import DIABETES, GLUCOSE, HBA1C, Ward, write_cohort
@@ -40,6 +40,7 @@ from trainers.vault import Vault
 from trainers.worker import NO_DATA, Worker, WorkerOptions
 
 PERSONS = 40  # of whom a fifth is held out, by chance: none of forty would be one test in ten thousand
+FOREVER = 2**40 - 1
 DATA = configuration.Data(source="records", service="clinical-research", features=(HBA1C, GLUCOSE), label=DIABETES)
 JOB = Manifest(
     dataset="diabetes",
@@ -128,10 +129,18 @@ class Clinic:
         account, client = patient.account.address, self.registry.client
         self.vault.learn(account, salt)
         scope = scopes.scope_of(salt, "all")
-        permit = Consent(account, scope, frozenset(purposes), self.registry.trail().next_consent(account, scope))
+        permit = Consent(
+            account, scope, frozenset(purposes), self.registry.trail().next_consent(account, scope), FOREVER
+        )
         self.registry.transact(
             "setConsent", permit.abi(), *permit.sign(patient.account, client.chain_id, client.address)
         )
+
+    def vouch(self, patient: MemberIdentity) -> None:
+        """The hospital vouches for a patient that accepts it."""
+        client = self.registry.client
+        permit = Acceptance(patient.account.address, 1, Role.PATIENT, 1, FOREVER)
+        self.registry.transact("vouch", permit.abi(), *permit.sign(patient.account, client.chain_id, client.address))
 
     def _import(self, folder: Path, store: DirectoryStore) -> None:
         files, numbers = write_cohort(folder, len(self.patients), seed=5)
@@ -141,7 +150,7 @@ class Clinic:
             blob = (batch.blob.sha256, batch.blob.cid.digest, batch.blob.size)
             self.vault.registered(batch, self.registry.register(batch.kind, batch.count, batch.root, blob))
         for index, (number, patient) in enumerate(zip(numbers, self.patients, strict=True)):
-            self.registry.transact("vouch", patient.account.address, int(Role.PATIENT))
+            self.vouch(patient)
             self.vault.link(context.pseudonym(number), patient.account.address)
             self.consent(index, Purpose.CLINICAL_RESEARCH)
 

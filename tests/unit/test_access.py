@@ -355,7 +355,7 @@ def test_one_readers_request_under_anothers_grant_is_sealed_to_the_first(ward: W
     case, thief = Case(ward), ward.person(Role.PHYSICIAN, 2)
     request = case.letter()
     grant = ward.grant(case.patient, thief.account.address)
-    access = replace(case.access(request=request), use=1)
+    access = case.access(request=request, use=1, scope=grant.permit.scope)
     case.send(access, thief)
     which = ward.granted(grant).number, 1
     answer_all(ward.releasing())
@@ -692,7 +692,7 @@ def test_an_unreviewed_emergency_is_the_last_for_that_reader(ward: Ward) -> None
 
 def test_an_emergency_cannot_be_sent_twice_or_by_another(ward: Ward) -> None:
     physician, other = ward.person(Role.PHYSICIAN, 2), ward.person(Role.PATIENT, 2)
-    emergency = EmergencyAccess(1, b"\1" * 32, b"\2" * 32, b"\3" * 32, 1)
+    emergency = EmergencyAccess(1, b"\1" * 32, b"\2" * 32, b"\3" * 32, 1, ward.in_a_day())
     transact = ward.archive(2).registry.transact
     transact("breakGlass", emergency.abi(), *sign(ward, emergency, physician))
     refused("WrongEmergencyNonce", lambda: transact("breakGlass", emergency.abi(), *sign(ward, emergency, physician)))
@@ -709,7 +709,7 @@ def test_an_emergency_that_was_rejected_or_is_a_lie_gets_no_key(ward: Ward) -> N
             what = number, physician.account.address, False, b"\1" * 32
             ward.archive().registry.transact("review", *what)
         if how == "role":
-            ward.archive(2).registry.transact("vouch", physician.account.address, int(Role.RESEARCHER))
+            ward.vouch(physician, Role.RESEARCHER, 2)
         if how == "another person":
             _put_other_subject(ward, number)
         answer_all(ward.releasing())

@@ -93,7 +93,7 @@ def grant_file(desk: Desk, tmp_path: Path) -> Path:
     """A consent, well written."""
     patient = MemberIdentity.create()
     scope = scope_of(salt_of(patient), "all")
-    permit = Consent(patient.account.address, scope, frozenset({Purpose.EHR}), 1)
+    permit = Consent(patient.account.address, scope, frozenset({Purpose.EHR}), 1, 2**40 - 1)
     Signed(permit, permit.sign(patient.account, 1337, label_of(1)), "all", salt_of(patient)).write(tmp_path / "consent")
     return tmp_path / "consent"
 
@@ -131,10 +131,11 @@ def grant_file(desk: Desk, tmp_path: Path) -> Path:
             ["share", "all", "--to", "2", "--purpose", "ehr", "--consent-of", ACCOUNT, "OUT", "SIGNED"],
             "a person's own grant is its consent",
         ),
-        (["vouch", ACCOUNT], "name a role, or say --withdraw"),
-        (["vouch", ACCOUNT, "patient", "--withdraw"], "name a role, or say --withdraw"),
-        (["vouch", "0x123", "patient"], "is no account"),
-        (["vouch", ACCOUNT, "boss"], "'boss' is not one of"),
+        (["vouch"], "name the file of an acceptance, or say --withdraw ACCOUNT"),
+        (["vouch", "file", "--withdraw", ACCOUNT], "name the file of an acceptance, or say --withdraw ACCOUNT"),
+        (["vouch", "--withdraw", "0x123"], "is no account"),
+        (["accept", "boss", "OUT", "SIGNED"], "'boss' is not one of"),
+        (["accept", "patient", "OUT"], "Missing option '--as'"),
         (["link", "7", "0x" + "00" * 19 + "07"], "is no account"),
         (["delegate", "nobody", "ehr"], "'nobody' is no account"),
         (["delegate", ACCOUNT, "ehr", "--until", "yesterday"], "is no date"),
@@ -207,7 +208,7 @@ def test_a_file_that_is_no_consortium(desk: Desk) -> None:
 
 
 def test_a_chain_that_does_not_answer(desk: Desk) -> None:
-    for command in (["list"], ["verify"], ["vouch", ACCOUNT, "patient"]):
+    for command in (["list"], ["verify"], ["vouch", "--withdraw", ACCOUNT]):
         desk.refuses(*command, code=4)
 
 
@@ -280,9 +281,11 @@ class Town:
         """Makes one, has it vouched for: its account, and the options by which it acts."""
         folder = self.ward.folder / name
         made = persons.create(folder, PASSWORD.decode().strip(), LIGHT)
-        self(number, "vouch", made.account.address, role)
-        password = str(self.ward.folder / "1" / "password")
-        return made.account.address, ["--as", str(folder), "--person-password-file", password]
+        password, file = str(self.ward.folder / "1" / "password"), str(self.ward.folder / f"{name}.json")
+        signed = ["--as", str(folder), "--person-password-file", password]
+        self(number, "accept", role, "--out", file, *signed)
+        self(number, "vouch", file)
+        return made.account.address, signed
 
 
 def observation(number: int) -> dict[str, Any]:

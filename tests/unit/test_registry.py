@@ -9,7 +9,7 @@ import pytest
 from hmchain import registry
 from hmchain.contract import Artifact
 from hmchain.errors import ChainError, ContractError, UsageError
-from hmchain.permits import Role
+from hmchain.permits import Purpose
 from hmchain.record import Kind
 from hmchain.registry import Registry
 
@@ -55,8 +55,8 @@ def test_who_is_no_member_registers_nothing(ward: Ward) -> None:
 
 def test_what_one_sent_is_in_its_own_trail_at_once(ward: Ward) -> None:
     hand = ward.registry(ward.hospitals[0].account)
-    hand.transact("vouch", OUTSIDER.address, int(Role.PATIENT))
-    assert hand.trail().persons[OUTSIDER.address] == (1, Role.PATIENT)
+    hand.transact("setDelegation", OUTSIDER.address, int(Purpose.EMR), 1)
+    assert hand.trail().delegations[1, OUTSIDER.address, Purpose.EMR] == 1
 
 
 # ---------------------------------------------------------------- another contract
@@ -72,7 +72,7 @@ def test_a_transaction_that_is_not_on_this_chain(ward: Ward) -> None:
 
 
 def test_a_transaction_that_created_nothing(ward: Ward) -> None:
-    receipt = ward.registry(ward.hospitals[0].account).transact("vouch", "0x" + "77" * 20, int(Role.PATIENT))
+    receipt = ward.registry(ward.hospitals[0].account).transact("setDelegation", "0x" + "77" * 20, 0, 1)
     assert "that created a contract" in refused(ward, records=receipt.transaction)
 
 

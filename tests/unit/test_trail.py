@@ -57,8 +57,7 @@ def story(ward: Ward) -> dict[str, Any]:
     ward.archive().registry.transact("review", case, physician.account.address, True, b"\1" * 32)
     ward.reader(physician).ask_in_emergency("7", "again", ward.holder(2))
     ward.archive().erase(next(ward.archive().vault.holdings(Wanted(erased=False))))
-    ward.archive().registry.transact("vouch", "0x" + "99" * 20, int(Role.PATIENT))
-    ward.archive().registry.transact("withdrawVouch", "0x" + "99" * 20)
+    ward.archive().registry.transact("withdrawVouch", ward.person().account.address)
     return {"patient": patient, "physician": physician, "grant": grant, "other": other, "use": use, "case": case}
 
 

@@ -110,8 +110,13 @@ class Ward:
     def person(self, role: Role = Role.PATIENT, member: int = 1) -> MemberIdentity:
         """Somebody new, for whom a hospital vouches."""
         person = MemberIdentity.create()
-        self.archive(member).registry.transact("vouch", person.account.address, int(role))
+        self.vouch(person, role, member)
         return person
+
+    def vouch(self, person: MemberIdentity, role: Role = Role.PATIENT, member: int = 1) -> None:
+        """A hospital vouches for a person that accepts it."""
+        archive = self.archive(member)
+        sharing.vouch(archive, sharing.acceptance(archive, person, role))
 
     def patient(self, name: str, *members: int) -> MemberIdentity:
         """A patient with this number at these hospitals, by default the first."""
@@ -204,7 +209,7 @@ class Ward:
 
 def labels_of(signed: Signed) -> Labels:
     """What a grant's scopes stand for."""
-    return Labels(signed.label, signed.salt, signed.consent_label, signed.consent_salt)
+    return Labels(signed.label, signed.salt)
 
 
 def answer_all(releasing: Releasing) -> int:
