@@ -1,0 +1,175 @@
+"""What a data officer sees of emergencies, and the last look before keys go out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hmchain import letters, scopes
+from hmchain.errors import BlobError, ContractError, Reason, UsageError
+from hmchain.identity import MemberIdentity
+from hmchain.permits import SENDER, Purpose, Role, label_of
+from tests.unit.ward import Ward, answer_all, labels_of
+from trainers import reviewing, sharing
+from trainers.holdings import Holding
+from trainers.releasing import MAX_TRIES, REFUSED, Releasing
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
+    return Ward.found(tmp_path_factory.mktemp("ward"))
+
+
+# ---------------------------------------------------------------- emergencies
+
+
+def test_a_data_officer_sees_who_waits_for_a_review_and_why(ward: Ward) -> None:
+    ward.patient("E-1")
+    physician = ward.person(Role.PHYSICIAN, 2)
+    number = ward.reader(physician).ask_in_emergency("E-1", "unconscious, allergies unknown", ward.holder())
+    (case,) = reviewing.cases(ward.archive())
+    assert (case.number, case.reader, case.role) == (number, physician.account.address, "physician")
+    assert (case.vouched_by, case.holder, case.verdict) == (2, 1, None)
+    assert case.due == case.opened + 72 * 3600
+    assert case.reason == "unconscious, allergies unknown"
+    assert "review due by" in case.line()
+    assert list(reviewing.cases(ward.archive(2))) == []
+    (of_another,) = reviewing.cases(ward.archive(2), everyone=True)
+    assert of_another.reason == "", "only the holder can open it"
+
+    reviewing.review(ward.archive(), number, True, "seen in the emergency room")
+    assert list(reviewing.cases(ward.archive())) == []
+    assert "upheld" in next(reviewing.cases(ward.archive(), everyone=True)).line()
+    report = ward.archive().trail().emergencies[number].report
+    assert report not in (None, scopes.commitment(bytes(32), "seen in the emergency room"))
+
+
+def test_a_reason_other_than_the_one_that_was_committed_to_is_not_shown(ward: Ward) -> None:
+    physician = ward.person(Role.PHYSICIAN, 2)
+    number = ward.reader(physician).ask_in_emergency("E-2", "true", ward.holder())
+    case = ward.archive().trail().emergencies[number]
+    assert reviewing.reason_of(ward.archive(), case) == "true"
+    assert reviewing.reason_of(ward.archive(), replace(case, reason=b"\1" * 32)) == ""
+    assert reviewing.reason_of(ward.archive(), replace(case, request=b"\1" * 32)) == ""
+
+
+def test_there_is_no_such_emergency(ward: Ward) -> None:
+    with pytest.raises(UsageError, match="there is no emergency 99"):
+        reviewing.review(ward.archive(), 99, True, "")
+
+
+# ---------------------------------------------------------------- acceptances
+
+
+def test_a_hospital_vouches_by_what_a_person_signed_for_it(ward: Ward, tmp_path: Path) -> None:
+    person = ward.person()
+    accepted = sharing.acceptance(ward.archive(2), person, Role.RESEARCHER)
+    with pytest.raises(UsageError, match="member 2, and we are 1"):
+        sharing.vouch(ward.archive(), accepted)
+    with pytest.raises(UsageError, match="no person accepts a vouch here"):
+        sharing.vouch(ward.archive(2), replace(accepted, signature=SENDER))
+    with pytest.raises(UsageError, match="is for the hospital that it names"):
+        sharing.relay_file(ward.archive(), accepted)
+    with pytest.raises(UsageError, match="no person accepts a vouch here"):
+        sharing.vouch(ward.archive(2), sharing.consent(ward.archive(), person, "all", frozenset()))
+    accepted.write(tmp_path / "acceptance.json")
+    assert sharing.vouch(ward.archive(2), type(accepted).read(tmp_path / "acceptance.json")) == accepted.permit
+    assert ward.archive().trail().persons[person.account.address] == (2, Role.RESEARCHER)
+    with pytest.raises(ContractError, match="WrongAcceptance"):
+        sharing.vouch(ward.archive(2), accepted)
+
+
+# ---------------------------------------------------------------- salts
+
+
+def test_whoever_is_handed_one_grant_cannot_read_another(ward: Ward) -> None:
+    patient = ward.patient("S-1")
+    grants = [
+        sharing.grant(ward.archive(), patient, label, label_of(member), purpose, ward.in_a_day())
+        for label, member, purpose in (
+            ("all", 2, Purpose.EHR),
+            ("all", 2, Purpose.EMR),
+            ("kind:clinical", 2, Purpose.EHR),
+            ("all", 1, Purpose.EHR),
+        )
+    ]
+    consent = ward.consent(patient, "all", Purpose.EHR)
+    assert len({signed.salt for signed in (*grants, consent)}) == len(grants) + 1
+    again = sharing.grant(ward.archive(), patient, "all", label_of(2), Purpose.EHR, ward.in_a_day() + 1)
+    assert again.permit.scope == grants[0].permit.scope, "prolonged, it is the same grant"
+
+
+# ---------------------------------------------------------------- the last look
+
+
+class Hurried(Releasing):
+    """A holder to which something happens while it writes its answer."""
+
+    happens: Any = None
+
+    def _part(self, holdings: list[Holding], recipient: bytes) -> list[Any]:
+        part = super()._part(holdings, recipient)
+        if self.happens is not None:
+            self.happens, happens = None, self.happens
+            happens()
+        return part
+
+
+def answer_to(ward: Ward, reader: MemberIdentity, which: tuple[int, int]) -> dict[str, Any]:
+    return letters.receive(ward.store, ward.envelope(which), [reader.encryption])
+
+
+def hurried(ward: Ward) -> Hurried:
+    archive = ward.archive()
+    return Hurried(archive.rules, archive.registry, archive.store, archive.keys.identities)
+
+
+def test_a_grant_revoked_while_the_answer_is_written_gives_no_key(ward: Ward) -> None:
+    patient, physician = ward.patient("L-1"), ward.person(Role.PHYSICIAN, 2)
+    ward.about("L-1", "a", "b")
+    grant = ward.grant(patient, physician.account.address)
+    which = ward.ask(physician, grant)
+    releasing = hurried(ward)
+    releasing.happens = lambda: sharing.relay(ward.archive(), sharing.revoked(ward.archive(), patient, grant))
+    answer_all(releasing)
+    assert answer_to(ward, physician, which) == {"refused": "the grant has expired, or was revoked"}
+    assert ward.archive().vault.released(*which) == []
+
+
+def test_a_consent_withdrawn_for_one_record_meanwhile_leaves_that_one_out(ward: Ward) -> None:
+    patient, physician = ward.patient("L-2"), ward.person(Role.PHYSICIAN, 2)
+    first, _ = ward.about("L-2", "a", "b")
+    ward.consent(patient, "all", Purpose.EHR)
+    grant = ward.grant(
+        None, physician.account.address, purpose=Purpose.EHR, consent_of=(patient.account.address, "all")
+    )
+    which = ward.ask(physician, grant)
+    releasing = hurried(ward)
+    releasing.happens = partial(ward.consent, patient, f"record:{first.leaf.hex()}")
+    answer_all(releasing)
+    assert answer_to(ward, physician, which)["count"] == 1
+    found: Iterable[Any] = ward.reader(physician).records(ward.envelope(which), 1)
+    assert [record.value["what"][1] for record in found] == ["b"]
+
+
+def test_a_letter_that_never_turns_up_is_given_up(ward: Ward) -> None:
+    patient, physician = ward.patient("L-3"), ward.person(Role.PHYSICIAN, 2)
+    grant = ward.grant(patient, physician.account.address)
+    number = ward.granted(grant).number
+    reader = ward.reader(physician)
+    use = reader.ask(ward.granted(grant), labels_of(grant).request("all"), ward.holder())
+    missing = ward.archive().trail().grants[number].uses[-1].request
+    next(path for path in (ward.folder / "blobs").iterdir() if path.name == str(letters.ref_of(missing).cid)).unlink()
+    releasing = ward.releasing()
+    due = next(releasing._due())
+    for _ in range(MAX_TRIES):
+        assert releasing._postpone(due, BlobError("gone", Reason.UNAVAILABLE))
+        assert not releasing.is_due(), "put off"
+    releasing._put_off[due.which] = 0.0, MAX_TRIES
+    assert releasing.step()
+    assert ward.envelope((number, use)) == REFUSED
