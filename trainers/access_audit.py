@@ -15,15 +15,17 @@ from hmchain.permits import member_of
 from hmchain.trail import EmergencyRecord, Trail, Use
 from trainers.archive import Archive
 from trainers.persons import named
+from trainers.releasing import REFUSED
 
 VERDICTS = (None, True, False)  # as the contract's Verdict counts them
 CARE = ("ehr", "emr", "treatment")
+OUTCOMES = {"released": "0", "answered": "0", "not answered": "4", "refused": "8"}  # FHIR's audit-event-outcome
 
 
 @dataclass(frozen=True)
 class Reading:
     """One line of the audit. role, vouched_by: the reader's when it read. records: leaves, where the holder that
-    released their keys is the one that asks.
+    released their keys is the one that asks. answer: see answer_to.
 
     grant and use number it without gaps; emergencies have the number in grant and use 0.
     """
@@ -37,7 +39,7 @@ class Reading:
     grant: int
     use: int
     granter: str
-    answered: bool
+    answer: str
     request: str
     records: list[str]
     verdict: str
@@ -131,6 +133,7 @@ def _reading(
     released: Mapping[int, bytes],
     verdict: str,
 ) -> Reading:
+    leaves = archive.vault.released(event.number, use)
     return Reading(
         time=time_of(event.block),
         reader=event.reader,
@@ -141,13 +144,24 @@ def _reading(
         grant=event.number,
         use=use,
         granter=granter,
-        answered=event.holder in released,
+        answer=answer_to(released.get(event.holder), bool(leaves), event.holder == archive.member),
         request=event.request.hex(),
-        records=[leaf.hex() for leaf in archive.vault.released(event.number, use)],
+        records=[leaf.hex() for leaf in leaves],
         verdict=verdict,
         block=event.block,
         transaction=event.transaction,
     )
+
+
+def answer_to(envelope: bytes | None, released: bool, ours: bool) -> str:
+    """What became of a request: released (keys of records went out), refused (none did), not answered; and of another
+    holder's answer, which it sealed to the reader, only that it was answered.
+    """
+    if envelope is None:
+        return "not answered"
+    if envelope == REFUSED or (ours and not released):
+        return "refused"
+    return "released" if ours else "answered"
 
 
 def _party(address: str) -> str:
@@ -168,7 +182,7 @@ def _text(audit: Audit) -> str:
         f"{r.time}  {r.role:<21} {r.reader}  read from member {r.holder} for {r.purpose}"
         + (f", {len(r.records)} records" if r.records else "")
         + (f"  [grant {r.grant}, use {r.use}]" if r.use else f"  [emergency {r.grant}: {r.verdict}]")
-        + ("" if r.answered else "  (not answered)")
+        + f"  ({r.answer})"
         for r in audit.readings
     ]
     proof = (
@@ -207,7 +221,8 @@ def _audit_event(audit: Audit, reading: Reading) -> dict[str, Any]:
         "subtype": [{"system": "http://hl7.org/fhir/restful-interaction", "code": "read"}],
         "action": "R",
         "recorded": reading.time,
-        "outcome": "0" if reading.answered else "4",
+        "outcome": OUTCOMES[reading.answer],
+        "outcomeDesc": reading.answer,
         "purposeOfEvent": [
             {
                 "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": purpose}],

@@ -221,39 +221,58 @@ def content_of(record: Record) -> dict[str, Any]:
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("subject", metavar="NUMBER")
-@click.argument("account", metavar="ACCOUNT")
+@click.argument("account", metavar="[ACCOUNT]", default="")
+@click.option("--undo", is_flag=True, help="Forget which account that is.")
 @with_config
 @with_password
-def link(config: Config, password_file: Path | None, subject: str, account: str) -> None:
+def link(config: Config, password_file: Path | None, subject: str, account: str, undo: bool) -> None:
     """Note which account a patient signs with: NUMBER is the hospital's own for that person. Stays in the vault."""
     from trainers.persons import checked_account
 
-    account = checked_account(account)
+    if bool(account) == undo:
+        raise UsageError("name an account, or say --undo")
+    account = account and checked_account(account)
     with archive_of(config, password_file) as archive:
         pseudonym = archive.context().pseudonym(subject)
+        if undo:
+            known = archive.vault.unlink(pseudonym)
+            click.echo(
+                f"{subject} is linked to no account any more" if known else f"{subject} was linked to no account"
+            )
+            return
         archive.vault.link(pseudonym, account)
         count = archive.vault.count(Wanted(subject=pseudonym))
     click.echo(f"{count:,} records are about the person that signs with {account}")
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("names", metavar="RECORD...", nargs=-1, required=True)
+@click.argument("names", metavar="[RECORD...]", nargs=-1)
+@click.option("--subject", default="", metavar="NUMBER", help="All records about this person, and its account's link.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_config
 @with_password
-def erase(config: Config, password_file: Path | None, names: tuple[str, ...], yes: bool) -> None:
+def erase(config: Config, password_file: Path | None, names: tuple[str, ...], subject: str, yes: bool) -> None:
     """Erase records for good: their keys are destroyed, and no stored byte of them can be read again by anyone.
 
     Copies of the vault made before (backups) hold the keys still. The chain keeps that the record was there, and that
     it was erased.
     """
+    if bool(names) == bool(subject):
+        raise UsageError("name records, or a person by --subject")
     with archive_of(config, password_file) as archive:
         holdings = [archive.vault.find(name) for name in names]
+        pseudonym = archive.context().pseudonym(subject) if subject else ""
+        if pseudonym:
+            holdings = list(archive.vault.holdings(Wanted(subject=pseudonym, erased=False)))
+        if not holdings:
+            raise UsageError(f"there is no record about {subject}")
         if not yes and ask_yes(f"erase {len(holdings)} records for good?") is False:
             raise UsageError("nothing was erased")
         for holding in holdings:
             archive.erase(holding)
             click.echo(f"erased {holding.name}")
+        if pseudonym:
+            archive.vault.unlink(pseudonym)
 
 
 def ask_yes(text: str) -> bool:

@@ -2,114 +2,31 @@
 
     records/vault.sqlite    for its owner's eyes only; the ciphertexts are in the blob store
 
-The keys of a batch's records are one age file in the batch's row, sealed to the vault's own identity, which is sealed
-to the hospital's encryption key: rotating that key seals one row again. A key that is erased is taken out of its file,
-and what the vault knew of the record's content out of its row; SQLite overwrites what it frees (secure_delete), so that
-no stored byte opens the record any more.
+The keys of a batch's records are one age file in the batch's row, sealed to the vault's own identity (vault_file.py). A
+key that is erased is taken out of its file, and what the vault knew of the record's content out of its row; what SQLite
+frees is overwritten, and so is its journal: no stored byte opens the record any more.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
 
 from hmchain.blobs import BlobRef
-from hmchain.consortium import Consortium
-from hmchain.envelope import Identity, new_identity, seal, unseal
+from hmchain.envelope import seal, unseal
 from hmchain.errors import BlobError, StorageError, UsageError
 from hmchain.record import Code, Kind
 from trainers.holdings import SELECT, Batch, Holding, Sealed, Wanted
-from trainers.keystore import Keys
+from trainers.vault_file import VaultFile
 
-FILE = "vault.sqlite"
-FORMAT = "hmchain-vault/1"
 PAGE = 1_000  # rows held in memory while a million are listed
 
-_SCHEMA = """
-CREATE TABLE about (format TEXT, chain_id INTEGER, contract TEXT, identity BLOB, pseudonyms BLOB);
-CREATE TABLE batches (
-    id INTEGER PRIMARY KEY, kind TEXT, root BLOB UNIQUE, sha256 BLOB, cid BLOB, size INTEGER, count INTEGER,
-    secrets BLOB, number INTEGER UNIQUE);
-CREATE TABLE records (
-    id INTEGER PRIMARY KEY, tag BLOB UNIQUE, batch INTEGER REFERENCES batches, position INTEGER, leaf BLOB UNIQUE,
-    commitment BLOB, digest BLOB, offset INTEGER, length INTEGER, type TEXT, subject TEXT, time TEXT, source TEXT,
-    erased INTEGER DEFAULT 0);
-CREATE INDEX by_subject ON records (subject, time);
-CREATE INDEX by_batch ON records (batch, position);
-CREATE TABLE codes (record INTEGER REFERENCES records, system TEXT, code TEXT);
-CREATE INDEX by_code ON codes (system, code, record);
-CREATE INDEX of_record ON codes (record);
-CREATE TABLE subjects (pseudonym TEXT PRIMARY KEY, account TEXT);
-CREATE TABLE salts (account TEXT PRIMARY KEY, salt BLOB);
-CREATE TABLE releases (number INTEGER, use INTEGER, leaf BLOB, PRIMARY KEY (number, use, leaf));
-"""
 
-
-class Vault:
+class Vault(VaultFile):
     """The store, opened. Not for several threads at once; several processes may."""
-
-    def __init__(self, database: sqlite3.Connection, path: Path, identity: Identity, pseudonyms: bytes) -> None:
-        self._database = database
-        self._path = path
-        self._identity = identity
-        self.pseudonym_key = pseudonyms
-
-    @classmethod
-    def open(cls, folder: Path, keys: Keys, consortium: Consortium) -> Vault:
-        """Opens the vault in `folder`, or makes it. Raises UsageError, StorageError."""
-        path = folder / FILE
-        try:
-            if not path.exists():
-                _create(path, keys.identity.encryption.public, consortium)
-            database = _connect(path)
-        except (OSError, sqlite3.DatabaseError) as fault:
-            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
-        try:
-            vault, key = cls._opened(database, path, keys, consortium)
-            if key != keys.identity.encryption:
-                with suppress(StorageError):  # the earlier key still opens it, the next time as well
-                    vault.reseal(keys)
-        except BaseException:
-            database.close()
-            raise
-        return vault
-
-    @classmethod
-    def _opened(
-        cls, database: sqlite3.Connection, path: Path, keys: Keys, consortium: Consortium
-    ) -> tuple[Vault, Identity]:
-        """The vault, and which of the hospital's encryption keys it is sealed to."""
-        try:
-            told = database.execute("SELECT format, chain_id, contract, identity, pseudonyms FROM about").fetchone()
-        except sqlite3.DatabaseError as fault:
-            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
-        if told is None or told[0] != FORMAT:
-            raise UsageError(f"{path} is not a {FORMAT} file")
-        if told[1:3] != (consortium.chain_id, consortium.contract):
-            raise UsageError(f"{path} belongs to contract {told[2]} on chain {told[1]}, not to the one configured")
-        try:
-            secret, key = _unsealed(told[3], keys, path)
-            identity = Identity.parse(secret.decode())
-            return cls(database, path, identity, unseal(told[4], identity)), key
-        except (BlobError, UnicodeDecodeError, TypeError) as fault:
-            raise UsageError(f"{path} is damaged: its own keys cannot be read") from fault
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._database.close()
-
-    def reseal(self, keys: Keys) -> None:
-        """After a rotation of the hospital's encryption key: what earlier keys open, the present one opens alone."""
-        with self._writing() as database:
-            sealed = seal(self._identity.secret.encode(), [keys.identity.encryption.public])
-            database.execute("UPDATE about SET identity = ?", (sealed,))
 
     # ------------------------------------------------------------------ what comes in
 
@@ -231,6 +148,7 @@ class Vault:
             database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (self._seal(keys), holding.batch.id))
             database.execute("UPDATE records SET erased = 1, subject = '', time = '' WHERE id = ?", (holding.id,))
             database.execute("DELETE FROM codes WHERE record = ?", (holding.id,))
+        self._overwrite_journal()
 
     def secrets(self, batch: Batch) -> list[str | None]:
         """The keys of a batch's records by position, None where one was erased. Raises StorageError."""
@@ -259,6 +177,11 @@ class Vault:
             if known not in ("", account):
                 raise UsageError(f"{pseudonym} is linked to account {known}")
             database.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (pseudonym, account))
+
+    def unlink(self, pseudonym: str) -> bool:
+        """Forgets which account a pseudonym's person signs with. False where none was known."""
+        with self._writing() as database:
+            return bool(database.execute("DELETE FROM subjects WHERE pseudonym = ?", (pseudonym,)).rowcount)
 
     def account_of(self, pseudonym: str) -> str:
         """The account that a pseudonym's person signs with, "" where none is known."""
@@ -292,33 +215,7 @@ class Vault:
         rows = self._all("SELECT leaf FROM releases WHERE number = ? AND use = ? ORDER BY rowid", number, use)
         return [bytes(row[0]) for row in rows]
 
-    def revision(self) -> int:
-        """Another number whenever the vault was changed, by us or by another process."""
-        return int(self._all("PRAGMA data_version")[0][0]) + self._database.total_changes
-
-    # ------------------------------------------------------------------ SQLite
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, and nobody else's beside it. Raises StorageError; then nothing of it was written."""
-        try:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                yield self._database
-        except sqlite3.IntegrityError as fault:
-            raise StorageError(f"{self._path} was changed by another process meanwhile: do it again") from fault
-        except sqlite3.DatabaseError as fault:
-            raise StorageError(f"cannot write {self._path}: {fault}") from fault
-
-    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Raises StorageError."""
-        try:
-            return self._database.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as fault:
-            raise StorageError(f"cannot read {self._path}: {fault}") from fault
-
-    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        return next(iter(self._all(query, *values)), None)
+    # ------------------------------------------------------------------ rows
 
     def _holdings(self, query: str, *values: object) -> list[Holding]:
         with self._plausible():
@@ -338,47 +235,3 @@ class Vault:
             yield
         except (BlobError, ValueError, TypeError) as fault:
             raise StorageError(f"{self._path} is damaged: it holds a row that is none") from fault
-
-
-def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
-    """Made beside its name and then given it, once: nobody meets half a vault, or puts one in another's place."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    identity, pseudonyms = new_identity(), secrets.token_bytes(32)
-    sealed = seal(identity.secret.encode(), [recipient]), seal(pseudonyms, [identity.public])
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(_connect(partial)) as database:
-            database.executescript(_SCHEMA)
-            about = (FORMAT, consortium.chain_id, consortium.contract, *sealed)
-            with database:
-                database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", about)
-        with suppress(FileExistsError):  # another process was faster: its vault is the one
-            path.hardlink_to(partial)
-    except (OSError, sqlite3.DatabaseError) as fault:
-        raise StorageError(f"cannot make {path}: {fault}") from fault
-    finally:
-        for left in (partial, partial.with_name(f"{partial.name}-journal")):
-            with suppress(OSError):
-                left.unlink()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    if path.stat().st_mode & 0o077:
-        raise UsageError(f"the vault {path} can be read by others; do: chmod 600 {path}")
-    database = sqlite3.connect(path, timeout=30.0)
-    try:
-        database.execute("PRAGMA foreign_keys = ON")
-        database.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go of
-        database.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _unsealed(sealed: bytes, keys: Keys, path: Path) -> tuple[bytes, Identity]:
-    for identity in keys.identities:
-        with suppress(BlobError):
-            return unseal(sealed, identity), identity
-    raise UsageError(f"{path} is sealed to an encryption key that this hospital does not have")

@@ -150,7 +150,10 @@ def grant_file(desk: Desk, tmp_path: Path) -> Path:
         (["list", "--kind", "financial"], "'financial' is not one of"),
         (["list", "--limit", "0"], "0 is not in the range"),
         (["audit", "--format", "pdf"], "'pdf' is not one of"),
-        (["erase"], "Missing argument"),
+        (["erase"], "name records, or a person by --subject"),
+        (["erase", "abcd", "--subject", "7"], "name records, or a person by --subject"),
+        (["link", "7"], "name an account, or say --undo"),
+        (["link", "7", ACCOUNT, "--undo"], "name an account, or say --undo"),
         (["import"], "Missing argument"),
         (["nonsense"], "No such command"),
         (["show", "abcd", "--password-file", "/nowhere/at/all"], "cannot be read"),
@@ -342,6 +345,18 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     assert json.loads((tmp_path / "audit.json").read_text())["resourceType"] == "Bundle"
 
 
+def test_all_of_one_person_is_erased_and_who_it_is_forgotten(town: Town, tmp_path: Path) -> None:
+    source = tmp_path / "in.ndjson"
+    source.write_text("\n".join(json.dumps(observation(n)).replace("R-7", "R-8") for n in range(2)))
+    town(1, "import", str(source))
+    town(1, "link", "R-8", ACCOUNT)
+    assert town(1, "erase", "--subject", "R-8", "--yes").count("erased ") == 2
+    assert "no record about R-8" in town(1, "erase", "--subject", "R-8", "--yes", code=2)
+    assert "was linked to no account" in town(1, "link", "R-8", "--undo"), "forgotten with the records"
+    town(1, "link", "R-8", ACCOUNT)
+    assert "is linked to no account any more" in town(1, "link", "R-8", "--undo")
+
+
 def test_an_emergency_and_its_review(town: Town) -> None:
     _, as_physician = town.person("another physician", "physician", 2)
     ask = ["emergency", "R-7", "--from", "1", "--reason", "unconscious", "--wait", "0", *as_physician]
@@ -351,8 +366,12 @@ def test_an_emergency_and_its_review(town: Town) -> None:
     again = [word for word in ask if word not in ("--reason", "unconscious")]
     assert len(town(2, *again, "--number", "1").splitlines()) == 2
     assert len(town.ward.archive(2).trail().emergencies) == 1, "and no other was opened"
+    assert "review due by" in town(1, "emergencies")
+    (waits,) = json.loads(town(1, "emergencies", "--json"))
+    assert (waits["number"], waits["reason"], waits["verdict"]) == (1, "unconscious", None)
     assert "there is no emergency 9" in town(1, "review", "9", "--uphold", "--report", "x", code=2)
     assert "upheld" in town(1, "review", "1", "--uphold", "--report", "the patient was unconscious")
+    assert town(1, "emergencies") == "0 emergencies wait for a review\n"
     assert "AlreadyReviewed" in town(1, "review", "1", "--reject", "--report", "no", code=4)
 
 

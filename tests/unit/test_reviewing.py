@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role, label_of
 from tests.unit.ward import Ward, answer_all, labels_of
 from trainers import reviewing, sharing
+from trainers.access_audit import audit, render
 from trainers.holdings import Holding
 from trainers.releasing import MAX_TRIES, REFUSED, Releasing
 
@@ -139,6 +141,9 @@ def test_a_grant_revoked_while_the_answer_is_written_gives_no_key(ward: Ward) ->
     answer_all(releasing)
     assert answer_to(ward, physician, which) == {"refused": "the grant has expired, or was revoked"}
     assert ward.archive().vault.released(*which) == []
+    assert audit(ward.archive()).readings[-1].answer == "refused"
+    assert audit(ward.archive(2)).readings[-1].answer == "answered", "what is said is sealed to the reader"
+    assert json.loads(render(audit(ward.archive()), "fhir"))["entry"][-1]["resource"]["outcome"] == "8"
 
 
 def test_a_consent_withdrawn_for_one_record_meanwhile_leaves_that_one_out(ward: Ward) -> None:

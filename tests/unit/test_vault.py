@@ -23,17 +23,20 @@ from hmchain.errors import BlobError, StorageError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.merkle import root_of
 from hmchain.record import Code, Kind, Record
-from trainers import vault as module
+from trainers import vault as vault_module
+from trainers import vault_file as module
 from trainers.holdings import Batch, Sealed, Wanted
 from trainers.keystore import Keys
 from trainers.storing import seal_record
-from trainers.vault import FILE, Vault
+from trainers.vault import Vault
+from trainers.vault_file import FILE
 
 from .full_disk import files_of_at_most
 from .ward import CODE, record
 
 CONSORTIUM = Consortium(1337, "0x" + "00" * 19 + "Ab", "0x" + "11" * 32, 1)
 KEYS = Keys(MemberIdentity.create())
+FILES = {FILE, f"{FILE}-journal"}
 ACCOUNT, OTHER_ACCOUNT = "0x" + "Aa" * 20, "0x" + "Bb" * 20
 
 
@@ -123,7 +126,7 @@ def test_two_vaults_have_nothing_in_common(vault: Vault, tmp_path: Path) -> None
 def test_the_files_are_for_their_owner_alone(vault: Vault, folder: Path) -> None:
     add(vault, *some(2))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {FILE: 0o600}
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(FILES, 0o600)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
@@ -170,7 +173,7 @@ def test_two_that_make_it_at_once_have_the_same_vault(folder: Path, monkeypatch:
     monkeypatch.setattr(module, "_create", slowly)
     with closing(opened(folder)) as late:
         assert late.count() == 1
-    assert list(files_of(folder)) == [FILE]
+    assert set(files_of(folder)) == FILES
 
 
 # ---------------------------------------------------------------- whose it is
@@ -212,14 +215,14 @@ def test_a_rotated_vault_opens_also_where_nothing_can_be_written(vault: Vault, f
 def test_pages_show_every_record_once_and_in_order(
     limit: int | None, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(vault_module, "PAGE", 3)
     add(vault, *some(7))
     ids = [holding.id for holding in vault.holdings(limit=limit)]
     assert ids == list(range(1, 8))[:limit]
 
 
 def test_a_listing_goes_on_while_others_write(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(vault_module, "PAGE", 2)
     add(vault, *some(4))
     seen = []
     for holding in vault.holdings(limit=5):
@@ -364,7 +367,7 @@ def test_no_stored_byte_opens_an_erased_record(folder: Path) -> None:
         after = b"".join(openings(folder, identities, 700))
         assert str(lost).encode() not in after
         assert all(str(secret).encode() in after for secret in kept)
-    assert list(files_of(folder)) == [FILE], "and no journal is left"
+    assert not any(files_of(folder)[f"{FILE}-journal"]), "and nothing is left in the journal"
 
 
 @pytest.mark.parametrize("count", [1, 40, 400])
@@ -390,6 +393,19 @@ def test_other_records_still_open(vault: Vault) -> None:
     assert vault.secrets(batch) == [before[0], None, None, *before[3:]]
     with pytest.raises(UsageError, match="was erased"):
         vault.secret(list(vault.holdings())[1])
+
+
+def test_the_journal_does_not_keep_the_keys_of_an_erased_record(vault: Vault, folder: Path) -> None:
+    """Pages as they were before a change stand in SQLite's journal: the batch's sealed keys among them."""
+    add(vault, *some(3))
+    sealed = vault._all("SELECT secrets FROM batches")[0][0]
+    vault.learn("0x" + "1" * 40, b"\1" * 32)
+    assert any(sealed[-64:] in path.read_bytes() for path in folder.iterdir())
+    vault.erase(next(vault.holdings()))
+    assert not any(sealed[-64:] in path.read_bytes() for path in folder.iterdir())
+    journal = folder / f"{FILE}-journal"
+    assert journal.exists()
+    assert not any(journal.read_bytes())
 
 
 def test_what_the_record_said_is_erased_with_its_key(vault: Vault, folder: Path) -> None:

@@ -1,0 +1,189 @@
+"""The file of a hospital's vault: SQLite, for its owner's eyes only, with what it frees and its journal overwritten.
+
+The vault's own identity, to which everything secret in it is sealed, is sealed to the hospital's encryption key:
+rotating that key seals one row again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from hmchain.consortium import Consortium
+from hmchain.envelope import Identity, new_identity, seal, unseal
+from hmchain.errors import BlobError, StorageError, UsageError
+from trainers.keystore import Keys
+
+FILE = "vault.sqlite"
+FORMAT = "hmchain-vault/1"
+
+_SCHEMA = """
+CREATE TABLE about (format TEXT, chain_id INTEGER, contract TEXT, identity BLOB, pseudonyms BLOB);
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY, kind TEXT, root BLOB UNIQUE, sha256 BLOB, cid BLOB, size INTEGER, count INTEGER,
+    secrets BLOB, number INTEGER UNIQUE);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, tag BLOB UNIQUE, batch INTEGER REFERENCES batches, position INTEGER, leaf BLOB UNIQUE,
+    commitment BLOB, digest BLOB, offset INTEGER, length INTEGER, type TEXT, subject TEXT, time TEXT, source TEXT,
+    erased INTEGER DEFAULT 0);
+CREATE INDEX by_subject ON records (subject, time);
+CREATE INDEX by_batch ON records (batch, position);
+CREATE TABLE codes (record INTEGER REFERENCES records, system TEXT, code TEXT);
+CREATE INDEX by_code ON codes (system, code, record);
+CREATE INDEX of_record ON codes (record);
+CREATE TABLE subjects (pseudonym TEXT PRIMARY KEY, account TEXT);
+CREATE TABLE salts (account TEXT PRIMARY KEY, salt BLOB);
+CREATE TABLE releases (number INTEGER, use INTEGER, leaf BLOB, PRIMARY KEY (number, use, leaf));
+"""
+
+
+class VaultFile:
+    """The file, opened. Not for several threads at once; several processes may."""
+
+    def __init__(self, database: sqlite3.Connection, path: Path, identity: Identity, pseudonyms: bytes) -> None:
+        self._database = database
+        self._path = path
+        self._identity = identity
+        self.pseudonym_key = pseudonyms
+
+    @classmethod
+    def open(cls, folder: Path, keys: Keys, consortium: Consortium) -> Self:
+        """Opens the vault in `folder`, or makes it. Raises UsageError, StorageError."""
+        path = folder / FILE
+        try:
+            if not path.exists():
+                _create(path, keys.identity.encryption.public, consortium)
+            database = _connect(path)
+        except (OSError, sqlite3.DatabaseError) as fault:
+            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
+        try:
+            vault, key = cls._opened(database, path, keys, consortium)
+            if key != keys.identity.encryption:
+                with suppress(StorageError):  # the earlier key still opens it, the next time as well
+                    vault.reseal(keys)
+        except BaseException:
+            database.close()
+            raise
+        return vault
+
+    @classmethod
+    def _opened(
+        cls, database: sqlite3.Connection, path: Path, keys: Keys, consortium: Consortium
+    ) -> tuple[Self, Identity]:
+        """The vault, and which of the hospital's encryption keys it is sealed to."""
+        try:
+            told = database.execute("SELECT format, chain_id, contract, identity, pseudonyms FROM about").fetchone()
+        except sqlite3.DatabaseError as fault:
+            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
+        if told is None or told[0] != FORMAT:
+            raise UsageError(f"{path} is not a {FORMAT} file")
+        if told[1:3] != (consortium.chain_id, consortium.contract):
+            raise UsageError(f"{path} belongs to contract {told[2]} on chain {told[1]}, not to the one configured")
+        try:
+            secret, key = _unsealed(told[3], keys, path)
+            identity = Identity.parse(secret.decode())
+            return cls(database, path, identity, unseal(told[4], identity)), key
+        except (BlobError, UnicodeDecodeError, TypeError) as fault:
+            raise UsageError(f"{path} is damaged: its own keys cannot be read") from fault
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def reseal(self, keys: Keys) -> None:
+        """After a rotation of the hospital's encryption key: what earlier keys open, the present one opens alone."""
+        with self._writing() as database:
+            sealed = seal(self._identity.secret.encode(), [keys.identity.encryption.public])
+            database.execute("UPDATE about SET identity = ?", (sealed,))
+
+    def revision(self) -> int:
+        """Another number whenever the vault was changed, by us or by another process."""
+        return int(self._all("PRAGMA data_version")[0][0]) + self._database.total_changes
+
+    # ------------------------------------------------------------------ SQLite
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, and nobody else's beside it. Raises StorageError; then nothing of it was written."""
+        try:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield self._database
+        except sqlite3.IntegrityError as fault:
+            raise StorageError(f"{self._path} was changed by another process meanwhile: do it again") from fault
+        except sqlite3.DatabaseError as fault:
+            raise StorageError(f"cannot write {self._path}: {fault}") from fault
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Raises StorageError."""
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as fault:
+            raise StorageError(f"cannot read {self._path}: {fault}") from fault
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        return next(iter(self._all(query, *values)), None)
+
+    def _overwrite_journal(self) -> None:
+        """Zeros over SQLite's rollback journal, which holds pages as they were before: keys that are erased among them.
+
+        While we hold the lock nobody else writes one, and ours has not begun.
+        """
+        journal = self._path.with_name(f"{self._path.name}-journal")
+        with self._writing():
+            try:
+                with suppress(FileNotFoundError), journal.open("r+b", buffering=0) as file:
+                    file.write(bytes(os.fstat(file.fileno()).st_size))
+                    os.fsync(file.fileno())
+            except OSError as fault:
+                raise StorageError(f"cannot overwrite {journal}: {fault.strerror}") from fault
+
+
+def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
+    """Made beside its name and then given it, once: nobody meets half a vault, or puts one in another's place."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    identity, pseudonyms = new_identity(), secrets.token_bytes(32)
+    sealed = seal(identity.secret.encode(), [recipient]), seal(pseudonyms, [identity.public])
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(_connect(partial)) as database:
+            database.executescript(_SCHEMA)
+            about = (FORMAT, consortium.chain_id, consortium.contract, *sealed)
+            with database:
+                database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", about)
+        with suppress(FileExistsError):  # another process was faster: its vault is the one
+            path.hardlink_to(partial)
+    except (OSError, sqlite3.DatabaseError) as fault:
+        raise StorageError(f"cannot make {path}: {fault}") from fault
+    finally:
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if path.stat().st_mode & 0o077:
+        raise UsageError(f"the vault {path} can be read by others; do: chmod 600 {path}")
+    database = sqlite3.connect(path, timeout=30.0)
+    try:
+        database.execute("PRAGMA foreign_keys = ON")
+        database.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go of
+        database.execute("PRAGMA journal_mode = PERSIST")  # a journal that stays can be overwritten
+        database.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _unsealed(sealed: bytes, keys: Keys, path: Path) -> tuple[bytes, Identity]:
+    for identity in keys.identities:
+        with suppress(BlobError):
+            return unseal(sealed, identity), identity
+    raise UsageError(f"{path} is sealed to an encryption key that this hospital does not have")
