@@ -74,8 +74,8 @@ def _data_set(data: bytes) -> tuple[bytes, str, int]:
         if UID(syntax).type != "Transfer Syntax":
             raise facts.Refused("a transfer syntax that is not read here")
         return data, syntax, start
-    start = next((at for at in (0, 1) if layout.looks_bare(data[at:])), None)  # some systems left a byte before it
-    if start is None:
+    start = 0 if layout.looks_bare(data) else 1  # some systems left a byte before it
+    if not layout.looks_bare(data[start:]):
         raise facts.Refused("not DICOM: neither a preamble nor the start of a data set")
     return data, EXPLICIT if layout.bare_is_explicit(data[start:]) else IMPLICIT, start
 
