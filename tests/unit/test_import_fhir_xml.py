@@ -134,8 +134,10 @@ def test_a_file_that_is_cut_off_gives_what_came_before(tmp_path: Path) -> None:
         (f"<Patient {XMLNS}>&x;</Patient>", "undefined entity"),
         (f"<Patient {XMLNS}><id value='1'></Patient>", "mismatched tag"),
         (f"<Klingon {XMLNS}/>", "not valid FHIR R4"),
+        (f"<Patient {XMLNS} colour='red'/>", "has a field that FHIR has not"),
+        (f"<Patient {XMLNS} " + " ".join(f"a{n}=''" for n in range(1001)) + "/>", "more than 1,000 attributes"),
     ],
-    ids=["laughs", "external", "deep", "entity", "tag", "unknown"],
+    ids=["laughs", "external", "deep", "entity", "tag", "unknown", "attribute", "attributes"],
 )
 def test_hostile_markup_is_one_rejection(text: str, reason: str, tmp_path: Path) -> None:
     fault = only(tmp_path, text)

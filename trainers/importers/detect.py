@@ -42,6 +42,7 @@ IMPORTERS = {
 _BESIDE = re.compile(
     r"\.|__MACOSX$|(?:README|LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|SOURCES)(?![a-z])|.*\.md$", re.IGNORECASE
 )
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # Parts of a BrainVision recording, which is read from its header
 _HEADER, _PARTS = ".vhdr", (".eeg", ".vmrk")
 
@@ -87,15 +88,18 @@ def _import_all(
 
 
 def _import(path: Path, source: str, context: Context) -> Iterator[Record | Rejection]:
-    count = 0
+    count = rejected = 0
     try:
         importer = importer_for(path, source)
         if importer is None:
-            yield Rejection("file", "of no kind that any importer knows")
+            wide = _head(path).startswith(_UTF_16)
+            yield Rejection("file", "text in UTF-16, not UTF-8" if wide else "of no kind that any importer knows")
             return
         for item in importer.read(path, context):
-            count += isinstance(item, Record)
+            count, rejected = count + isinstance(item, Record), rejected + isinstance(item, Rejection)
             yield _encodable(item, f"record {count}") if isinstance(item, Record) else item
+        if not count + rejected:
+            yield Rejection("file", "nothing in it is a record")
     except Exception as fault:  # an importer's defect is no reason to leave other files unread
         yield Rejection("file", f"the importer failed: {type(fault).__name__}")
 

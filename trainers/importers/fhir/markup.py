@@ -71,7 +71,7 @@ def _resource(element: Element) -> Any:
 def _content(element: Element, model: Any) -> dict[str, Any]:
     """The members of the JSON object for an element. Raises ValueError."""
     shapes = _shapes(model)
-    content: dict[str, Any] = {name: said for name, said in element.attributes.items() if name in shapes}
+    content: dict[str, Any] = {name: said for name, said in element.attributes.items() if name[:1] != "{"}
     for child in element.children:
         name = _local(child)
         listed, kind = shapes.get(name, (False, str))

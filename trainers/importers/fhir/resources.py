@@ -21,12 +21,12 @@ from trainers.importers.fhir.persons import names_of
 from trainers.importers.fhir.records import record_of
 from trainers.importers.reading import jsonstream
 from trainers.importers.reading.jsonstream import BOM, JsonError
+from trainers.importers.reading.xmlstream import BLOCK
 
 NAME = "fhir"
 _LINES = (".ndjson", ".jsonl")
 _TYPE = re.compile(rb'"resourceType"\s*:\s*"[A-Z]')
 _TWO_LINES = re.compile(rb'\s*\{[^\n]*"resourceType"[^\n]*\}\s*\n\s*\{')
-_BLOCK = 1 << 16  # bytes
 MAX_NAMES = 10_000  # words that are looked for in what a bundle says; one about so many persons is about none of them
 _ENTRY = {"fullUrl", "id", "extension", "modifierExtension", "link", "resource", "search", "request", "response"}
 
@@ -96,7 +96,7 @@ def _bundle(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
 def _xml(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
     bundle = _Bundle(context)
     try:
-        for enclosed, content in markup.resources(iter(lambda: file.read(_BLOCK), b"")):
+        for enclosed, content in markup.resources(iter(lambda: file.read(BLOCK), b"")):
             if enclosed:
                 yield from bundle.entry(content)
             elif isinstance(content, ValueError):

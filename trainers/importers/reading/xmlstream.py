@@ -12,6 +12,8 @@ from xml.parsers.expat import ErrorString
 
 from trainers.importers.base import MAX_DEPTH, MAX_ITEM_BYTES
 
+BLOCK = 1 << 18  # bytes to read at a time: a smaller one costs time, as expat starts a long attribute anew with each
+MAX_ATTRIBUTES = 1_000  # of an element
 MAX_ELEMENTS = 100_000  # below one that is given; a marathon's pauses and laps are some hundred
 
 
@@ -77,6 +79,8 @@ class _Tree:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH}")
+        if len(attributes) > MAX_ATTRIBUTES:
+            raise ValueError(f"an element of more than {MAX_ATTRIBUTES:,} attributes")
         self._level = self._level or self._level_of(name)
         if self._depth < self._level:
             return

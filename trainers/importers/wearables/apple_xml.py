@@ -13,7 +13,6 @@ from typing import BinaryIO
 from trainers.importers.reading import xmlstream
 from trainers.importers.reading.xmlstream import Element
 
-CHUNK = 1 << 16  # bytes
 MAX_PROLOGUE = 1 << 18  # bytes before the first element; Apple's document type has 8,000
 
 # iOS 16 writes vertical tabs into attributes; XML 1.0 allows none of these.
@@ -36,5 +35,5 @@ def _after_prologue(file: BinaryIO) -> Iterator[bytes]:
     if b"<!ENTITY" in head[:start]:
         raise ValueError("it declares entities, as no export of Apple Health does")
     yield head[start:]
-    while chunk := file.read(CHUNK):
+    while chunk := file.read(xmlstream.BLOCK):
         yield chunk
