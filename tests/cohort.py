@@ -110,3 +110,29 @@ def write_cohort(folder: Path, count: int, seed: int) -> tuple[list[Path], list[
         ]
     laboratory = write_laboratory(folder / "laboratory.csv", results)
     return [laboratory, write_conditions(folder / "conditions.ndjson", numbers[1::2])], numbers
+
+
+def edf(values: np.ndarray, rate: int = 128, unit: str = "uV", label: str = "EEG Cz", low: str = "-1000") -> bytes:
+    """An EDF file of channels (C, N), N a multiple of rate; values in 1/32 of a unit."""
+    channels, count = values.shape
+    head = "0".ljust(8) + "X X X X".ljust(80) + "Startdate X X X X".ljust(80) + "01.01.8500.00.00"
+    head += str(256 * (channels + 1)).ljust(8) + " " * 44 + str(count // rate).ljust(8) + "1".ljust(8)
+    head += str(channels).ljust(4)
+    fields = ((label, 16), ("", 80), (unit, 8), (low, 8), ("1000", 8), ("-32000", 8), ("32000", 8), ("", 80))
+    for text, width in (*fields, (str(rate), 8), ("", 32)):
+        head += text.ljust(width) * channels
+    seconds = values.reshape(channels, -1, rate).transpose(1, 0, 2)
+    return head.encode("latin-1") + np.ascontiguousarray(seconds, "<i2").tobytes()
+
+
+def write_recordings(folder: Path, count: int, seed: int) -> tuple[list[Path], Path, list[str]]:
+    """A recording of four seconds of each of so many persons, every other one with a condition that shows in its alpha
+    waves. And the conditions, and the persons' numbers, in the order of their recordings.
+    """
+    stream, numbers = np.random.default_rng(seed), [f"{seed}-{n}" for n in range(count)]
+    wave = np.sin(2 * np.pi * 10 * np.arange(512) / 128)
+    paths = [folder / f"{number}.edf" for number in numbers]
+    for index, path in enumerate(paths):
+        strength = stream.normal(1500 if index % 2 else 400, 100)  # in 1/32 uV
+        path.write_bytes(edf((stream.normal(0, 300, (1, 512)) + strength * wave).round()))
+    return paths, write_conditions(folder / "conditions.ndjson", numbers[1::2]), numbers

@@ -20,6 +20,7 @@ from trainers.holdings import Holding, Wanted
 
 if TYPE_CHECKING:
     from trainers.archive import Archive
+    from trainers.importing import FileReport
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, and nothing else.")
 
@@ -87,17 +88,14 @@ def import_(
     """Import files and folders: FHIR, HL7 v2, DICOM, VCF, FASTA, laboratory CSV, EEG, wearables.
 
     Each record is sealed under a key of its own, stored by CID and registered on chain. Tells what was imported, what
-    is here already, and what was rejected, with position and reason; one bad record never stops the rest. Interrupted,
-    it goes on where it was when it is started again.
+    is here already, and what was rejected, with position and reason; one bad record never stops the rest, nor makes
+    the exit code another than 0. Interrupted, it goes on where it was when it is started again.
     """
-    from trainers.importing import FileReport, import_records
-
-    def told(file: FileReport) -> None:
-        if not as_json:
-            _print_file(file)
+    from trainers.importing import import_records
 
     with archive_of(config, password_file) as archive:
         archive.member  # noqa: B018 - nothing is stored for whoever cannot register it
+        told: Callable[[FileReport], None] = (lambda file: None) if as_json else print_file
         report = import_records(paths, source, archive.context(subject, zone), archive.storing, told)
         entries = [number for _, number in archive.register()]
     counts = {what: report.total(what) for what in ("imported", "duplicate", "rejected")}
@@ -109,11 +107,13 @@ def import_(
         click.echo(f"registered on chain as {'entry' if len(entries) == 1 else 'entries'} {_span(entries)}")
 
 
-def _print_file(file: Any) -> None:
+def print_file(file: FileReport) -> None:
+    """What became of one file. Its name is others' choice, and terminals obey what is in it."""
+    name = str(file.path) if str(file.path).isprintable() else ascii(str(file.path))
     if file.skipped:
-        click.echo(f"{file.path}: skipped, {file.skipped}")
+        click.echo(f"{name}: skipped, {file.skipped}")
         return
-    click.echo(f"{file.path}: {file.imported:,} imported, {file.duplicate:,} duplicate, {file.rejected:,} rejected")
+    click.echo(f"{name}: {file.imported:,} imported, {file.duplicate:,} duplicate, {file.rejected:,} rejected")
     for position, reason in file.reasons:
         click.echo(f"    {position}: {reason}")
 

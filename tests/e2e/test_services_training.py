@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,8 +26,9 @@ from hmchain.manifest import Manifest
 from hmchain.permits import Acceptance, Consent, Purpose, Role
 from hmchain.registry import Registry
 from hmchain.stopwatch import Stopwatch
-from tests.cohort import DIABETES, GLUCOSE, HBA1C, Ward, write_cohort
+from tests.cohort import DIABETES, GLUCOSE, HBA1C, Ward, write_cohort, write_recordings
 from trainers import config as configuration
+from trainers import record_keeping
 from trainers.datasets import Dataset
 from trainers.importers.base import Context
 from trainers.importing import import_records
@@ -34,6 +36,7 @@ from trainers.keystore import Keys
 from trainers.networks import initial_weights
 from trainers.parts import Parts as NodeParts
 from trainers.record_keeping import RecordKeeping, service_of
+from trainers.services.neuro import NAMES
 from trainers.splits import Shard, load_shard
 from trainers.storing import Storing
 from trainers.vault import Vault
@@ -42,6 +45,7 @@ from trainers.worker import NO_DATA, Worker, WorkerOptions
 PERSONS = 40  # of whom a fifth is held out, by chance: none of forty would be one test in ten thousand
 FOREVER = 2**40 - 1
 DATA = configuration.Data(source="records", service="clinical-research", features=(HBA1C, GLUCOSE), label=DIABETES)
+RECORDINGS = configuration.Data(source="records", service="neuroscience", label=DIABETES)
 JOB = Manifest(
     dataset="diabetes",
     channels=0,
@@ -74,19 +78,44 @@ def shard_of(folder: Path, persons: int, seed: int) -> Shard:
 def test_three_hospitals_learn_to_tell_who_is_ill_and_anyone_can_recompute_it(
     architecture: str, tmp_path: Path, shards: list[Shard]
 ) -> None:
-    job = replace(JOB, architecture=architecture)
-    test = shards[3].train
+    learn(replace(JOB, architecture=architecture), shards, tmp_path / "run")
+
+
+def test_three_hospitals_learn_to_tell_a_condition_from_consented_recordings(tmp_path: Path) -> None:
+    folders = [tmp_path / f"hospital{n}" for n in range(4)]
+    recorded = [recordings_of(folder, 30, seed) for seed, folder in enumerate(folders)]
+    learn(replace(JOB, dataset="alpha waves", features=NAMES), recorded, tmp_path / "run")
+
+
+def learn(job: Manifest, hospitals: list[Shard], out: Path) -> None:
+    """Trains at the first three through the contract, tests at the fourth, and recomputes what was recorded."""
+    test = hospitals[3].train
     dataset = Dataset(job.dataset, 0, job.classes, test, test, test, bytes(32))
-    options = RunOptions(out=tmp_path / "run", dataset=job.dataset, members=3, masters=3, fraction=1.0, rounds=3)
+    options = RunOptions(out=out, dataset=job.dataset, members=3, masters=3, fraction=1.0, rounds=3)
     initial = initial_weights(job.architecture, job.width, 2, job.seed)
     options.out.mkdir()
-    parts = Parts(options, dataset, job, shards[:3], initial, Stopwatch())
+    parts = Parts(options, dataset, job, hospitals[:3], initial, Stopwatch())
     summary = conduct(chain_federation(parts, options.out), options, dataset, Silent())
     assert summary["completed_rounds"] == 3
     assert summary["test_auc"] > 0.9, "of persons at a fourth hospital; chance is 0.5"
     proved = verify(options.out, None, Console(quiet=True))
     assert (proved["completed_rounds"], proved["updates"]) == (3, 9)
     assert proved["model_digest"] == summary["model_digest"]
+
+
+def recordings_of(folder: Path, persons: int, seed: int) -> Shard:
+    """What a hospital's node would train on: recordings that all consent to but one, who is in no row."""
+    ward = Ward(folder)
+    paths, conditions, numbers = write_recordings(folder, persons, seed)
+    ward.imports(conditions)
+    for path, number in zip(paths, numbers, strict=True):
+        ward.imports(path, subject=number)
+    ward.consent(numbers[1:], Purpose.NEUROSCIENCE)
+    data = ward.data(service_of(RECORDINGS, ward.vault.pseudonym_key))
+    data.refresh(ward.trail)
+    shard = load_shard(data.file)
+    assert len(shard.train.labels) + len(shard.holdout.labels) == persons - 1
+    return shard
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +182,27 @@ class Clinic:
             self.vouch(patient)
             self.vault.link(context.pseudonym(number), patient.account.address)
             self.consent(index, Purpose.CLINICAL_RESEARCH)
+
+
+def test_a_node_rewrites_what_it_trains_on_within_seconds_of_a_withdrawal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert record_keeping.LOOK_SECONDS <= 10
+    monkeypatch.setattr(record_keeping, "LOOK_SECONDS", 0.5)
+    clinic = Clinic(tmp_path, 12)
+    try:
+        assert clinic.node.look() is not None
+        for index in range(12):
+            clinic.consent(index)
+        withdrawn, after = time.monotonic(), None
+        while after is None and time.monotonic() < withdrawn + 30:
+            time.sleep(0.05)
+            after = clinic.node.look()
+        assert after == NO_DATA
+        assert not (tmp_path / "data.npz").exists(), "what nobody consents to is not left lying about"
+    finally:
+        clinic.worker.close()
+        clinic.node.close()
 
 
 def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:

@@ -158,6 +158,11 @@ def test_the_parts_of_a_brainvision_recording_are_no_files_of_their_own(data: Pa
     assert Counter(type(item) for _, item in results(data))[Skipped] == 2
 
 
+def test_text_in_utf_16_is_called_that(data: Path) -> None:
+    (data / "x.csv").write_bytes("loinc,value".encode("utf-16"))
+    assert outcome(data / "x.csv") == Rejection("file", "text in UTF-16, not UTF-8")
+
+
 def test_links_are_not_followed_unless_they_were_named(data: Path, tmp_path: Path) -> None:
     (data / "x.json").write_bytes(STEPS)
     (data / "loop").symlink_to(data)
@@ -177,6 +182,16 @@ def test_what_is_not_a_file_is_never_opened(data: Path) -> None:
 def test_a_file_that_holds_nothing_known_is_rejected(content: bytes, reason: str, data: Path) -> None:
     (data / "x.json").write_bytes(content)
     assert outcome(data) == Rejection("file", reason)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"resourceType": "Bundle", "entry": []}', b"MSH|^~\\&|||||||ORU^R01|1|P|2.5\rPID|||1\r"],
+    ids=["fhir", "hl7"],
+)
+def test_a_file_without_anything_to_record_is_told(content: bytes, data: Path) -> None:
+    (data / "x").write_bytes(content)
+    assert outcome(data / "x") == Rejection("file", "nothing in it is a record")
 
 
 def test_a_missing_file_is_rejected_and_the_next_one_read(data: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from hmchain.record import Code, Kind, Record
 from trainers.importers.base import Context, Rejection
 from trainers.importers.measures.behaviours import HEALTHKIT, LOINC
-from trainers.importers.wearables import apple_health, apple_xml
+from trainers.importers.reading import xmlstream
+from trainers.importers.wearables import apple_health
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/samples/wearables/apple_health_export6s3sample.xml"
 CONTEXT = Context(bytes(32), "p1", timezone(timedelta(hours=2)))
@@ -283,15 +284,15 @@ def test_nesting_is_bounded(tmp_path: Path) -> None:
 def test_one_element_is_bounded_whatever_it_is_filled_with(
     filling: str, because: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apple_xml, "MAX_CHILDREN", 1000)
-    monkeypatch.setattr(apple_xml, "MAX_ITEM_BYTES", 1 << 20)
+    monkeypatch.setattr(xmlstream, "MAX_ELEMENTS", 1000)
+    monkeypatch.setattr(xmlstream, "MAX_ITEM_BYTES", 1 << 20)
     first, fault = imported(tmp_path, sample(), f"<Record>{filling * (3 << 20)}</Record>")
     assert isinstance(first, Record)
     assert fault == Rejection("file", f"{because} (after element 1)")
 
 
 def test_an_attribute_without_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apple_xml, "MAX_ITEM_BYTES", 1 << 20)
+    monkeypatch.setattr(xmlstream, "MAX_ITEM_BYTES", 1 << 20)
     (fault,) = imported(tmp_path, f'<Record type="{"x" * (8 << 20)}"/>')
     assert fault.reason.startswith("an element of more than 1 MiB")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zipfile
 from datetime import timedelta, timezone
 from fractions import Fraction
 from io import BytesIO
@@ -14,6 +15,7 @@ import pytest
 
 from hmchain.record import Kind, Record
 from trainers.importers.base import Context, Rejection
+from trainers.importers.detect import Skipped, import_files
 from trainers.importers.eeg import edf_layout, formats
 from trainers.importers.eeg.recording import decimal
 
@@ -337,6 +339,44 @@ def test_every_format_and_orientation_is_read_alike(tmp_path: Path, kind: str, o
 def test_a_header_may_name_files_after_itself(tmp_path: Path) -> None:
     header = VHDR.replace("jane.eeg", "$b.eeg").replace("jane.vmrk", "$b.vmrk")
     assert record(brainvision(tmp_path, header)) == record(brainvision(tmp_path))
+
+
+def zipped(archive: Path, folders: dict[str, Path]) -> Path:
+    """The files of folders, in folders of other names in a zip."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, folder in folders.items():
+            for part in folder.iterdir():
+                file.write(part, f"{name}/{part.name}".lstrip("/"))
+    return archive
+
+
+def test_a_recording_in_a_zip_is_read_with_its_parts(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        brainvision(tmp_path / name, VHDR.replace("jane.vmrk", "$b.vmrk"))
+    archive = zipped(tmp_path / "x.zip", {"night one": tmp_path / "a", "": tmp_path / "b"})
+    found = dict(import_files([archive], "auto", CONTEXT))
+    expected = record(brainvision(tmp_path))
+    assert found.pop(archive / "night one/jane.vhdr") == found.pop(archive / "jane.vhdr") == expected
+    assert {type(item) for item in found.values()} == {Skipped}
+
+
+def test_headers_in_a_zip_share_no_part(tmp_path: Path) -> None:
+    """A thousand of them, each with the same gigabyte, would be a bomb."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for name, content in (("a.vhdr", VHDR), ("b.vhdr", VHDR), ("jane.vmrk", VMRK), ("jane.eeg", VALUES.tobytes())):
+            file.writestr(name, content)
+    found = {path.name: item for path, item in import_files([tmp_path / "x.zip"], "auto", CONTEXT)}
+    assert isinstance(found["a.vhdr"], Record)
+    assert found["b.vhdr"] == Rejection("file", "its header names a file that is not there")
+
+
+def test_a_header_in_a_zip_leads_nowhere(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a/x.vhdr", VHDR.replace("DataFile=jane.eeg", "DataFile=../jane.eeg"))
+        file.writestr("jane.eeg", VALUES.tobytes())
+    found = {path.name: item for path, item in import_files([tmp_path / "x.zip"], "auto", CONTEXT)}
+    assert found["x.vhdr"] == Rejection("file", "its header names a file outside of its folder")
 
 
 @pytest.mark.parametrize("name", ["../jane.eeg", "/etc/passwd", "sub/jane.eeg", "..\\jane.eeg", "C:jane.eeg", "..", ""])

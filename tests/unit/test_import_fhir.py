@@ -609,3 +609,19 @@ def test_any_content_gives_rejections_at_worst(
     for content in (bundle({**GLUCOSE, **changes}), json.dumps(GLUCOSE).encode()[:60] + tail):
         for thing in imported(folder, content):
             assert isinstance(thing, Record) or thing.position.startswith(("entry", "file"))
+
+
+@pytest.mark.parametrize(
+    "inside", [',"x":[' + "{}," * 50_000 + "{}]", "".join(f',"k{i}":1' for i in range(50_000))], ids=["list", "members"]
+)
+def test_a_resource_of_too_many_parts_is_not_validated(inside: str, tmp_path: Path) -> None:
+    assert rejection(imported(tmp_path, f'{{"resourceType":"Patient"{inside}}}')).reason == (
+        "a resource of more than 50,000 parts"
+    )
+
+
+def test_the_end_of_what_is_nested_without_measure_is_not_looked_for(tmp_path: Path) -> None:
+    text = '{"resourceType":"Bundle","entry":[{},' + "[" * 1_000_001
+    assert imported(tmp_path, text)[-1] == Rejection(
+        "entry 2", "it is nested more than 1,000,000 deep; nothing is read from here on"
+    )

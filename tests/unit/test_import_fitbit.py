@@ -142,7 +142,7 @@ OTHER_KIND = "is not of the kind that it should be"
 @pytest.mark.parametrize(
     ("content", "position", "because"),
     [
-        ([], "file", "not an object"),
+        ([], "file", "a series that this importer does not read; the file's name says which"),
         ({"activities-distance": []}, "part 1", "a series that this importer does not read"),
         ({"Anna": []}, "part 1", "a series that this importer does not read"),
         ({"sleep": {}}, "part 1", "a series that this importer does not read"),
@@ -208,3 +208,58 @@ def test_numbers_of_no_size_are_rejected_one_by_one(digits: str, tmp_path: Path)
     assert isinstance(items[0], Rejection)
     assert digits not in items[0].reason
     assert len(items) == 1 or isinstance(items[1], Record)
+
+
+def test_stages_that_are_no_list_stop_no_other_night(tmp_path: Path) -> None:
+    first, fault, last = imported(tmp_path, {"sleep": [{**NIGHT, "levels": {"data": 5}}, NIGHT]})
+    assert first == last
+    assert fault == Rejection("sleep 1 data", "data is not of the kind that it should be")
+
+
+# The export archive
+
+
+def exported(folder: Path, name: str, content: Any) -> list[Any]:
+    (folder / name).write_text(json.dumps(content))
+    assert fitbit.recognises((folder / name).read_bytes()[:4096], folder / name)
+    return list(fitbit.read(folder / name, CONTEXT))
+
+
+def test_the_exports_heart_rates_and_steps_are_those_of_the_api_in_utc(tmp_path: Path) -> None:
+    heart = {"dateTime": "03/01/20 17:00:00", "value": {"bpm": 70, "confidence": 2}}
+    walked = {"dateTime": "03/01/20 17:00:00", "value": "7"}
+    minute = {"time": "12:00:00"}
+    assert exported(tmp_path, "heart_rate-2020-03-01.json", [heart]) == imported(
+        tmp_path, intraday(minute | {"value": 70})
+    )
+    assert exported(tmp_path, "steps-2020-03-01.json", [walked]) == imported(
+        tmp_path, intraday(minute | {"value": 7}, name="steps")
+    )
+
+
+def test_a_resting_heart_rate_of_the_export_is_one_of_a_day(tmp_path: Path) -> None:
+    worn = {"dateTime": "03/01/20 00:00:00", "value": {"date": "03/01/20", "value": 58.4, "error": 6.8}}
+    idle = {"dateTime": "03/02/20 00:00:00", "value": {"date": None, "value": 0.0, "error": 0.0}}
+    (record,) = exported(tmp_path, "resting_heart_rate-2020-03-01.json", [worn, idle])
+    assert (record.type, record.time, record.value["quantity"]["value"]) == ("resting-heart-rate", "2020-03-01", "58.4")
+
+
+def test_a_night_of_the_export_is_that_of_the_api(tmp_path: Path) -> None:
+    log = {"logId": 1, **NIGHT, "mainSleep": True}
+    assert exported(tmp_path, "sleep-2020-03-01.json", [log]) == imported(
+        tmp_path, {"sleep": [{**NIGHT, "isMainSleep": True}]}
+    )
+
+
+@pytest.mark.parametrize("bad", [{"dateTime": "13/01/20 17:00:00", "value": "7"}, {"value": "7"}, 7, {"dateTime": 3}])
+def test_a_bad_value_of_the_export_stops_no_other(bad: Any, tmp_path: Path) -> None:
+    good = {"dateTime": "03/01/20 17:00:00", "value": "7"}
+    first, fault, last = exported(tmp_path, "steps-2020-03-01.json", [good, bad, good])
+    assert first == last
+    assert fault.position == "value 2"
+
+
+@pytest.mark.parametrize("name", ["distance-2020-03-01.json", "steps.json"])
+def test_a_series_of_the_export_that_is_not_known_is_said_to_be(name: str, tmp_path: Path) -> None:
+    (fault,) = exported(tmp_path, name, [{"dateTime": "03/01/20 17:00:00", "value": "7"}])
+    assert fault.reason.startswith("a series that this importer does not read")

@@ -276,6 +276,11 @@ def test_messages_in_every_frame_and_with_every_separator(tmp_path: Path, frame:
     assert imported(tmp_path, frame(message(OBX)) + "\r" + frame(message(OBX, OBX))) == [record] * 3
 
 
+def test_a_sender_without_a_name_is_no_separator(tmp_path: Path) -> None:
+    record = only(imported(tmp_path, message(OBX)))
+    assert only(imported(tmp_path, message(OBX, header=MSH.replace("|LAB|A|", "||A|", 1)))) == record
+
+
 def test_other_character_sets_are_read_where_the_header_names_them(tmp_path: Path) -> None:
     obx = "OBX|1|ST|718-7^^LN||erhöht"
     assert only(imported(tmp_path, message(obx))).value == {"text": "erhöht"}

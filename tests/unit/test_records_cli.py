@@ -20,8 +20,10 @@ from hmchain.identity import MemberIdentity
 from hmchain.permits import Consent, Purpose, label_of
 from hmchain.scopes import scope_of
 from trainers import keystore, persons
+from trainers.importing import FileReport
 from trainers.keystore import LIGHT, Keys
 from trainers.persons import Signed, salt_of
+from trainers.records_cli import print_file
 from trainers.vault import Vault
 
 from .ward import Ward
@@ -96,6 +98,11 @@ def grant_file(desk: Desk, tmp_path: Path) -> Path:
     permit = Consent(patient.account.address, scope, frozenset({Purpose.EHR}), 1, 2**40 - 1)
     Signed(permit, permit.sign(patient.account, 1337, label_of(1)), "all", salt_of(patient)).write(tmp_path / "consent")
     return tmp_path / "consent"
+
+
+def test_a_files_name_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_file(FileReport(Path("a\x1b[31m\udcff"), skipped="empty"))
+    assert capsys.readouterr().out == "'a\\x1b[31m\\udcff': skipped, empty\n"
 
 
 # ---------------------------------------------------------------- wrong options

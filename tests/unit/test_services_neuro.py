@@ -12,7 +12,7 @@ from scipy.signal import welch
 
 from hmchain.permits import Purpose
 from hmchain.record import Code
-from tests.cohort import DIABETES, Ward, write_conditions
+from tests.cohort import DIABETES, Ward, edf, write_conditions
 from trainers.services.neuro import BANDS, MICROVOLTS, NAMES, Neuroscience, band_powers, signals, spectrum
 from trainers.splits import load_shard
 
@@ -21,19 +21,6 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample fil
 
 KEY = bytes(range(32))
 SERVICE = Neuroscience(Code.parse(DIABETES), KEY)
-
-
-def edf(values: np.ndarray, rate: int = 128, unit: str = "uV", label: str = "EEG Cz", low: str = "-1000") -> bytes:
-    """An EDF file of channels (C, N), N a multiple of rate; values in 1/32 of a unit."""
-    channels, count = values.shape
-    head = "0".ljust(8) + "X X X X".ljust(80) + "Startdate X X X X".ljust(80) + "01.01.8500.00.00"
-    head += str(256 * (channels + 1)).ljust(8) + " " * 44 + str(count // rate).ljust(8) + "1".ljust(8)
-    head += str(channels).ljust(4)
-    fields = ((label, 16), ("", 80), (unit, 8), (low, 8), ("1000", 8), ("-32000", 8), ("32000", 8), ("", 80))
-    for text, width in (*fields, (str(rate), 8), ("", 32)):
-        head += text.ljust(width) * channels
-    seconds = values.reshape(channels, -1, rate).transpose(1, 0, 2)
-    return head.encode("latin-1") + np.ascontiguousarray(seconds, "<i2").tobytes()
 
 
 def noise(channels: int = 2, seconds: int = 4, rate: int = 128, seed: int = 0) -> np.ndarray:

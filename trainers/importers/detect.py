@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 from hmchain.errors import DataError, UsageError
@@ -42,8 +42,9 @@ IMPORTERS = {
 _BESIDE = re.compile(
     r"\.|__MACOSX$|(?:README|LICEN[CS]E|COPYING|COPYRIGHT|NOTICE|SOURCES)(?![a-z])|.*\.md$", re.IGNORECASE
 )
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # Parts of a BrainVision recording, which is read from its header
-_PARTS = (".eeg", ".vmrk")
+_HEADER, _PARTS = ".vhdr", (".eeg", ".vmrk")
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,18 @@ def _import_all(
 
 
 def _import(path: Path, source: str, context: Context) -> Iterator[Record | Rejection]:
-    count = 0
+    count = rejected = 0
     try:
         importer = importer_for(path, source)
         if importer is None:
-            yield Rejection("file", "of no kind that any importer knows")
+            wide = _head(path).startswith(_UTF_16)
+            yield Rejection("file", "text in UTF-16, not UTF-8" if wide else "of no kind that any importer knows")
             return
         for item in importer.read(path, context):
-            count += isinstance(item, Record)
+            count, rejected = count + isinstance(item, Record), rejected + isinstance(item, Rejection)
             yield _encodable(item, f"record {count}") if isinstance(item, Record) else item
+        if not count + rejected:
+            yield Rejection("file", "nothing in it is a record")
     except Exception as fault:  # an importer's defect is no reason to leave other files unread
         yield Rejection("file", f"the importer failed: {type(fault).__name__}")
 
@@ -150,7 +154,7 @@ def _look(path: Path, mode: int) -> Iterator[Found]:
         yield Found(path, Skipped("not a file"))
     elif _BESIDE.match(path.name):
         yield Found(path, Skipped("not a record file"))
-    elif path.suffix in _PARTS and path.with_suffix(".vhdr").is_file():
+    elif path.suffix in _PARTS and path.with_suffix(_HEADER).is_file():
         yield Found(path, Skipped("a part of the recording beside it"))
     else:
         yield from _open(path)
@@ -176,6 +180,8 @@ def _unzip(path: Path) -> Iterator[Found]:
             yield Found(path, Rejection(f"member {count}", member.refused))
         elif any(map(_BESIDE.match, member.name.split("/"))):
             yield Found(path / member.name, Skipped("not a record file"))
+        elif _is_part(member):
+            yield Found(path / member.name, Skipped("a part of the recording beside it"))
         else:
             yield from _unpack(path, member)
 
@@ -187,12 +193,31 @@ def _unpack(path: Path, member: archives.Member) -> Iterator[Found]:
             yield Found(shown, content)
             return
         head = _head(content)
+        if content.suffix.lower() == _HEADER:
+            _unpack_parts(member, content)
         if not head:
             yield Found(shown, Rejection("file", "empty"))
         elif head.startswith(archives.PACKED) and importer_for(content) is None:
             yield Found(shown, Rejection("file", "an archive inside of an archive"))
         else:
             yield Found(shown, content)
+
+
+def _is_part(member: archives.Member) -> bool:
+    name = PurePosixPath(member.name)
+    return name.suffix in _PARTS and member.beside(name.stem + _HEADER, False) is not None
+
+
+def _unpack_parts(member: archives.Member, header: Path) -> None:
+    """Puts the files beside a BrainVision header that it names; where one cannot be had, its importer will say so."""
+    from trainers.importers.eeg import brainvision
+
+    stem = PurePosixPath(member.name).stem
+    for name in brainvision.parts_of(header):
+        part = member.beside(brainvision.named(name, stem), True)
+        target = header.with_name(brainvision.named(name, header.stem))
+        if part and not part.refused and isinstance(part.copy(target), Rejection):
+            target.unlink(missing_ok=True)  # half a recording would be one
 
 
 def _head(path: Path) -> bytes:

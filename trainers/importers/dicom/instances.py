@@ -3,14 +3,16 @@
 An image, a waveform or a report is told by its SOP class. Its record's time is when it was acquired, else when its
 series or study was, by its own offset from UTC or else in the hospital's zone. Refused: what says that names are
 burned into its pixels, what is encapsulated (a PDF cannot be cleaned), SOP classes and transfer syntaxes that the
-standard does not have, deflated data sets, directories (DICOMDIR), whatever is cut off. An image that does not say
-whether names are burned in is taken: nobody looks at its pixels here.
+standard does not have, directories (DICOMDIR), whatever is cut off. An image that does not say whether names are burned
+in is taken: nobody looks at its pixels here. A deflated data set is handed on inflated.
 """
 
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -52,7 +54,7 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
 
 
 def _import(data: bytes, context: Context) -> Record:
-    syntax, start = _encoding(data)
+    data, syntax, start = _data_set(data)
     layout.check(data, start, syntax != IMPLICIT, syntax == BIG_ENDIAN)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,18 +63,36 @@ def _import(data: bytes, context: Context) -> Record:
         return _record(dataset, syntax, context)
 
 
-def _encoding(data: bytes) -> tuple[str, int]:
-    """The transfer syntax, and where the data set starts. Raises Broken, Refused."""
+def _data_set(data: bytes) -> tuple[bytes, str, int]:
+    """The bytes that hold the data set, its transfer syntax, and where it starts. Raises Broken, Refused."""
     from pydicom.uid import UID
 
     if data[layout.PREAMBLE :].startswith(layout.MAGIC):
         syntax, start = layout.read_meta(data)
-        if syntax == DEFLATED or UID(syntax).type != "Transfer Syntax":
+        if syntax == DEFLATED:
+            return _inflated(data[start:]), EXPLICIT, 0
+        if UID(syntax).type != "Transfer Syntax":
             raise facts.Refused("a transfer syntax that is not read here")
-        return syntax, start
-    if not layout.looks_bare(data):
+        return data, syntax, start
+    start = 0 if layout.looks_bare(data) else 1  # some systems left a byte before it
+    if not layout.looks_bare(data[start:]):
         raise facts.Refused("not DICOM: neither a preamble nor the start of a data set")
-    return EXPLICIT if layout.bare_is_explicit(data) else IMPLICIT, 0
+    return data, EXPLICIT if layout.bare_is_explicit(data[start:]) else IMPLICIT, start
+
+
+def _inflated(data: bytes) -> bytes:
+    """A deflated data set, which is of explicit VR, little endian (PS3.5, A.5). Raises Refused."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        whole = inflater.decompress(data, MAX_FILE_BYTES + 1)
+    except zlib.error:
+        raise facts.Refused("its deflated data set is damaged") from None
+    if len(whole) > MAX_FILE_BYTES:
+        raise facts.Refused(f"its data set becomes larger than {MAX_FILE_BYTES:,} bytes")
+    checksum = struct.pack("<II", zlib.crc32(whole), len(whole))  # of gzip, which some writers leave after it
+    if not inflater.eof or inflater.unused_data.rstrip(b"\0") not in (b"", checksum.rstrip(b"\0")):
+        raise facts.Refused("its deflated data set is cut off, or has more after it")
+    return whole
 
 
 def _parse(data: bytes, start: int, syntax: str) -> Dataset:

@@ -68,6 +68,24 @@ def read_brainvision(path: Path, context: Context) -> Recording:
     )
 
 
+def parts_of(path: Path) -> list[str]:
+    """The other files that the header at path names, as it names them; none that would be outside of its folder."""
+    try:
+        header = read_header(_text(read_whole(path, MAX_HEADER_BYTES)))
+    except Unreadable:
+        return []
+    return [name for name in (header.data, header.markers) if not _leads_out(name)]
+
+
+def named(name: str, stem: str) -> str:
+    """The name of a file, as a header of this stem gives it."""
+    return name.replace("$b", stem)
+
+
+def _leads_out(name: str) -> bool:
+    return bool(re.search(r"[/\\:\0]", name)) or name in ("", ".", "..")
+
+
 def _text(data: bytes) -> str:
     """UTF-8 where it is, else Latin-1, as old recorders wrote."""
     try:
@@ -78,9 +96,9 @@ def _text(data: bytes) -> str:
 
 def _beside(path: Path, name: str) -> Path:
     """The file that a header names, in its own folder and no other. Raises Unreadable."""
-    name = name.replace("$b", path.stem)  # which stands for the header's own name
+    name = named(name, path.stem)
     other = path.parent / name
-    if re.search(r"[/\\:\0]", name) or name in ("", ".", ".."):
+    if _leads_out(name):
         raise Unreadable("its header names a file outside of its folder")
     try:
         if other.resolve().parent != path.parent.resolve():  # a link

@@ -3,7 +3,7 @@
 What goes is found by its FHIR type, which the validated model knows, and not by its name: every HumanName, Address,
 ContactPoint, Identifier, Attachment, Narrative, Annotation and Signature, wherever it stands, and every extension of a
 person. References become pseudonyms without display, days of birth and death become years. Texts that FHIR has as plain
-strings (a conclusion, a result in words) stay: whoever writes a name there writes it into the record.
+strings (a conclusion, a result in words) stay, without the names of the patients that the file has told of by then.
 
 Source: HL7 FHIR R4, data types; 45 CFR 164.514(b)(2) for what identifies.
 """
@@ -11,10 +11,12 @@ Source: HL7 FHIR R4, data types; 45 CFR 164.514(b)(2) for what identifies.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+
+from trainers.importers.measures.naming import names_in
 
 PERSONS = {"Patient", "Person", "RelatedPerson", "Practitioner"}
 _NAMED = PERSONS | {
@@ -72,6 +74,28 @@ def _identifies(kind: str, name: str, child: Any) -> bool:
 def _fields(model: Any) -> dict[str, str]:
     """JSON names of a model's fields, and what Python calls them ("class": "class_fhir")."""
     return {described.alias or name: name for name, described in model.model_fields.items()}
+
+
+def names_of(resource: Mapping[str, Any]) -> set[str]:
+    """What the person is called whom a resource is, or is about: as measures.naming looks for it."""
+    held = resource.get("contained")
+    described = [resource, *(held if isinstance(held, list) else [])]
+    patients = [each for each in described if isinstance(each, dict) and each.get("resourceType") in PERSONS]
+    found = [text for patient in patients for text in _texts([patient.get("name"), patient.get("contact")])]
+    shown = (resource.get(name) for name in ("subject", "patient"))
+    return names_in(*found, *(str(one["display"]) for one in shown if isinstance(one, dict) and "display" in one))
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """The words of HumanNames, wherever they stand in it."""
+    if isinstance(content, list):
+        for child in content:
+            yield from _texts(child)
+    elif isinstance(content, dict):
+        if isinstance(content.get("name"), dict):  # of a contact
+            yield from _texts(content["name"])
+        for part in (content.get(name) for name in ("text", "family", "given")):
+            yield from filter(lambda word: isinstance(word, str), part if isinstance(part, list) else [part])
 
 
 def reference(raw: dict[str, Any], pseudonym: Pseudonym) -> dict[str, str]:

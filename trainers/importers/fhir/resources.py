@@ -1,9 +1,7 @@
-"""FHIR R4: bundles and single resources as JSON, and bulk exports as NDJSON; one record for each resource.
+"""FHIR R4: bundles and single resources as JSON or XML, and bulk exports as NDJSON; one record for each resource.
 
-fhir.resources validates each by its R4B models, since its R4 ones are of a release that needs pydantic 1: R4B differs
-from R4 in the definition of medicines, in evidence and in subscriptions, none a patient's record. Bundles are read
-entry by entry: a faulty one is rejected at its place, and the others are taken. What identifies people does not become
-part of a record (see persons.py).
+Bundles are read entry by entry: a faulty one is rejected at its place, and the others are taken. What a record says of
+a resource is in records.py.
 
 Source: HL7 FHIR R4 (4.0.1), FHIR Bulk Data Access 2.0.
 """
@@ -11,57 +9,32 @@ Source: HL7 FHIR R4 (4.0.1), FHIR Bulk Data Access 2.0.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hmchain.errors import DataError
-from hmchain.record import Code, Kind, Record
+from hmchain.record import Record
 from trainers.importers.base import MAX_ITEM_BYTES, Context, Rejection
-from trainers.importers.fhir.observations import codings, moment, observed
-from trainers.importers.fhir.persons import cleaned, reference
+from trainers.importers.fhir import markup
+from trainers.importers.fhir.persons import names_of
+from trainers.importers.fhir.records import record_of
 from trainers.importers.reading import jsonstream
 from trainers.importers.reading.jsonstream import BOM, JsonError
+from trainers.importers.reading.xmlstream import BLOCK
 
 NAME = "fhir"
 _LINES = (".ndjson", ".jsonl")
 _TYPE = re.compile(rb'"resourceType"\s*:\s*"[A-Z]')
 _TWO_LINES = re.compile(rb'\s*\{[^\n]*"resourceType"[^\n]*\}\s*\n\s*\{')
+MAX_NAMES = 10_000  # words that are looked for in what a bundle says; one about so many persons is about none of them
 _ENTRY = {"fullUrl", "id", "extension", "modifierExtension", "link", "resource", "search", "request", "response"}
-_NOT_RECORDS = {
-    "Binary": "a Binary may hold anything, names as well",
-    "Bundle": "a bundle inside of another one",
-    "OperationOutcome": "an OperationOutcome is no part of a patient's record",
-    "Parameters": "Parameters are no part of a patient's record",
-}
-_SUBJECTS = ("subject", "patient", "beneficiary", "for", "individual")
-_CODES = ("code", "vaccineCode", "medicationCodeableConcept", "type", "serviceType", "category")
-_TIMES = (
-    *(
-        "performedDateTime",
-        "performedPeriod",
-        "occurrenceDateTime",
-        "occurrencePeriod",
-        "effectiveDateTime",
-        "effectivePeriod",
-    ),
-    *(
-        "onsetDateTime",
-        "onsetPeriod",
-        "period",
-        "started",
-        "whenHandedOver",
-        "authoredOn",
-        "billablePeriod",
-        "recordedDate",
-    ),
-    *("recorded", "date", "issued", "created"),
-)
 
 
 def recognises(head: bytes, path: Path) -> bool:
-    """Whether this is JSON that says what resource it is, or NDJSON by its name."""
+    """Whether this is JSON that says what resource it is, NDJSON by its name, or XML of FHIR's namespace."""
+    if markup.looks_like_fhir(head):
+        return True
     text = head.removeprefix(BOM).lstrip()
     return text.startswith(b"{") and (bool(_TYPE.search(text)) or path.suffix.lower() in _LINES)
 
@@ -74,6 +47,8 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
             file.seek(0)
             if head.startswith((b"\xff\xfe", b"\xfe\xff")):
                 yield Rejection("file", "it is UTF-16, and FHIR's JSON is UTF-8")
+            elif markup.looks_like_fhir(head):
+                yield from _xml(file, context)
             elif path.suffix.lower() in _LINES or _TWO_LINES.match(head.removeprefix(BOM)):
                 yield from _lines(file, context)
             else:
@@ -91,7 +66,7 @@ def _lines(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
                 line = file.readline(MAX_ITEM_BYTES)
             yield Rejection(f"line {number}", f"it is larger than {MAX_ITEM_BYTES >> 20} MiB")
         elif line.removeprefix(BOM).strip():
-            yield _record_of_json(f"line {number}", line, context)
+            yield _of_json(f"line {number}", line, context)
 
 
 def _json(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
@@ -106,28 +81,59 @@ def _json(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
     elif len(data := file.read(MAX_ITEM_BYTES + 1)) > MAX_ITEM_BYTES:
         yield Rejection("file", f"a resource that is larger than {MAX_ITEM_BYTES >> 20} MiB")
     else:
-        yield _record_of_json("file", data, context)
+        yield _of_json("file", data, context)
 
 
 def _bundle(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
-    number = 0
+    bundle = _Bundle(context)
     try:
         for entry in jsonstream.elements(file, "entry"):
-            number += 1
-            try:
-                resource = _resource(entry)
-            except ValueError as fault:
-                yield Rejection(f"entry {number}", str(fault))
-                continue
-            if resource is not None:
-                yield _record(f"entry {number}", resource, context, entry.get("fullUrl"))
+            yield from bundle.entry(entry)
     except JsonError as fault:
-        yield Rejection(f"entry {number + 1}", f"{fault}; nothing is read from here on")
+        yield Rejection(f"entry {bundle.number + 1}", f"{fault}; nothing is read from here on")
+
+
+def _xml(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
+    bundle = _Bundle(context)
+    try:
+        for enclosed, content in markup.resources(iter(lambda: file.read(BLOCK), b"")):
+            if enclosed:
+                yield from bundle.entry(content)
+            elif isinstance(content, ValueError):
+                yield Rejection("file", str(content))
+            else:
+                yield record_of("file", content, context)
+    except ValueError as fault:
+        place = f"entry {bundle.number + 1}" if bundle.number else "file"
+        yield Rejection(place, f"{fault}; nothing is read from here on")
+
+
+@dataclass
+class _Bundle:
+    """A bundle so far. names: of its patients, with whom bundles begin."""
+
+    context: Context
+    number: int = 0
+    names: set[str] = field(default_factory=set)
+
+    def entry(self, entry: Any) -> Iterator[Record | Rejection]:
+        """The record of the next entry; a ValueError in its place is why it is not read."""
+        self.number += 1
+        position = f"entry {self.number}"
+        try:
+            resource = _resource(entry)
+        except ValueError as fault:
+            yield Rejection(position, str(fault))
+            return
+        if resource is not None:
+            if resource.get("resourceType") == "Patient" and len(self.names) < MAX_NAMES:
+                self.names |= names_of(resource)
+            yield record_of(position, resource, self.context, entry.get("fullUrl"), self.names)
 
 
 def _resource(entry: Any) -> dict[str, Any] | None:
     """The resource of an entry; None where an entry is only about a request, as to delete. Raises ValueError."""
-    if isinstance(entry, JsonError):
+    if isinstance(entry, ValueError):
         raise entry
     if not isinstance(entry, dict):
         raise ValueError("it is no object")
@@ -143,107 +149,8 @@ def _resource(entry: Any) -> dict[str, Any] | None:
     return resource
 
 
-def _record_of_json(position: str, data: bytes, context: Context) -> Record | Rejection:
+def _of_json(position: str, data: bytes, context: Context) -> Record | Rejection:
     try:
-        return _record(position, jsonstream.document(data), context)
+        return record_of(position, jsonstream.document(data), context)
     except JsonError as fault:
         return Rejection(position, str(fault))
-
-
-def _record(position: str, given: Any, context: Context, url: Any = None) -> Record | Rejection:
-    resource = _without_nulls(given)
-    try:
-        kind = resource.get("resourceType") if isinstance(resource, dict) else None
-        if isinstance(kind, str) and kind in _NOT_RECORDS:
-            raise ValueError(_NOT_RECORDS[kind])
-        model = _validated(kind, resource)
-        clean = cleaned(resource, model, context.pseudonym)
-        identity = resource.get("id") or (url if isinstance(url, str) else "")
-        subject = _subject(resource, type(model).model_fields, identity, context)
-        if kind == "Observation":
-            record = observed(resource, clean, subject, context.zone)
-        else:
-            record = _general(resource, clean, subject, context)
-        meta = {name: resource["meta"][name] for name in ("lastUpdated", "profile") if name in resource.get("meta", {})}
-        kept = {**record.detail, "id": context.pseudonym(identity), "meta": meta}
-        record = replace(record, detail={name: said for name, said in kept.items() if said})
-        record.encode()
-        return record
-    except (ValueError, DataError) as fault:
-        return Rejection(position, str(fault))
-
-
-def _without_nulls(content: Any) -> Any:
-    """It without JSON's null, which FHIR has only to keep the place of extensions that are left out anyway."""
-    if isinstance(content, dict):
-        return {name: _without_nulls(child) for name, child in content.items() if child is not None}
-    return [_without_nulls(c) for c in content if c is not None] if isinstance(content, list) else content
-
-
-def _validated(kind: Any, resource: Mapping[str, Any]) -> Any:
-    """The resource as FHIR's model of it. Raises ValueError, which names a field and never its content."""
-    from fhir.resources.R4B import get_fhir_model_class
-    from fhir.resources.R4B.resource import Resource
-    from pydantic import ValidationError
-
-    if not isinstance(kind, str) or not re.fullmatch("[A-Z][A-Za-z]{1,40}", kind):
-        raise ValueError("it does not say what resource it is")
-    try:
-        model = get_fhir_model_class(kind)
-        if issubclass(model, Resource):
-            return model.model_validate(resource)
-    except ValidationError as fault:
-        first = fault.errors(include_url=False, include_context=False, include_input=False)[0]
-        unknown = first["type"] == "extra_forbidden"  # then the last name is the file's, not FHIR's
-        place = ".".join(map(str, first["loc"][: -1 if unknown else None])) or kind
-        said = {"extra_forbidden": "has a field that FHIR has not", "missing": "is missing"}.get(
-            first["type"], "is not valid"
-        )
-        raise ValueError(f"not valid FHIR R4: {place} {said}") from None
-    except Exception:  # the library's own slips on what it did not foresee: KeyError, AttributeError, TypeError
-        raise ValueError("not valid FHIR R4, or of a resource that it has not") from None
-    raise ValueError("not valid FHIR R4: no resource has this name")
-
-
-def _subject(resource: Mapping[str, Any], fields: Mapping[str, Any], identity: str, context: Context) -> str:
-    """The pseudonym of whom a resource is about; "" for what is about nobody, as an Organization is."""
-    if resource["resourceType"] == "Patient":
-        return context.pseudonym(identity) or context.default_subject
-    named = next((resource[name] for name in _SUBJECTS if isinstance(resource.get(name), dict)), None)
-    if named is None:
-        return context.default_subject if {"subject", "patient"} & fields.keys() else ""
-    if str(named.get("reference", "")).startswith("#"):
-        raise ValueError("it is about somebody who is only described in it")
-    found = reference(dict(named), context.pseudonym)
-    if not found:
-        raise ValueError("it does not say which person it is about")
-    return found["reference"] if found.get("type", "Patient") == "Patient" else ""
-
-
-def _general(resource: Mapping[str, Any], clean: dict[str, Any], subject: str, context: Context) -> Record:
-    kind = clean.pop("resourceType")
-    return Record(
-        kind=Kind.CLINICAL,
-        type=kind.lower(),
-        subject=subject,
-        time=_time(resource, context),
-        codes=_codes(resource),
-        value={name: content for name, content in clean.items() if name not in _SUBJECTS or not subject},
-        source="fhir-r4",
-    )
-
-
-def _codes(resource: Mapping[str, Any]) -> tuple[Code, ...]:
-    for concept in (resource.get(name) for name in _CODES):
-        first = concept[0] if isinstance(concept, list) and concept else concept
-        if isinstance(first, dict) and first.keys() & {"coding", "text"}:
-            return codings(first)
-    return ()
-
-
-def _time(resource: Mapping[str, Any], context: Context) -> str:
-    for given in filter(None, map(resource.get, _TIMES)):
-        start = given.get("start") if isinstance(given, dict) else given
-        if start is not None:
-            return moment(start, context.zone)
-    return ""

@@ -20,7 +20,7 @@ MAX_SEPARATORS = 200_000  # in a message; each costs the half of a kilobyte
 BOM = b"\xef\xbb\xbf"
 
 _ENDS = re.compile(rb"[\r\n\x0b\x1c]+")  # \x0b and \x1c frame a message in MLLP
-_HEADER = re.compile(r"MSH([^\w\s])([^\w\s])([^\w\s])([^\w\s])([^\w\s])([^\w\s]?)\1")
+_HEADER = re.compile(r"MSH([^\w\s])([^\w\s])([^\w\s])([^\w\s])([^\w\s])((?:(?!\1)[^\w\s])?)\1")
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _BATCH = (b"FHS", b"BHS", b"BTS", b"FTS")
 _CHARSETS = {

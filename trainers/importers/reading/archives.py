@@ -45,20 +45,25 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Member:
-    """A file inside of an archive. name: as it is shown. refused: why it stays closed, or ""."""
+    """A file inside of an archive. name: as it is shown. refused: why it stays closed, or "".
+
+    beside: finds another file of its folder by name, and with True takes it, so that nobody is given it again.
+    """
 
     name: str
     refused: str
     open: Callable[[], IO[bytes]]
     size: int  # bytes it may have at most
+    beside: Callable[[str, bool], Member | None] = lambda name, take: None
 
     @contextmanager
     def unpacked(self) -> Iterator[Path | Rejection]:
         """It as a file, in a folder that nobody else may enter and that is gone afterwards."""
         with TemporaryDirectory(prefix="hmchain-") as folder:
-            yield self._copy(Path(folder) / _plain(self.name))
+            yield self.copy(Path(folder) / _plain(self.name))
 
-    def _copy(self, target: Path) -> Path | Rejection:
+    def copy(self, target: Path) -> Path | Rejection:
+        """It as a file of this name, or why it is none."""
         left = self.size
         try:
             with self.open() as source, target.open("xb") as file:
@@ -88,11 +93,22 @@ def zip_members(archive: Path) -> Iterator[Member | Rejection]:
             total = sum(entry.file_size for entry in entries)
             if total > min(MAX_UNPACKED, FREE + MAX_RATIO * archive.stat().st_size):
                 raise Refused("it becomes larger than is allowed")
-            for entry in entries:
-                name = "".join(c if c.isprintable() else "?" for c in entry.filename)
-                yield Member(name, _refused(entry), partial(file.open, entry), entry.file_size)
+            known = {entry.filename: entry for entry in entries}
+            yield from (_member(file, entry, known) for entry in entries)
     except _FAULTS as fault:
         yield Rejection("file", _reason(fault))
+
+
+def _member(file: zipfile.ZipFile, entry: zipfile.ZipInfo, known: dict[str, zipfile.ZipInfo]) -> Member:
+    """known: what nobody has taken so far; each can be taken once, or headers that share a part would be a bomb."""
+    folder = entry.filename[: entry.filename.rfind("/") + 1]
+
+    def beside(name: str, take: bool) -> Member | None:
+        other = known.pop(folder + name, None) if take else known.get(folder + name)
+        return _member(file, other, known) if other else None
+
+    name = "".join(c if c.isprintable() else "?" for c in entry.filename)
+    return Member(name, _refused(entry), partial(file.open, entry), entry.file_size, beside)
 
 
 def _check_directory(archive: Path) -> None:

@@ -22,6 +22,7 @@ from trainers.importers.base import MAX_DEPTH, MAX_ITEM_BYTES
 
 BOM = b"\xef\xbb\xbf"
 MAX_VALUES = 1_000_000  # names and values in one item, each of which takes some sixty bytes of memory
+MAX_OPEN = 1_000_000  # brackets: nobody looks for the end of what is nested so deep
 MAX_DIGITS = 400  # of a number; a double has no more than 309 before its point
 
 _BLOCK = 1 << 20
@@ -154,6 +155,8 @@ class _Text:
                 expected.append(_CLOSING[mark])
                 if len(expected) > MAX_DEPTH:
                     self._fault = self._fault or _ItemError(f"it is nested more than {MAX_DEPTH} deep")
+                if len(expected) > MAX_OPEN:
+                    raise JsonError(f"it is nested more than {MAX_OPEN:,} deep")
             elif mark != _QUOTE and (not expected or expected.pop() != mark):
                 raise JsonError("it is not JSON: its brackets do not match")
             if not expected:

@@ -20,7 +20,8 @@ from trainers.importers.base import Context, Rejection
 from trainers.importers.measures import times
 from trainers.importers.measures.behaviours import ACTIVITY, BY_HEALTHKIT, Behaviour, Origin, attempt, healthkit
 from trainers.importers.measures.units import quantity
-from trainers.importers.wearables.apple_xml import Element, elements
+from trainers.importers.reading.xmlstream import Element
+from trainers.importers.wearables.apple_xml import elements
 
 NAME = "apple-health"
 
@@ -121,7 +122,7 @@ def _workout(element: Element, origin: Origin, context: Context) -> Record:
 def _totals(element: Element) -> dict[str, Any]:
     """From iOS 16 on, sums are elements below the workout, and no longer its attributes."""
     totals = {}
-    for name, given in element.below:
+    for name, given in _below(element):
         if name == "WorkoutStatistics" and "sum" in given:
             of = given.get("type", "").removeprefix("HKQuantityTypeIdentifier")
             key = "energy" if of == "ActiveEnergyBurned" else "distance" if of.startswith("Distance") else None
@@ -145,7 +146,7 @@ def _day(element: Element, origin: Origin, context: Context) -> Record:
 
 def _correlation(element: Element, origin: Origin, context: Context) -> Record:
     """That some records belong together: their types. They themselves are read where they stand on their own."""
-    members = sorted({_identifier(given, "type") for name, given in element.below if name == "Record"})
+    members = sorted({_identifier(given, "type") for name, given in _below(element) if name == "Record"})
     behaviour = Behaviour("correlation", (healthkit(_identifier(element.attributes, "type")),))
     return origin.record(behaviour, _span(element.attributes, context), {"of": members}, _detail(element))
 
@@ -195,7 +196,7 @@ def _detail(element: Element) -> dict[str, Any]:
     device = dict(_DEVICE.findall(given.get("device", "")))
     notes = {
         _METADATA[note["key"]]: note.get("value", "")[:64]
-        for name, note in element.below
+        for name, note in _below(element)
         if name == "MetadataEntry" and note.get("key") in _METADATA
     }
     return {
@@ -204,3 +205,8 @@ def _detail(element: Element) -> dict[str, Any]:
         "device": device or None,
         **notes,
     }
+
+
+def _below(element: Element) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Names and attributes of all that is below it."""
+    return ((child.name, child.attributes) for child in element.below())

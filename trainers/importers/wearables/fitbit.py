@@ -1,4 +1,4 @@
-"""Fitbit's Web API: what it answers about heart rate, steps, floors, calories and sleep.
+"""Fitbit's Web API: what it answers about heart rate, steps, floors, calories and sleep; and its export's files.
 
 Times are the wearer's local ones and name no zone: Context.zone does. Series whose unit depends on settings of the
 account, as distance does, cannot be read from the answer alone.
@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from hmchain.record import Record
 from trainers.importers.base import Context, Rejection
 from trainers.importers.measures import times
-from trainers.importers.measures.behaviours import BEHAVIOURS, DAILY_STEPS, SLEEP_STATES, Behaviour, Origin, attempt
+from trainers.importers.measures.behaviours import BEHAVIOURS, DAILY_STEPS, Behaviour, Origin, attempt
 from trainers.importers.measures.units import quantity
 from trainers.importers.reading.jsonfields import content_of, field, number, optional
+from trainers.importers.wearables import fitbit_export
+from trainers.importers.wearables.fitbit_sleep import night, span_of
 
 NAME = "fitbit"
 
@@ -32,16 +34,11 @@ _DAILY = {
 }
 _INTRADAY = _DAILY | {"steps": BEHAVIOURS["step-count"]}
 _INTERVALS = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1)}
-_MINUTES = {  # of a night: Open mHealth's name and Fitbit's
-    "latency_to_sleep_onset": "minutesToFallAsleep",
-    "latency_to_arising": "minutesAfterWakeup",
-    "wake_after_sleep_onset": "minutesAwake",
-}
 
 
 def recognises(head: bytes, path: Path) -> bool:
-    """An object that starts with a series of activities, or with a log of sleep."""
-    return _HEAD.match(head) is not None
+    """An object that starts with a series of activities or a log of sleep, or a list as the export has them."""
+    return _HEAD.match(head) is not None or fitbit_export.recognises(head)
 
 
 def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
@@ -49,16 +46,24 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
     origin = Origin(context.default_subject, NAME)
     try:
         content = content_of(path)
-        if not isinstance(content, dict):
+        if not isinstance(content, dict | list):
             raise ValueError("not an object")
     except ValueError as fault:
         yield Rejection("file", str(fault))
         return
+    if isinstance(content, list):
+        yield from fitbit_export.records(content, path.name, origin, context)
+    else:
+        yield from _answer(content, origin, context)
+
+
+def _answer(content: dict[str, Any], origin: Origin, context: Context) -> Iterator[Record | Rejection]:
+    """What the Web API answered."""
     for count, (key, part) in enumerate(content.items(), 1):
         name = key.removeprefix("activities-")
         if key == "sleep" and isinstance(part, list):
-            for night, log in enumerate(part, 1):
-                yield from _night(log, f"sleep {night}", origin, context)
+            for number_of_night, log in enumerate(part, 1):
+                yield from night(log, f"sleep {number_of_night}", origin, context)
         elif name in _DAILY and isinstance(part, list):
             yield from _days(name, part, origin, context)
         elif name.removesuffix("-intraday") in _INTRADAY and isinstance(part, dict):
@@ -115,51 +120,5 @@ def _minutes(
 def _minute(
     behaviour: Behaviour, date: str, interval: timedelta, point: Any, origin: Origin, context: Context
 ) -> Record:
-    span = _span(f"{date}T{field(point, 'time', str)}", interval, context)
+    span = span_of(f"{date}T{field(point, 'time', str)}", interval, context)
     return origin.record(behaviour, span, {"quantity": quantity(number(point, "value"), behaviour.unit)}, {})
-
-
-def _night(log: Any, position: str, origin: Origin, context: Context) -> Iterator[Record | Rejection]:
-    yield attempt(position, _episode, log, origin, context)
-    levels = log.get("levels") if isinstance(log, dict) else None
-    if not isinstance(levels, dict):
-        return
-    for name in ("data", "shortData"):  # shortData: wakings of under three minutes within the stages of data
-        for count, stage in enumerate(optional(levels, name, list) or [], 1):
-            yield attempt(f"{position} {name} {count}", _stage, stage, origin, context)
-
-
-def _episode(log: Any, origin: Origin, context: Context) -> Record:
-    span = (
-        times.parse(field(log, "startTime", str), context.zone),
-        times.parse(field(log, "endTime", str), context.zone),
-    )
-    value: dict[str, Any] = {"quantity": quantity(number(log, "minutesAsleep"), "min")}
-    value |= {ours: quantity(number(log, theirs), "min") for ours, theirs in _MINUTES.items() if theirs in log}
-    if "efficiency" in log:
-        value["sleep_maintenance_efficiency_percentage"] = quantity(number(log, "efficiency"), "%")
-    if "isMainSleep" in log:
-        value["is_main_sleep"] = field(log, "isMainSleep", bool)
-    sort = optional(log, "type", str)
-    return origin.record(BEHAVIOURS["sleep-episode"], span, value, {"log": sort if sort in _LOGS else None})
-
-
-_LOGS = ("classic", "stages")
-
-
-def _stage(stage: Any, origin: Origin, context: Context) -> Record:
-    seconds, level = field(stage, "seconds", int), field(stage, "level", str)
-    state = "awake" if level == "wake" else level
-    if state not in SLEEP_STATES or not 0 <= seconds <= 172_800:
-        raise ValueError("a stage of sleep of no known kind or length")
-    span = _span(field(stage, "dateTime", str), timedelta(seconds=seconds), context)
-    return origin.record(BEHAVIOURS["sleep"], span, {"state": state}, {})
-
-
-def _span(local: str, length: timedelta, context: Context) -> tuple[str, str]:
-    """A start, and the end so much later: in elapsed time, also where clocks are changed in between."""
-    start = times.parse(local, context.zone)
-    try:
-        return start, times.of_datetime(datetime.fromisoformat(start) + length) if length else ""
-    except ValueError as fault:
-        raise ValueError("a date where a time is needed") from fault
