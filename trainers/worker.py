@@ -6,16 +6,13 @@ The worker dies with its node, however that ends.
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hmchain.errors import DataError, HMChainError, StorageError, UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
+from trainers.child import belong_to_parent
 
 if TYPE_CHECKING:  # their modules bring torch, which the node does without
     from trainers.learner import LocalLearner
@@ -207,8 +205,7 @@ class RemoteLearner:
 
 def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
     """Answers calls until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
-    threading.Thread(target=_die_with_the_node, daemon=True).start()
+    belong_to_parent()
     if options.memory_mib:
         limit = options.memory_mib * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -231,13 +228,6 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return StorageError(str(fault))
     except (MemoryError, RuntimeError) as fault:  # torch says RuntimeError where it gets no memory
         return StorageError(f"the training process failed: {' '.join(str(fault).split())[:200] or 'no memory left'}")
-
-
-def _die_with_the_node() -> None:
-    node = parent_process()
-    if node is not None:
-        node.join()
-    os._exit(1)
 
 
 class _Bench:
