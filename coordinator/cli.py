@@ -14,6 +14,7 @@ from rich.console import Console
 
 from coordinator.consortium_cli import deploy, job, members
 from coordinator.local_cli import down, up
+from coordinator.recipe_options import with_recipe
 from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
@@ -74,6 +75,7 @@ for command in (up, down, init, node, status, deploy, members, job, records):
     show_default=True,
     help="What masters score.",
 )
+@with_recipe
 @click.option("--seed", default=0, show_default=True, help="Of partition, initial weights, shuffles and draws.")
 @click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
 @click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")

@@ -38,6 +38,21 @@ dataset = "pneumoniamnist"     # its name; of a MedMNIST set channels and classe
 # epochs = 3
 # batch_size = 128
 # learning_rate = 0.1
+# aggregation = "fedavg-exact/1"
+#                              # or fedprox-, fedavgm-, fedadam-, fedyogi-, median-, trimmed-mean-, multi-krum-exact/1;
+#                              # docs/strategies.md has their parameters, and those of local training:
+# server_rate = 0.0            # 0: the strategy's own
+# server_momentum = 0.9
+# server_decay = 0.99
+# server_floor = 0.001
+# trim = 0.1
+# byzantine = 0.2
+# proximal = 0.0
+# momentum = 0.0
+# weight_decay = 0.0
+# schedule = "constant"        # or "cosine"
+# augmentation = "none"        # or "shift", "flip", "shift-flip"
+# balanced = false
 # metric = "accuracy"          # or "balanced_accuracy"
 # standard = "relative:-0.2"   # or "absolute:X"
 # seed = 0
@@ -76,7 +91,7 @@ def read_manifest(path: Path) -> Manifest:
     for key, names in texts.items():
         if not isinstance(names, list):
             raise UsageError(f"{path}: {key} is a list of names")
-    floats = {"fraction", "learning_rate"}  # TOML tells 1 from 1.0, people do not
+    floats = {field.name for field in fields(Manifest) if field.type == "float"}  # TOML tells 1 from 1.0, people do not
     plain = {k: float(v) if k in floats and type(v) is int else v for k, v in complete.items()}
     try:
         return Manifest(**plain | {key: tuple(names) for key, names in texts.items()})
