@@ -20,7 +20,7 @@ from hmchain.history import History
 from hmchain.manifest import OF_FEATURES, Manifest
 from trainers.coordination import keep_key, kept_key
 from trainers.datasets import SAMPLE, refuse_unsupported
-from trainers.networks import initial_weights
+from trainers.networks import initial_model, source_digest
 
 FIXED = ("format",)
 EXAMPLE = """\
@@ -83,7 +83,7 @@ def read_manifest(path: Path) -> Manifest:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             raise UsageError(f"{path}: unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    complete = {"seed": 0} | _published(content.get("dataset")) | _tabular(content) | content
+    complete = {"seed": 0} | _published(content.get("dataset")) | _tabular(content) | _own(content) | content
     lacking = [key for key in ("dataset", "channels", "classes") if key not in complete]
     if lacking:
         raise UsageError(f"{path}: {', '.join(lacking)} is missing")
@@ -102,6 +102,14 @@ def read_manifest(path: Path) -> Manifest:
 def _tabular(content: dict[str, Any]) -> dict[str, Any]:
     """What follows where there are features."""
     return {"channels": 0, "preprocessing": OF_FEATURES} if content.get("features") else {}
+
+
+def _own(content: dict[str, Any]) -> dict[str, Any]:
+    """The source of an own module as it is here."""
+    architecture = content.get("architecture")
+    if isinstance(architecture, str) and ":" in architecture:
+        return {"source": source_digest(architecture)}
+    return {}
 
 
 def _published(dataset: object) -> dict[str, Any]:
@@ -135,6 +143,6 @@ def create(
     if key is None:
         key = new_identity()
         keep_key(folder, job.digest(), key, identities[0].public)
-    initial = initial_weights(job.architecture, job.width, len(job.classes), job.seed)
+    initial = initial_model(job, {job.architecture})
     blobs, model = publish_initial(store, job, initial, key)
     return NewJob(create_job(client, client.sender, job, blobs, model), job, existed=False)

@@ -11,6 +11,7 @@ from hmchain.manifest import CNN, Manifest, Metric
 from hmchain.recipe import Recipe, aggregation_of
 from hmchain.rounds import MAX_CLIENTS, MAX_MASTERS, clients_of
 from trainers.datasets import Dataset
+from trainers.networks import source_digest
 
 EMBEDDED = "embedded"
 MAX_MEMBERS = 2047  # what one job's election holds (contracts/lib/SumTree.sol), numbers from 1
@@ -90,5 +91,6 @@ class RunOptions(Recipe):
             standard=self.standard,
             architecture=self.architecture,
             aggregation=aggregation_of(self.strategy),
-            **{field.name: getattr(self, field.name) for field in fields(Recipe)},
+            **{field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "source"},
+            source=source_digest(self.architecture) if ":" in self.architecture else "",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from coordinator.attacks import malicious_members
 from coordinator.federation import Federation, Parts, chain_federation, plain_federation
 from coordinator.folder import new_folder
 from coordinator.options import RunOptions
@@ -20,7 +21,7 @@ from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
 from trainers.hospital import propose_aggregate
-from trainers.networks import Compute, build, load_weights
+from trainers.networks import Compute, load_weights, network_of
 from trainers.partition import split
 from trainers.scoring import Metrics, evaluate
 
@@ -65,7 +66,9 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
         if state.phase == Phase.FAILED:
             ledger.advance()
         elif state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
-            propose_aggregate(state, ledger, federation.exchange, federation.manifest.digest(), federation.watch)
+            propose_aggregate(
+                state, ledger, federation.exchange, federation.manifest, federation.base, federation.watch
+            )
         elif not _act(federation, state, progress):
             federation.wait_until(state.deadline)
         state = ledger.state()
@@ -98,7 +101,7 @@ def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> 
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
     with federation.watch.measure("evaluation"):
         manifest, compute = federation.manifest, Compute()
-        network = build(manifest.architecture, manifest.width, len(manifest.classes))
+        network = network_of(manifest, {manifest.architecture})
         load_weights(network.to(compute.device), model)
         return evaluate(network, dataset.test, compute)
 
@@ -116,6 +119,10 @@ def _summary(
         "masters": options.masters,
         "partition": options.partition,
         "seed": options.seed,
+        "strategy": options.strategy,
+        "architecture": options.architecture,
+        "attack": options.attack,
+        "malicious": malicious_members(options),
         "rounds": options.rounds,
         "completed_rounds": completed,
         "failed_rounds": len(rows) - completed,

@@ -76,6 +76,11 @@ def aggregation_of(strategy: str) -> str:
     return strategy + _SUFFIX
 
 
+def strategy_of(aggregation: str) -> str:
+    """What people call an aggregation."""
+    return aggregation.removesuffix(_SUFFIX)
+
+
 def check_recipe(recipe: Recipe, aggregation: str, architecture: str, images: bool) -> None:
     """Raises UsageError for what cannot be, or does not go with the rest of the manifest."""
     for name, (low, high) in LIMITS.items():

@@ -30,9 +30,9 @@ class LocalLearner:
         """See Learner."""
         return min(len(self.shard.train), MAX_SAMPLES)
 
-    def train(self, base: Weights, seed: int) -> Weights:
+    def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner. Raises UsageError where there is too little data."""
-        config = LocalTraining(self.manifest.epochs, self.manifest.batch_size, self.manifest.learning_rate)
+        config = LocalTraining.of(self.manifest, round)
         return train(self.network, base, self.shard.train, config, seed, self.compute)
 
     def score(self, weights: Weights) -> int:
