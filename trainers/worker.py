@@ -53,12 +53,15 @@ NO_DATA = DataFacts(0, 0, 0, bytes(32))
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end."""
+    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end, and
+    the own modules that it may import.
+    """
 
     data: Path
     threads: int = 1
     memory_mib: int = 0
     idle_seconds: float = 60.0
+    modules: frozenset[str] = frozenset()
 
 
 class Worker:
@@ -85,11 +88,11 @@ class Worker:
         weights: Weights = self._call("initial", manifest)
         return weights
 
-    def train(self, manifest: Manifest, base: Weights, seed: int, seconds: float) -> Weights:
+    def train(self, manifest: Manifest, base: Weights, seed: int, round: int, seconds: float) -> Weights:
         """See Learner.train. Raises StillWorking until it is done, StorageError where it takes more than `seconds`."""
         key = manifest.digest(), seed
         if self._training is None and key not in self._trained:
-            self._send("train", manifest, base, seed)
+            self._send("train", manifest, base, seed, round)
             self._training = key, time.monotonic() + seconds
         self._collect(SLICE_SECONDS)
         if key not in self._trained:
@@ -191,9 +194,12 @@ class RemoteLearner:
     samples: int
     seconds: float = float("inf")
 
-    def train(self, base: Weights, seed: int) -> Weights:
+    def begin(self, base: Weights, seed: int, round: int) -> None:
+        """See Learner. `train` itself only begins, and is asked again."""
+
+    def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner."""
-        return self.worker.train(self.manifest, base, seed, self.seconds)
+        return self.worker.train(self.manifest, base, seed, round, self.seconds)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
@@ -246,13 +252,13 @@ class _Bench:
         return DataFacts(len(train), train.channels, labels + 1, root, self._shard.features)
 
     def initial(self, manifest: Manifest) -> Weights:
-        from trainers.networks import initial_weights
+        from trainers.networks import initial_model
 
         self._limit_threads()
-        return initial_weights(manifest.architecture, manifest.width, len(manifest.classes), manifest.seed)
+        return initial_model(manifest, self._options.modules)
 
-    def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
-        return self._learner(manifest).train(base, seed)
+    def train(self, manifest: Manifest, base: Weights, seed: int, round: int) -> Weights:
+        return self._learner(manifest).train(base, seed, round)
 
     def score(self, manifest: Manifest, weights: Weights) -> int:
         return self._learner(manifest).score(weights)
@@ -272,8 +278,7 @@ class _Bench:
 
     def _new_learner(self, manifest: Manifest) -> LocalLearner:
         from trainers.learner import LocalLearner
-        from trainers.networks import Compute, build
+        from trainers.networks import Compute, network_of
 
         self._limit_threads()
-        network = build(manifest.architecture, manifest.width, len(manifest.classes))
-        return LocalLearner(manifest, self._shard, network, Compute())
+        return LocalLearner(manifest, self._shard, network_of(manifest, self._options.modules), Compute())

@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 def _federation(cell: Cell, data_root: Path | None, folder: Path) -> Result:
     """`hmchain run`, through the same call."""
-    summary = run(RunOptions(out=folder, data_root=data_root, **cell.settings), Silent())
+    summary = run(RunOptions(out=folder, data_root=data_root, workers=1, **cell.settings), Silent())
     rows = [parse(line) for line in read_bytes(folder / METRICS).splitlines()]
     last = next((row["test"] for row in reversed(rows) if row["test"]), None)
     kept = ("dataset_digest", "manifest_digest", "model_digest", "completed_rounds", "failed_rounds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from coordinator.experiments.cells import Cell, Kind
@@ -14,6 +15,9 @@ DATASETS = ("breastmnist", "pneumoniamnist", "organamnist")  # the paper's fourt
 BEST_RATE = 0.1  # of the paper's Table 4
 RATES = (0.001, 0.01, 0.1, 0.5)
 SKEWS = ("dirichlet:0.5", "dirichlet:0.1")
+ATTACKS = ("label-flip", "sign-flip", "noise")
+SHARES = (0.1, 0.2, 0.3, 0.4)  # of the members that attack
+UNSCORED = "absolute:0"  # a standard that every update reaches
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def _table3(scope: Scope) -> list[Row]:
             f"the same on the chain, lr {BEST_RATE:g}, seed 0", seeds=1, learning_rate=BEST_RATE, chain="embedded"
         ),
         scope.row("majority class", "majority", seeds=1),
+        scope.row(f"VGG16, federated, lr {slow:g}", architecture="vgg16"),
         scope.row(f"{central}, last, lr {slow:g}", "central"),
         scope.row(f"{central}, best validation AUC, lr {slow:g}", "central", "best"),
         scope.row(f"{central}, last, lr {BEST_RATE:g}", "central", learning_rate=BEST_RATE),
@@ -96,11 +101,22 @@ def _noniid(scope: Scope) -> list[Row]:
     return [even, *(scope.row(skew, learning_rate=BEST_RATE, partition=skew) for skew in SKEWS)]
 
 
+def _attacks(scope: Scope) -> list[Row]:
+    """The paper's central claim, which it never measured: that scoring keeps malicious hospitals out."""
+    judged: dict[str, dict[str, Any]] = {"scored": {}, "not scored": {"standard": UNSCORED}}
+    rows = [scope.row(f"none, {name}", learning_rate=BEST_RATE, **standard) for name, standard in judged.items()]
+    for attack, share, (name, standard) in product(ATTACKS, SHARES, judged.items()):
+        hostile: dict[str, Any] = {"attack": attack, "malicious": share, **standard}
+        rows.append(scope.row(f"{attack} by {share:.0%}, {name}", learning_rate=BEST_RATE, **hostile))
+    return rows
+
+
 EXPERIMENTS: dict[str, tuple[str, Callable[[Scope], list[Row]]]] = {
     "table3": ("The paper's Table 3: federated against central, on the test set", _table3),
     "table4": ("The paper's Table 4: learning rates", _table4),
     "figure5": ("The paper's Figure 5: AUC and ACC by round", _figure5),
     "noniid": (f"Label skew, learning rate {BEST_RATE:g}", _noniid),
+    "attacks": (f"Malicious hospitals with and without the masters' scores, learning rate {BEST_RATE:g}", _attacks),
 }
 
 
