@@ -12,7 +12,7 @@ import click
 from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError
 
-NAMES = ("table3", "table4", "figure5", "noniid", "attacks")
+NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 
 
 @click.command(epilog=EXIT_CODES)

@@ -17,6 +17,17 @@ RATES = (0.001, 0.01, 0.1, 0.5)
 SKEWS = ("dirichlet:0.5", "dirichlet:0.1")
 ATTACKS = ("label-flip", "sign-flip", "noise")
 SHARES = (0.1, 0.2, 0.3, 0.4)  # of the members that attack
+RECIPES: dict[str, dict[str, Any]] = {  # candidates: none has been chosen on validation data
+    "FedAvg": {},
+    "GroupNorm": {"architecture": "groupnorm-cnn"},
+    "server momentum, cosine": {"strategy": "fedavgm", "schedule": "cosine"},
+    "GroupNorm, local momentum, cosine, shifts": {
+        "architecture": "groupnorm-cnn",
+        "momentum": 0.9,
+        "schedule": "cosine",
+        "augmentation": "shift",
+    },
+}
 UNSCORED = "absolute:0"  # a standard that every update reaches
 
 
@@ -111,11 +122,16 @@ def _attacks(scope: Scope) -> list[Row]:
     return rows
 
 
+def _recipe(scope: Scope) -> list[Row]:
+    return [scope.row(name, **({"learning_rate": BEST_RATE} | changes)) for name, changes in RECIPES.items()]
+
+
 EXPERIMENTS: dict[str, tuple[str, Callable[[Scope], list[Row]]]] = {
     "table3": ("The paper's Table 3: federated against central, on the test set", _table3),
     "table4": ("The paper's Table 4: learning rates", _table4),
     "figure5": ("The paper's Figure 5: AUC and ACC by round", _figure5),
     "noniid": (f"Label skew, learning rate {BEST_RATE:g}", _noniid),
+    "recipe": (f"Candidates for a better recipe, learning rate {BEST_RATE:g}", _recipe),
     "attacks": (f"Malicious hospitals with and without the masters' scores, learning rate {BEST_RATE:g}", _attacks),
 }
 
