@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coordinator.cli import run
 from coordinator.experiment_cli import NAMES
 from coordinator.experiments.baselines import central, majority
 from coordinator.experiments.cells import PAPER, Cell
@@ -20,7 +21,6 @@ from coordinator.experiments.tables import spread, table
 from coordinator.options import RunOptions
 from hmchain.errors import DataError, UsageError
 from trainers.datasets import load
-from trainers.splits import Split
 
 SET = "breastmnist"
 
@@ -61,15 +61,10 @@ def test_an_experiment_of_nothing(datasets: list[str], seeds: int) -> None:
 
 
 def test_the_command_of_a_cell_is_that_run() -> None:
-    import click
-
-    from coordinator.cli import run
-
     cell = Cell(SET, 3, PAPER | {"partition": "dirichlet:0.5"})
     words = cell.command().split()
     assert words[:2] == ["hmchain", "run"]
     parsed = run.make_context("run", words[2:]).params
-    assert isinstance(run, click.Command)
     assert parsed.pop("no_chain") is True
     assert {name: parsed[name] for name in cell.settings if name != "chain"} == {
         name: value for name, value in cell.settings.items() if name != "chain"
@@ -169,18 +164,10 @@ def test_the_majority_class_of_a_set_of_tissuemnists_shape(tmp_path: Path) -> No
     assert majority(dataset, {})["test"]["auc"] == 0.5
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_the_central_network_learns_and_remembers_its_best_epoch(tmp_path: Path) -> None:
     dataset = load("tissue-like", tissue(tmp_path))
-    settings = {"seed": 0, "rounds": 4, "epochs": 2, "batch_size": 16, "learning_rate": 0.1}
-    found = central(dataset, settings)
-    assert len(found["val_auc"]) == 8
+    found = central(dataset, {"seed": 0, "rounds": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.1})
+    assert len(found["val_auc"]) == 6
     assert found["best"]["epoch"] == 1 + int(np.argmax(found["val_auc"]))
     assert found["test"]["auc"] > 0.6
-    assert found == central(dataset, settings)
-
-
-def test_a_split_is_not_changed_by_what_is_measured_on_it(tmp_path: Path) -> None:
-    dataset = load("tissue-like", tissue(tmp_path))
-    before = Split(dataset.train.inputs.copy(), dataset.train.labels.copy())
-    central(dataset, {"seed": 0, "rounds": 1, "epochs": 1, "batch_size": 16, "learning_rate": 0.1})
-    assert np.array_equal(before.inputs, dataset.train.inputs)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from coordinator.options import RunOptions
 from hmchain.errors import UsageError
@@ -24,13 +22,7 @@ CNN, JOB = "medmnist-cnn", Manifest("noise", 1, ("a", "b"), seed=0, epochs=2, ba
 BASE = initial_weights(CNN, 1, 2, seed=0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As a run has it; torch's own threads do change bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def noise(count: int, seed: int = 0) -> Split:
