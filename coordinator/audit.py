@@ -52,7 +52,7 @@ def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
     )
     evidence = evidence_on(web3, run, store, key)
     with unless_unavailable(run):
-        manifest, initial = check_job(evidence)
+        manifest, initial = check_job(evidence, config.roles.modules)
         check_rounds(evidence, manifest, initial)
     records = list(evidence.job.rounds.values())
     models = [record.model for record in records if record.model is not None]

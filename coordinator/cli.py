@@ -13,7 +13,9 @@ import click
 from rich.console import Console
 
 from coordinator.consortium_cli import deploy, job, members
+from coordinator.experiment_cli import experiment
 from coordinator.local_cli import down, up
+from coordinator.recipe_options import with_recipe
 from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
@@ -30,6 +32,7 @@ def main() -> None:
     In one process, to see what it does:
       hmchain run                      train a federation on real images, on a chain inside this process
       hmchain verify runs/my-run       execute its ledger again and recompute every global model
+      hmchain experiment table3        the paper's tables and figures, run again
       hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
     \b
     One hospital:
@@ -47,7 +50,7 @@ def main() -> None:
     """
 
 
-for command in (up, down, init, node, status, deploy, members, job, records):
+for command in (experiment, up, down, init, node, status, deploy, members, job, records):
     main.add_command(command)
 
 
@@ -74,6 +77,7 @@ for command in (up, down, init, node, status, deploy, members, job, records):
     show_default=True,
     help="What masters score.",
 )
+@with_recipe
 @click.option("--seed", default=0, show_default=True, help="Of partition, initial weights, shuffles and draws.")
 @click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
 @click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")
@@ -83,6 +87,7 @@ for command in (up, down, init, node, status, deploy, members, job, records):
     default=None,
     help="Folder with NAME.npz. [default: MEDMNIST_ROOT, else medmnist's own download]",
 )
+@click.option("--workers", type=int, help="Clients that train at a time; the model is the same. [default: one a core]")
 @click.option("--no-chain", is_flag=True, help="Same protocol in plain Python: no EVM, blobs or encryption.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="New folder for the run. [default: runs/NAME-TIME]"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coordinator.attacks import Attacker, malicious_members
 from coordinator.deploy import Founder, connect, create_job, found_consortium, fund, open_job, publish_initial
 from coordinator.folder import BLOBS, LedgerFile, RunFile, write_key
 from coordinator.options import EMBEDDED, RunOptions
@@ -30,10 +31,11 @@ from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode, specification
 from trainers.dataset_root import dataset_root
 from trainers.datasets import Dataset
-from trainers.hospital import Hospital, base_model
+from trainers.hospital import BaseModel, Hospital, base_model
 from trainers.learner import LocalLearner
-from trainers.networks import Compute, build, initial_weights
+from trainers.networks import Compute, initial_model, network_of
 from trainers.splits import Shard
+from trainers.team import Team, TeamLearner
 
 
 @dataclass
@@ -44,11 +46,13 @@ class Federation:
     hospitals: dict[int, Hospital]
     coordinator: Ledger
     exchange: Exchange
+    base: BaseModel
     watch: Stopwatch
     gas: GasTable
     wait_until: Callable[[int], None]  # until the chain's clock has passed a time
     save: Callable[[], None]
     file_report: Callable[[bytes], None]
+    team: Team
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,21 @@ class Parts:
     shards: list[Shard]
     initial: Weights
     watch: Stopwatch
+    team: Team
 
     @classmethod
     def of(cls, options: RunOptions, dataset: Dataset, shards: list[Shard], watch: Stopwatch) -> Parts:
         """Raises UsageError."""
         manifest = options.manifest(dataset)
-        classes = len(dataset.classes)
-        initial = initial_weights(manifest.architecture, manifest.width, classes, manifest.seed)
-        return cls(options, dataset, manifest, shards, initial, watch)
+        return cls(
+            options,
+            dataset,
+            manifest,
+            shards,
+            initial_model(manifest, {manifest.architecture}),
+            watch,
+            Team(options.workers),
+        )
 
     def identities(self) -> list[MemberIdentity]:
         """Fresh keys for every member. Salts follow from the seed, so that the same seed draws the same members."""
@@ -85,12 +96,14 @@ class Parts:
         exchange: Exchange,
     ) -> dict[int, Hospital]:
         """The members, who share a network to compute on, one after the other, and an exchange."""
-        network = build(self.manifest.architecture, self.manifest.width, len(self.dataset.classes))
-        compute, hospitals = Compute(), {}
+        network = network_of(self.manifest, {self.manifest.architecture})
+        compute, malicious, hospitals = Compute(), malicious_members(self.options), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)
             base = base_model(self.manifest.digest(), exchange, self.initial, ledger.records)
-            learner = LocalLearner(self.manifest, shard, network, compute)
+            honest = LocalLearner(self.manifest, shard, network, compute)
+            alone = Attacker(honest, self.options.attack) if number in malicious else honest
+            learner = TeamLearner(alone, self.team)
             hospitals[number] = Hospital(number, learner, identity, self.manifest, ledger, exchange, base, self.watch)
         return hospitals
 
@@ -110,11 +123,13 @@ def plain_federation(parts: Parts) -> Federation:
         hospitals=hospitals,
         coordinator=coordinator,
         exchange=exchange,
+        base=base_model(parts.manifest.digest(), exchange, parts.initial, coordinator.records),
         watch=parts.watch,
         gas=GasTable(),
         wait_until=job.wait_until,
         save=lambda: None,
         file_report=lambda report: None,
+        team=parts.team,
     )
 
 
@@ -158,7 +173,8 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
     run_file(parts, clients[0], deployment, job).write(folder)  # last: a folder that has it has all
     hospitals = parts.hospitals(identities, lambda n: ledgers[n], exchange)
     wait = embedded.wait_until if embedded else sleep_until(clients[0])
-    return Federation(manifest, hospitals, ledgers[0], exchange, watch, gas, wait, save, file_report)
+    base = base_model(manifest.digest(), exchange, parts.initial, ledgers[0].records)
+    return Federation(manifest, hospitals, ledgers[0], exchange, base, watch, gas, wait, save, file_report, parts.team)
 
 
 def founders(parts: Parts, identities: Sequence[MemberIdentity]) -> list[Founder]:

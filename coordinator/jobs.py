@@ -20,7 +20,7 @@ from hmchain.history import History
 from hmchain.manifest import OF_FEATURES, Manifest
 from trainers.coordination import keep_key, kept_key
 from trainers.datasets import SAMPLE, refuse_unsupported
-from trainers.networks import initial_weights
+from trainers.networks import initial_model, source_digest
 
 FIXED = ("format",)
 EXAMPLE = """\
@@ -38,6 +38,21 @@ dataset = "pneumoniamnist"     # its name; of a MedMNIST set channels and classe
 # epochs = 3
 # batch_size = 128
 # learning_rate = 0.1
+# aggregation = "fedavg-exact/1"
+#                              # or fedprox-, fedavgm-, fedadam-, fedyogi-, median-, trimmed-mean-, multi-krum-exact/1;
+#                              # docs/strategies.md has their parameters, and those of local training:
+# server_rate = 0.0            # 0: the strategy's own
+# server_momentum = 0.9
+# server_decay = 0.99
+# server_floor = 0.001
+# trim = 0.1
+# byzantine = 0.2
+# proximal = 0.0
+# momentum = 0.0
+# weight_decay = 0.0
+# schedule = "constant"        # or "cosine"
+# augmentation = "none"        # or "shift", "flip", "shift-flip"
+# balanced = false
 # metric = "accuracy"          # or "balanced_accuracy"
 # standard = "relative:-0.2"   # or "absolute:X"
 # seed = 0
@@ -68,7 +83,7 @@ def read_manifest(path: Path) -> Manifest:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             raise UsageError(f"{path}: unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    complete = {"seed": 0} | _published(content.get("dataset")) | _tabular(content) | content
+    complete = {"seed": 0} | _published(content.get("dataset")) | _tabular(content) | _own(content) | content
     lacking = [key for key in ("dataset", "channels", "classes") if key not in complete]
     if lacking:
         raise UsageError(f"{path}: {', '.join(lacking)} is missing")
@@ -76,7 +91,7 @@ def read_manifest(path: Path) -> Manifest:
     for key, names in texts.items():
         if not isinstance(names, list):
             raise UsageError(f"{path}: {key} is a list of names")
-    floats = {"fraction", "learning_rate"}  # TOML tells 1 from 1.0, people do not
+    floats = {field.name for field in fields(Manifest) if field.type == "float"}  # TOML tells 1 from 1.0, people do not
     plain = {k: float(v) if k in floats and type(v) is int else v for k, v in complete.items()}
     try:
         return Manifest(**plain | {key: tuple(names) for key, names in texts.items()})
@@ -87,6 +102,14 @@ def read_manifest(path: Path) -> Manifest:
 def _tabular(content: dict[str, Any]) -> dict[str, Any]:
     """What follows where there are features."""
     return {"channels": 0, "preprocessing": OF_FEATURES} if content.get("features") else {}
+
+
+def _own(content: dict[str, Any]) -> dict[str, Any]:
+    """The source of an own module as it is here."""
+    architecture = content.get("architecture")
+    if isinstance(architecture, str) and ":" in architecture:
+        return {"source": source_digest(architecture)}
+    return {}
 
 
 def _published(dataset: object) -> dict[str, Any]:
@@ -120,6 +143,6 @@ def create(
     if key is None:
         key = new_identity()
         keep_key(folder, job.digest(), key, identities[0].public)
-    initial = initial_weights(job.architecture, job.width, len(job.classes), job.seed)
+    initial = initial_model(job, {job.architecture})
     blobs, model = publish_initial(store, job, initial, key)
     return NewJob(create_job(client, client.sender, job, blobs, model), job, existed=False)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from coordinator.recipe_options import ATTACKS
 from hmchain.errors import UsageError
-from hmchain.manifest import Manifest, Metric
+from hmchain.manifest import CNN, Manifest, Metric
+from hmchain.recipe import Recipe, aggregation_of
 from hmchain.rounds import MAX_CLIENTS, MAX_MASTERS, clients_of
 from trainers.datasets import Dataset
+from trainers.networks import source_digest
 
 EMBEDDED = "embedded"
 MAX_MEMBERS = 2047  # what one job's election holds (contracts/lib/SumTree.sol), numbers from 1
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Recipe):
     """The options of one whole-consortium run. `chain` is "embedded", a JSON-RPC URL, or None for --no-chain; `blobs` a
-    folder, "ipfs:MULTIADDR", or None for a folder of the run's own.
+    folder, "ipfs:MULTIADDR", or None for a folder of the run's own; `malicious` the share of members that `attack`;
+    `workers` threads train at a time, by default one a core.
     """
 
     out: Path
@@ -36,6 +40,11 @@ class RunOptions:
     chain: str | None = EMBEDDED
     blobs: str | None = None
     data_root: Path | None = None
+    workers: int | None = None
+    strategy: str = "fedavg"
+    architecture: str = CNN
+    attack: str = ATTACKS[0]
+    malicious: float = 0.0
 
     def __post_init__(self) -> None:
         if not 2 <= self.members <= MAX_MEMBERS:
@@ -55,8 +64,14 @@ class RunOptions:
             raise UsageError(
                 f"a fraction of {self.fraction} of {self.members} members is more than {MAX_CLIENTS} clients a round"
             )
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers must be at least 1, not {self.workers}")
         if self.seed < 0 or self.seed >= 2**63:
             raise UsageError(f"--seed must lie between 0 and 2^63 - 1, not {self.seed}")
+        if self.attack not in ATTACKS:
+            raise UsageError(f"unknown attack {self.attack!r}; known: {', '.join(ATTACKS)}")
+        if not 0 <= self.malicious < 1 or (self.malicious > 0) != (self.attack != ATTACKS[0]):
+            raise UsageError("--attack and --malicious, a share above 0 and below 1, go together")
 
     @property
     def clients(self) -> int:
@@ -78,4 +93,8 @@ class RunOptions:
             learning_rate=float(self.learning_rate),
             metric=self.metric,
             standard=self.standard,
+            architecture=self.architecture,
+            aggregation=aggregation_of(self.strategy),
+            **{field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "source"},
+            source=source_digest(self.architecture) if ":" in self.architecture else "",
         )

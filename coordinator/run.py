@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from coordinator.attacks import malicious_members
 from coordinator.federation import Federation, Parts, chain_federation, plain_federation
 from coordinator.folder import new_folder
 from coordinator.options import RunOptions
@@ -20,9 +21,9 @@ from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
 from trainers.hospital import propose_aggregate
-from trainers.networks import Compute, build, load_weights
+from trainers.networks import Compute, load_weights, network_of
 from trainers.partition import split
-from trainers.scoring import Metrics, evaluate
+from trainers.scoring import Metrics
 
 TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
 
@@ -30,8 +31,8 @@ TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
 def run(options: RunOptions, progress: Progress) -> dict[str, Any]:
     """Runs all rounds and writes the report. Returns the summary. Raises HMChainError."""
     watch = Stopwatch()
-    # One thread: torch's spin while they wait for each other, and where anything else wants a core two of them train
-    # 30 times slower than one. It also makes a run end with the same model whatever the number of cores.
+    # One thread a computation: torch's spin while they wait for each other, and where anything else wants a core two of
+    # them train 30 times slower than one. It also makes a run end with the same model whatever the number of cores.
     torch.set_num_threads(1)
     dataset = load(options.dataset, options.data_root)
     shards = split(dataset, options.members, options.partition, options.seed)
@@ -47,7 +48,10 @@ def run(options: RunOptions, progress: Progress) -> dict[str, Any]:
 
 def conduct(federation: Federation, options: RunOptions, dataset: Dataset, progress: Progress) -> dict[str, Any]:
     """All rounds of a federation, and the report on them. Returns the summary. Raises HMChainError."""
-    rows = [_play(federation, dataset, progress) for _ in range(options.rounds)]
+    try:
+        rows = [_play(federation, dataset, progress) for _ in range(options.rounds)]
+    finally:
+        federation.team.close()
     summary = _summary(options, dataset, federation, rows)
     federation.file_report(write_report(options.out, summary, rows))
     return summary
@@ -65,7 +69,9 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
         if state.phase == Phase.FAILED:
             ledger.advance()
         elif state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
-            propose_aggregate(state, ledger, federation.exchange, federation.manifest.digest(), federation.watch)
+            propose_aggregate(
+                state, ledger, federation.exchange, federation.manifest, federation.base, federation.watch
+            )
         elif not _act(federation, state, progress):
             federation.wait_until(state.deadline)
         state = ledger.state()
@@ -81,6 +87,8 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
 def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
     """Lets the parties of the phase act, as many as it takes. False where nobody had anything to send."""
     roster = state.clients if state.phase == Phase.REQUEST else state.masters
+    for number in roster:
+        federation.hospitals[number].anticipate(state)
     enough = {Phase.COMMIT: 1, Phase.REPLY: quorum_of(len(roster)) - len(state.attested)}.get(state.phase, len(roster))
     record, acted = federation.coordinator.record(state.number), 0
     for done, number in enumerate(roster):
@@ -98,9 +106,9 @@ def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> 
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
     with federation.watch.measure("evaluation"):
         manifest, compute = federation.manifest, Compute()
-        network = build(manifest.architecture, manifest.width, len(manifest.classes))
-        load_weights(network.to(compute.device), model)
-        return evaluate(network, dataset.test, compute)
+        network = network_of(manifest, {manifest.architecture})
+        load_weights(compute.place(network), model)
+        return federation.team.evaluate(network, dataset.test, compute)
 
 
 def _summary(
@@ -116,6 +124,10 @@ def _summary(
         "masters": options.masters,
         "partition": options.partition,
         "seed": options.seed,
+        "strategy": options.strategy,
+        "architecture": options.architecture,
+        "attack": options.attack,
+        "malicious": malicious_members(options),
         "rounds": options.rounds,
         "completed_rounds": completed,
         "failed_rounds": len(rows) - completed,

@@ -9,7 +9,7 @@ is at hand. The first thing that is wrong ends it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,28 @@ from hmchain.history import RoundRecord
 from hmchain.jsontext import parse
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
+from hmchain.recipe import strategy_of
 from hmchain.scores import is_score
 from hmchain.weights import Header, Weights, digest, encode, specification
 from trainers.datasets import load
-from trainers.networks import Compute, build, initial_weights, load_weights
+from trainers.networks import Compute, initial_model, load_weights, network_of
 from trainers.scoring import evaluate
 
 TOLERANCE = 0.01  # test metrics: other processors round differently in training precision
 
 
-def verify(folder: Path, data_root: Path | None, console: Console) -> dict[str, Any]:
-    """What was proved, as a dictionary. Raises VerificationError with the first thing that is wrong."""
+def verify(folder: Path, data_root: Path | None, console: Console, modules: Collection[str] = ()) -> dict[str, Any]:
+    """What was proved, as a dictionary. `modules` are own networks that may be imported.
+
+    Raises VerificationError with the first thing that is wrong.
+    """
     started = time.perf_counter()
     run = RunFile.read(folder)
     console.print("executing the ledger again", highlight=False)
     evidence = gather(folder, run)
     console.print("recomputing every global model", highlight=False)
     with unless_unavailable(run):
-        manifest, initial = check_job(evidence)
+        manifest, initial = check_job(evidence, modules)
         if run.dataset != manifest.dataset:
             raise VerificationError(f"run.json names {run.dataset!r}, the manifest {manifest.dataset!r}")
         models = check_rounds(evidence, manifest, initial)
@@ -80,7 +84,7 @@ def unless_unavailable(run: RunFile) -> Iterator[None]:
         raise
 
 
-def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
+def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manifest, Weights]:
     """Manifest and initial model must be what the chain recorded, and what our own code makes of them."""
     job = evidence.job
     if evidence.key.public not in (public for public, _ in job.keys):
@@ -89,7 +93,7 @@ def check_job(evidence: Evidence) -> tuple[Manifest, Weights]:
         text = evidence.store.get(job.manifest_blob, MAX_BYTES)
     with explain("the manifest cannot be reproduced"):
         manifest = Manifest.parse(text)
-        initial = initial_weights(manifest.architecture, manifest.width, len(manifest.classes), manifest.seed)
+        initial = initial_model(manifest, modules)
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
         raise VerificationError("the manifest is not the one that the chain recorded")
     header = model_header(manifest.digest(), 0, bytes(32))
@@ -114,7 +118,8 @@ def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> di
         check_updates(record, manifest.digest(), exchange)
         check_proposals(evidence, record)
         if record.model is not None:
-            last = {record.number: check_model(record, manifest.digest(), exchange)}
+            (model,) = last.values()
+            last = {record.number: check_model(record, model, manifest, exchange)}
             base = record.model
     return last
 
@@ -160,10 +165,13 @@ def check_proposals(evidence: Evidence, record: RoundRecord) -> None:
                 raise VerificationError(f"proposal: {fault}", round=record.number) from fault
 
 
-def check_model(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> Weights:
-    """The aggregate of the accepted updates must be the attested model, and the blob of that must hold it."""
+def check_model(record: RoundRecord, base: Weights, manifest: Manifest, exchange: SealedExchange) -> Weights:
+    """The aggregate of the accepted updates must be the attested model, and the blob of that must hold it.
+
+    `base` was recomputed itself, moments of the server and all: none is believed.
+    """
     with explain("its accepted updates cannot be aggregated", round=record.number):
-        weights, header = aggregate_of(record, manifest, exchange)
+        weights, header = aggregate_of(record, base, manifest, exchange)
     if digest(encode(weights, header)) != record.model:
         raise VerificationError("the global model is not the aggregate of the accepted updates", round=record.number)
     with blamed("global model", round=record.number):
@@ -206,6 +214,8 @@ def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
         "masters": manifest.masters,
         "rounds": manifest.rounds,
         "seed": manifest.seed,
+        "strategy": strategy_of(manifest.aggregation),
+        "architecture": manifest.architecture,
         "completed_rounds": len(models),
         "failed_rounds": len(records) - len(models),
         "model_digest": digest_text(models[-1]) if models else None,
@@ -237,8 +247,8 @@ def check_metrics(
     if digest_text(dataset.digest) != evidence.run.dataset_digest:
         evidence.notes.append("test metrics were not measured again: the data set here is another file than the run's")
         return
-    network, compute = build(manifest.architecture, manifest.width, len(manifest.classes)), Compute()
-    load_weights(network.to(compute.device), model)
+    network, compute = network_of(manifest, {manifest.architecture}), Compute()
+    load_weights(compute.place(network), model)
     measured = evaluate(network, dataset.test, compute)
     for name, value in (("test_auc", measured.auc), ("test_acc", measured.accuracy)):
         told = summary[name]

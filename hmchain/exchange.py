@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Protocol
 
-from hmchain.aggregate import fedavg
 from hmchain.blobs import BlobRef, BlobStore
 from hmchain.cid import Cid, codec_for
 from hmchain.envelope import Identity, seal, unseal
 from hmchain.errors import BlobError, Reason, WeightsError
 from hmchain.history import RoundRecord
+from hmchain.manifest import Manifest
 from hmchain.stopwatch import Stopwatch
+from hmchain.strategies import aggregate
 from hmchain.weights import (
     Header,
     Spec,
@@ -24,6 +25,7 @@ from hmchain.weights import (
     decode,
     digest,
     encode,
+    of_network,
     payload_bytes,
     specification,
 )
@@ -48,7 +50,7 @@ class Exchange(Protocol):
 class SealedExchange:
     """Blobs sealed to the job's key; every participant holds the key, so every participant can audit.
 
-    What was fetched and proved once is kept: blobs never change.
+    `like` is a model's tensors. What was fetched and proved once is kept: blobs never change.
     """
 
     def __init__(self, store: BlobStore, key: Identity, like: dict[str, Spec], watch: Stopwatch | None = None) -> None:
@@ -69,21 +71,13 @@ class SealedExchange:
         if (blob, header) in self._open:
             self._open.move_to_end((blob, header))
             return self._open[blob, header]
+        like = expected(self._like, header)
         with self._watch.measure("blobs"):
-            weights = decode(self.plaintext(blob), header, self._like)
+            weights = decode(unseal(self._store.get(blob, limit_of(like)), self._key), header, like)
         self._open[blob, header] = weights
         if len(self._open) > CACHED:
             self._open.popitem(last=False)
         return weights
-
-    def plaintext(self, blob: BlobRef) -> bytes:
-        """The unsealed bytes of a blob, not yet proved to be weights. Raises BlobError."""
-        return unseal(self._store.get(blob, self.limit), self._key)
-
-    @property
-    def limit(self) -> int:
-        """Bytes that a sealed blob of the job may have."""
-        return limit_of(self._like)
 
 
 class DirectExchange:
@@ -105,7 +99,8 @@ class DirectExchange:
 
     def fetch(self, header: Header, blob: BlobRef) -> Weights:
         """See Exchange.fetch."""
-        if blob.size > limit_of(self._like):
+        like = expected(self._like, header)
+        if blob.size > limit_of(like):
             raise BlobError(f"{blob.size:,} bytes are more than the job allows", Reason.TOO_LARGE)
         if blob not in self._held:
             raise BlobError(f"nobody published the {header.kind} of round {header.round}", Reason.UNAVAILABLE)
@@ -113,10 +108,15 @@ class DirectExchange:
         told, weights = self._held[blob]
         if told != header:
             raise WeightsError(f"the header is {told}", Reason.WRONG_HEADER)
-        if specification(weights) != self._like:
+        if specification(weights) != like:
             raise WeightsError("unexpected or missing tensors", Reason.WRONG_TENSORS)
         check_values(weights)
         return weights
+
+
+def expected(like: dict[str, Spec], header: Header) -> dict[str, Spec]:
+    """The tensors that a blob of `header` has, where a model has those of `like`."""
+    return like if header.kind == "model" else of_network(like)
 
 
 def limit_of(like: dict[str, Spec]) -> int:
@@ -146,13 +146,15 @@ def fetch_model(exchange: Exchange, header: Header, blob: BlobRef, model: bytes)
     return weights
 
 
-def aggregate_of(record: RoundRecord, manifest: bytes, exchange: Exchange) -> tuple[Weights, Header]:
-    """The global model that a judged round leads to, from its accepted updates: the same bytes for everyone.
+def aggregate_of(record: RoundRecord, base: Weights, job: Manifest, exchange: Exchange) -> tuple[Weights, Header]:
+    """The global model that a judged round leads to, from its base model and its accepted updates: the same bytes for
+    everyone.
 
     Raises BlobError where an accepted update cannot be had.
     """
+    manifest = job.digest()
     updates = [
         (exchange.fetch(update_header(manifest, record, update.member), update.blob), update.samples)
         for update in record.accepted()
     ]
-    return fedavg(updates), model_header(manifest, record.number, record.base)
+    return aggregate(base, updates, job), model_header(manifest, record.number, record.base)

@@ -14,20 +14,21 @@ from typing import Any, Literal, get_args
 
 from hmchain.errors import UsageError
 from hmchain.jsontext import parse
+from hmchain.recipe import AGGREGATIONS, Recipe, check_recipe
 from hmchain.rounds import MAX_MASTERS, Terms
 
 FORMAT = "hmchain-manifest/1"
-AGGREGATIONS = ("fedavg-exact/1",)
 Metric = Literal["accuracy", "balanced_accuracy"]
 MAX_BYTES = 64 * 1024
 MAX_EPOCHS, MAX_BATCH, MAX_CLASSES = 1_000, 65_536, 256
 MAX_FEATURES, MAX_FEATURE_NAME = 4096, 256
 TABULAR = ("logistic", "mlp")  # the architectures that take features; all others take images
+CNN = "medmnist-cnn"
 OF_IMAGES, OF_FEATURES = "scale[-1,1]", "asinh"  # preprocessing
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Recipe):
     """A job's network, local training, aggregation and terms. Shares, scores and rates are floats in 0..1.
 
     A sample is an image of `channels`, or, where `features` has names, a row of so many numbers in that order, and
@@ -46,7 +47,7 @@ class Manifest:
     epochs: int = 3
     batch_size: int = 128
     learning_rate: float = 0.1
-    architecture: str = "medmnist-cnn"
+    architecture: str = CNN
     preprocessing: str = OF_IMAGES
     aggregation: str = AGGREGATIONS[0]
     metric: Metric = "accuracy"
@@ -62,8 +63,8 @@ class Manifest:
         self._check_types()
         if self.format != FORMAT:
             raise UsageError(f"this is no {FORMAT} manifest but {self.format!r}")
-        if self.aggregation not in AGGREGATIONS or self.metric not in get_args(Metric):
-            raise UsageError(f"unknown aggregation {self.aggregation!r} or metric {self.metric!r}")
+        if self.metric not in get_args(Metric):
+            raise UsageError(f"unknown metric {self.metric!r}")
         if not 1 <= self.rounds <= 65_535 or not 1 <= self.masters <= MAX_MASTERS or not 1 <= self.term_rounds <= 255:
             raise UsageError(f"a job has 1 to 65535 rounds, 1 to {MAX_MASTERS} masters and terms of 1 to 255 rounds")
         if not 1 / 10_000 <= self.fraction <= 1:
@@ -76,6 +77,7 @@ class Manifest:
         if not (isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"the learning rate must be a positive number, not {self.learning_rate}")
         self._check_samples()
+        check_recipe(self, self.aggregation, self.architecture, images=not self.features)
         times = (self.request_seconds, self.score_seconds, self.reveal_seconds, self.reply_seconds)
         if not all(2 <= seconds < 2**24 for seconds in times):
             raise UsageError("each phase of a round lasts 2 to 16,777,215 seconds")
@@ -94,7 +96,8 @@ class Manifest:
             check_features(self.features)
         if self.preprocessing != (OF_FEATURES if self.features else OF_IMAGES):
             raise UsageError(f"preprocessing {self.preprocessing!r} is not that of {self.samples}")
-        if (self.architecture in TABULAR) != bool(self.features):
+        own = ":" in self.architecture  # its writer knows what it takes
+        if not own and (self.architecture in TABULAR) != bool(self.features):
             raise UsageError(f"architecture {self.architecture!r} does not take {self.samples}")
 
     @property
@@ -109,7 +112,7 @@ class Manifest:
 
     def _check_types(self) -> None:
         """JSON tells 1 from 1.0 and true, and so does the digest."""
-        plain = {"str": str, "int": int, "float": float, "Metric": str, "tuple[str, ...]": tuple}
+        plain = {"str": str, "int": int, "float": float, "bool": bool, "Metric": str, "tuple[str, ...]": tuple}
         values = {field.name: (getattr(self, field.name), plain[str(field.type)]) for field in fields(self)}
         wrong = [name for name, (value, expected) in values.items() if type(value) is not expected]
         if wrong or not all(type(name) is str for name in (*self.classes, *self.features)):
@@ -118,9 +121,11 @@ class Manifest:
     def canonical(self) -> bytes:
         """The bytes that the digest is of: JSON, keys sorted, nothing between tokens, ASCII.
 
-        Without features there is no word of them: manifests from before there were any keep their digests.
+        There is no word of features where there are none, nor of what stands at a recipe's default: manifests from
+        before there were any keep their digests.
         """
-        content = {name: value for name, value in asdict(self).items() if name != "features" or value}
+        later = {field.name: field.default for field in fields(Recipe)} | {"features": ()}
+        content = {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     def digest(self) -> bytes:

@@ -28,6 +28,7 @@ Weights = dict[str, np.ndarray[Any, Any]]
 FORMAT = "hmchain-weights/1"
 MAX_HEADER = 1 << 20
 RANGE = 2.0**15
+STATE = "server/"  # how the names of a model's tensors begin that are the server's, not the network's
 """No weight may be larger in magnitude; hmchain.aggregate says why."""
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
@@ -128,6 +129,11 @@ def check_values(weights: Weights) -> None:
 def digest(data: bytes) -> bytes:
     """SHA-256 of a canonical encoding: the name of a model, which masters attest."""
     return hashlib.sha256(data).digest()
+
+
+def of_network(like: Mapping[str, Spec]) -> dict[str, Spec]:
+    """The tensors of an update: those of a model without what the server carries on in it."""
+    return {name: spec for name, spec in like.items() if not name.startswith(STATE)}
 
 
 def payload_bytes(like: Mapping[str, Spec]) -> int:

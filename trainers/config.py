@@ -113,6 +113,7 @@ class Roles(Section):
 
     decline: frozenset[Role] = frozenset()
     jobs: frozenset[int] = frozenset()
+    modules: frozenset[str] = frozenset()
 
 
 class Coordinator(Section):

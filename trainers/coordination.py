@@ -15,7 +15,7 @@ from hmchain.keyring import seal_key, serves
 from hmchain.ledger import ContractLedger
 from hmchain.rounds import COORDINATOR, Phase, RoundState
 from hmchain.stopwatch import Stopwatch
-from trainers.hospital import propose_aggregate
+from trainers.hospital import base_model, propose_aggregate
 from trainers.logs import say
 from trainers.opening import OpenJob, Site, key_of
 
@@ -107,7 +107,8 @@ class Coordination:
             return False
         if not self._record.rounds[state.number].accepted():
             return False  # not judged yet: `advance` comes first
-        propose_aggregate(state, self._ledger, opened.exchange, opened.manifest.digest(), Stopwatch())
+        base = base_model(opened.manifest.digest(), opened.exchange, opened.initial, self._ledger.records)
+        propose_aggregate(state, self._ledger, opened.exchange, opened.manifest, base, Stopwatch())
         return True
 
     @property

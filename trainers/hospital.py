@@ -32,8 +32,11 @@ class Learner(Protocol):
     def samples(self) -> int:
         """Records that it trains on, as far as they may count."""
 
-    def train(self, base: Weights, seed: int) -> Weights:
-        """An update: the weights after local training from `base`."""
+    def begin(self, base: Weights, seed: int, round: int) -> None:
+        """Begins beside the caller, if it can, what the same call of `train` will be asked for."""
+
+    def train(self, base: Weights, seed: int, round: int) -> Weights:
+        """An update: the weights after local training from `base`, the model that `round` starts from."""
 
     def score(self, weights: Weights) -> int:
         """The score word of weights on the hospital's hold-out."""
@@ -82,13 +85,19 @@ class Hospital:
             return False
         return action(state)
 
+    def anticipate(self, state: RoundState) -> None:
+        """Begins to train for the round, so that clients of one process train at the same time."""
+        if state.phase == Phase.REQUEST and self.number in state.clients and self._update is None:
+            base = self.base(self.ledger.record(state.number))
+            self.learner.begin(base, self._seed(state.number), state.number)
+
     def submit(self, state: RoundState) -> bool:
         """REQUEST: trains from the base model and submits the update."""
         record = self.ledger.record(state.number)
         if self._update is None or self._update[0] != state.number:
             base = self.base(record)
             with self.watch.measure("training"):
-                self._update = state.number, self.learner.train(base, self._seed(state.number))
+                self._update = state.number, self.learner.train(base, self._seed(state.number), state.number)
         _, blob = self.exchange.publish(self._update[1], update_header(self._digest, record, self.number))
         self.ledger.submit_update(state, self.learner.samples, blob)
         self._update = None
@@ -133,7 +142,7 @@ class Hospital:
 
     def propose(self, state: RoundState) -> bool:
         """COMMIT: posts the aggregate, which is a master's right once the coordinator was silent or found no quorum."""
-        propose_aggregate(state, self.ledger, self.exchange, self._digest, self.watch)
+        propose_aggregate(state, self.ledger, self.exchange, self.manifest, self.base, self.watch)
         return True
 
     def attest(self, state: RoundState) -> bool:
@@ -146,7 +155,7 @@ class Hospital:
             return False
         try:
             with self.watch.measure("aggregation"):
-                weights, header = aggregate_of(record, self._digest, self.exchange)
+                weights, header = aggregate_of(record, self.base(record), self.manifest, self.exchange)
                 model = digest(encode(weights, header))
             if model != candidate.model:
                 self._rejected.add(candidate.model)
@@ -201,10 +210,13 @@ class Hospital:
         return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
 
 
-def propose_aggregate(state: RoundState, ledger: Ledger, exchange: Exchange, manifest: bytes, watch: Stopwatch) -> None:
+def propose_aggregate(
+    state: RoundState, ledger: Ledger, exchange: Exchange, job: Manifest, base: BaseModel, watch: Stopwatch
+) -> None:
     """COMMIT, for master and coordinator alike: recomputes the aggregate, publishes and proposes it."""
+    record = ledger.record(state.number)
     with watch.measure("aggregation"):
-        weights, header = aggregate_of(ledger.record(state.number), manifest, exchange)
+        weights, header = aggregate_of(record, base(record), job, exchange)
     model, blob = exchange.publish(weights, header)
     ledger.propose_model(state, model, blob)
 

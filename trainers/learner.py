@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 from torch import nn
@@ -18,7 +19,9 @@ from trainers.training import LocalTraining, train
 
 @dataclass
 class LocalLearner:
-    """See hospital.Learner. `network` is a scratch pad that learners may share."""
+    """See hospital.Learner. `network` is a scratch pad that learners may share; each training has a copy of it, so that
+    several may go on at a time.
+    """
 
     manifest: Manifest
     shard: Shard
@@ -30,12 +33,15 @@ class LocalLearner:
         """See Learner."""
         return min(len(self.shard.train), MAX_SAMPLES)
 
-    def train(self, base: Weights, seed: int) -> Weights:
+    def begin(self, base: Weights, seed: int, round: int) -> None:
+        """See Learner. Nothing computes beside this process's only thread."""
+
+    def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner. Raises UsageError where there is too little data."""
-        config = LocalTraining(self.manifest.epochs, self.manifest.batch_size, self.manifest.learning_rate)
-        return train(self.network, base, self.shard.train, config, seed, self.compute)
+        config = LocalTraining.of(self.manifest, round)
+        return train(deepcopy(self.network), base, self.shard.train, config, seed, self.compute)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
-        load_weights(self.network.to(self.compute.device), weights)
+        load_weights(self.compute.place(self.network), weights)
         return word_of_score(score(self.network, self.shard.holdout, self.manifest.metric, self.compute))

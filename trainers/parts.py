@@ -50,7 +50,9 @@ def assemble(config: Config, keys: Keys) -> Parts:
     store.used()
     limits = config.limits
     worker = Worker(
-        WorkerOptions(config.training_file, limits.threads, limits.memory_mib, limits.worker_idle_seconds),
+        WorkerOptions(
+            config.training_file, limits.threads, limits.memory_mib, limits.worker_idle_seconds, config.roles.modules
+        ),
     )
     try:
         from_file = config.data.source == "file"

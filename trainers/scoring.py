@@ -36,7 +36,7 @@ class Metrics:
 def predict(network: nn.Module, inputs: Inputs, compute: Compute | None = None) -> NDArray[np.float32]:
     """Class probabilities, float32 (N, classes), of a split's inputs. A row of zeros is "no answer"."""
     compute = compute or Compute()
-    network.to(compute.device).eval()
+    compute.place(network).eval()
     outputs = []
     with torch.inference_mode(), compute.deterministic():
         for batch in torch.split(torch.from_numpy(inputs), BATCH):

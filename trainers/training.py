@@ -1,4 +1,4 @@
-"""Local training: a few epochs of plain SGD on one hospital's shard.
+"""Local training: a few epochs of SGD on one hospital's shard, plain unless the manifest wants more.
 
 Reads top to bottom. Same base, shard, configuration and seed give the same bytes on the same machine with the same
 number of torch threads; other machines may differ in the last bits, and nothing in the protocol needs them not to.
@@ -6,16 +6,18 @@ number of torch threads; other machines may differ in the last bits, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import cos, isfinite, pi
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from hmchain.errors import UsageError
+from hmchain.manifest import Manifest
 from hmchain.weights import Weights
+from trainers.augmentation import augmented
 from trainers.networks import Compute, load_weights, weights_of
 from trainers.splits import Split
 
@@ -24,11 +26,18 @@ SMALLEST_BATCH = 2  # a batch norm needs two samples to have a variance
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """What a client does in a round: epochs over its shard, samples a batch, step size of SGD without momentum."""
+    """What a client does in a round: epochs over its shard, samples a batch, step size of SGD; hmchain.recipe has the
+    rest.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    proximal: float = 0.0
+    augmentation: str = "none"
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -37,6 +46,25 @@ class LocalTraining:
             raise UsageError(f"batch size must be at least {SMALLEST_BATCH} (batch norm), not {self.batch_size}")
         if not (isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning rate must be a positive number, not {self.learning_rate}")
+
+    @classmethod
+    def of(cls, job: Manifest, round: int) -> LocalTraining:
+        """What a job wants in a round, 1 to job.rounds, of which the learning rate may depend on."""
+        return cls(
+            job.epochs,
+            job.batch_size,
+            job.learning_rate * scheduled(job.schedule, round, job.rounds),
+            job.momentum,
+            job.weight_decay,
+            job.proximal,
+            job.augmentation,
+            job.balanced,
+        )
+
+
+def scheduled(schedule: str, round: int, rounds: int) -> float:
+    """The share of the learning rate in a round. Cosine (Loshchilov and Hutter 2017): from 1 down towards 0."""
+    return (1 + cos(pi * (round - 1) / rounds)) / 2 if schedule == "cosine" else 1.0
 
 
 def train(
@@ -58,25 +86,53 @@ def train(
         raise UsageError(f"training needs at least {SMALLEST_BATCH} samples (batch norm), this shard has {len(split)}")
     compute = compute or Compute()
 
-    load_weights(network.to(compute.device), base)
+    load_weights(compute.place(network), base)
     network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=config.learning_rate)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    descent = _Descent(parameters, config)
 
     # As they are, on a CPU shared with split, and scaled a batch at a time: a quarter of the memory of a float copy.
     inputs = torch.from_numpy(split.inputs).to(compute.device)
     labels = torch.from_numpy(split.labels).to(compute.device)
+    weights = _sample_weights(labels) if config.balanced else None
     shuffle = torch.Generator().manual_seed(seed)
 
     with compute.deterministic():
         for _ in range(config.epochs):
             for batch in _batches(len(split), config.batch_size, shuffle):
+                samples = augmented(inputs[batch], config.augmentation, shuffle)
                 with compute.autocast():
-                    logits = network(compute.inputs(inputs[batch]))
-                loss = cross_entropy(logits.float(), labels[batch])
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                    logits = network(compute.inputs(samples))
+                loss = _loss(logits.float(), labels[batch], None if weights is None else weights[batch])
+                descent.step(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
     return weights_of(network)
+
+
+class _Descent:
+    """SGD with momentum, weight decay and FedProx's pull (Li et al. 2020, equation 2: the gradient of
+    proximal / 2 |w - start|^2); to the byte that of torch.optim, whose first use loads torch's compiler, which takes
+    every process seconds.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], config: LocalTraining) -> None:
+        self._parameters, self._config = parameters, config
+        self._start = [parameter.detach().clone() for parameter in parameters] if config.proximal else []
+        self._momenta: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[torch.Tensor]) -> None:
+        """Moves the parameters. The gradients are its to change."""
+        for gradient, parameter, origin in zip(gradients, self._parameters, self._start, strict=False):
+            gradient.add_(parameter - origin, alpha=self._config.proximal)
+        if self._config.weight_decay:
+            for gradient, parameter in zip(gradients, self._parameters, strict=True):
+                gradient.add_(parameter, alpha=self._config.weight_decay)
+        for momentum, gradient in zip(self._momenta, gradients, strict=False):
+            momentum.mul_(self._config.momentum).add_(gradient)
+        if self._config.momentum and not self._momenta:
+            self._momenta = [gradient.clone() for gradient in gradients]
+        for parameter, change in zip(self._parameters, self._momenta or gradients, strict=True):
+            parameter.add_(change, alpha=-self._config.learning_rate)
 
 
 def _batches(samples: int, size: int, shuffle: torch.Generator) -> Iterator[torch.Tensor]:
@@ -85,3 +141,16 @@ def _batches(samples: int, size: int, shuffle: torch.Generator) -> Iterator[torc
     if len(batches) > 1 and len(batches[-1]) < SMALLEST_BATCH:
         batches[-2:] = [torch.cat(batches[-2:])]
     yield from batches
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Mean cross entropy, each sample's times its weight where there are weights."""
+    if weights is None:
+        return cross_entropy(logits, labels)
+    return (weights * cross_entropy(logits, labels, reduction="none")).mean()
+
+
+def _sample_weights(labels: torch.Tensor) -> torch.Tensor:
+    """Of each sample the inverse of its class's frequency here; 1 on average."""
+    counts = torch.bincount(labels).float()
+    return len(labels) / (counts.count_nonzero() * counts[labels])

@@ -6,16 +6,13 @@ The worker dies with its node, however that ends.
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hmchain.errors import DataError, HMChainError, StorageError, UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
+from trainers.child import belong_to_parent
 
 if TYPE_CHECKING:  # their modules bring torch, which the node does without
     from trainers.learner import LocalLearner
@@ -55,12 +53,15 @@ NO_DATA = DataFacts(0, 0, 0, bytes(32))
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end."""
+    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end, and
+    the own modules that it may import.
+    """
 
     data: Path
     threads: int = 1
     memory_mib: int = 0
     idle_seconds: float = 60.0
+    modules: frozenset[str] = frozenset()
 
 
 class Worker:
@@ -87,11 +88,11 @@ class Worker:
         weights: Weights = self._call("initial", manifest)
         return weights
 
-    def train(self, manifest: Manifest, base: Weights, seed: int, seconds: float) -> Weights:
+    def train(self, manifest: Manifest, base: Weights, seed: int, round: int, seconds: float) -> Weights:
         """See Learner.train. Raises StillWorking until it is done, StorageError where it takes more than `seconds`."""
         key = manifest.digest(), seed
         if self._training is None and key not in self._trained:
-            self._send("train", manifest, base, seed)
+            self._send("train", manifest, base, seed, round)
             self._training = key, time.monotonic() + seconds
         self._collect(SLICE_SECONDS)
         if key not in self._trained:
@@ -193,9 +194,12 @@ class RemoteLearner:
     samples: int
     seconds: float = float("inf")
 
-    def train(self, base: Weights, seed: int) -> Weights:
+    def begin(self, base: Weights, seed: int, round: int) -> None:
+        """See Learner. `train` itself only begins, and is asked again."""
+
+    def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner."""
-        return self.worker.train(self.manifest, base, seed, self.seconds)
+        return self.worker.train(self.manifest, base, seed, round, self.seconds)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
@@ -207,8 +211,7 @@ class RemoteLearner:
 
 def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
     """Answers calls until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
-    threading.Thread(target=_die_with_the_node, daemon=True).start()
+    belong_to_parent()
     if options.memory_mib:
         limit = options.memory_mib * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -233,13 +236,6 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return StorageError(f"the training process failed: {' '.join(str(fault).split())[:200] or 'no memory left'}")
 
 
-def _die_with_the_node() -> None:
-    node = parent_process()
-    if node is not None:
-        node.join()
-    os._exit(1)
-
-
 class _Bench:
     """What the worker holds: the data, and a learner for each job."""
 
@@ -256,13 +252,13 @@ class _Bench:
         return DataFacts(len(train), train.channels, labels + 1, root, self._shard.features)
 
     def initial(self, manifest: Manifest) -> Weights:
-        from trainers.networks import initial_weights
+        from trainers.networks import initial_model
 
         self._limit_threads()
-        return initial_weights(manifest.architecture, manifest.width, len(manifest.classes), manifest.seed)
+        return initial_model(manifest, self._options.modules)
 
-    def train(self, manifest: Manifest, base: Weights, seed: int) -> Weights:
-        return self._learner(manifest).train(base, seed)
+    def train(self, manifest: Manifest, base: Weights, seed: int, round: int) -> Weights:
+        return self._learner(manifest).train(base, seed, round)
 
     def score(self, manifest: Manifest, weights: Weights) -> int:
         return self._learner(manifest).score(weights)
@@ -282,8 +278,7 @@ class _Bench:
 
     def _new_learner(self, manifest: Manifest) -> LocalLearner:
         from trainers.learner import LocalLearner
-        from trainers.networks import Compute, build
+        from trainers.networks import Compute, network_of
 
         self._limit_threads()
-        network = build(manifest.architecture, manifest.width, len(manifest.classes))
-        return LocalLearner(manifest, self._shard, network, Compute())
+        return LocalLearner(manifest, self._shard, network_of(manifest, self._options.modules), Compute())

@@ -286,15 +286,18 @@ def play_until(federation: Federation, done: Callable[[RoundState], bool], propo
     """Everyone does what is due, until it is done."""
     while not done(state := federation.coordinator.state()):
         if state.phase == Phase.COMMIT and propose and not state.proposed:
-            weights, header = aggregate_of(
-                federation.coordinator.record(state.number), federation.manifest.digest(), federation.exchange
-            )
+            weights, header = candidate(federation, federation.coordinator.record(state.number))
             federation.coordinator.propose_model(state, *federation.exchange.publish(weights, header))
         elif state.phase == Phase.FAILED:
             federation.coordinator.advance()
         elif not act_all(federation, state):
             federation.wait_until(state.deadline)
     return state
+
+
+def candidate(federation: Federation, record: RoundRecord) -> tuple[Weights, Header]:
+    """The aggregate that an honest coordinator proposes."""
+    return aggregate_of(record, federation.base(record), federation.manifest, federation.exchange)
 
 
 def act_all(federation: Federation, state: RoundState) -> int:
@@ -310,7 +313,7 @@ def act_all(federation: Federation, state: RoundState) -> int:
 def proposals(federation: Federation) -> dict[str, tuple[bytes, BlobRef]]:
     """What a cheating coordinator may post."""
     record = federation.coordinator.record(1)
-    weights, header = aggregate_of(record, federation.manifest.digest(), federation.exchange)
+    weights, header = candidate(federation, record)
     digest, _ = federation.exchange.publish(weights, header)
     doubled, blob = federation.exchange.publish({name: 2 * array for name, array in weights.items()}, header)
     return {

@@ -45,6 +45,11 @@ def test_the_same_seed_gives_the_same_model_with_and_without_a_chain(
     assert with_chain == without
 
 
+def test_the_number_of_workers_changes_nothing_in_the_model(data: Path, tmp_path: Path) -> None:
+    one, three = (digest_of(tmp_path / str(n), data, chain=None, rounds=1, workers=n) for n in (1, 3))
+    assert one == three is not None
+
+
 def test_the_seed_decides_the_model(data: Path, tmp_path: Path) -> None:
     digests = [digest_of(tmp_path / str(n), data, chain=None, rounds=1, seed=seed) for n, seed in enumerate((3, 3, 4))]
     assert digests[0] == digests[1] != digests[2]

@@ -53,10 +53,11 @@ def undisturbed_rounds(here: Local) -> Iterator[RoundRecord]:
         members[number] = Hospital(number, learner, identity, manifest, ledger, exchange, base, Stopwatch())
     job.start()
     coordinator = job.ledger(0)
+    base = base_model(manifest.digest(), exchange, initial, coordinator.records)
     told = 0
     while (state := coordinator.state()).phase != Phase.CLOSED:
         if state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:
-            propose_aggregate(state, coordinator, exchange, manifest.digest(), Stopwatch())
+            propose_aggregate(state, coordinator, exchange, manifest, base, Stopwatch())
         else:
             for number in state.clients if state.phase == Phase.REQUEST else state.masters:
                 if (now := coordinator.state()).phase == state.phase and now.number == state.number:

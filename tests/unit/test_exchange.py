@@ -24,9 +24,11 @@ from hmchain.exchange import (
 )
 from hmchain.history import RoundRecord, Update
 from hmchain.judgement import Judgement
+from hmchain.manifest import Manifest
 from hmchain.weights import Weights, digest, encode, specification
 
-MANIFEST, BASE = b"\1" * 32, b"\2" * 32
+JOB = Manifest("stripes", 1, ("a", "b"), seed=0)
+MANIFEST, BASE = JOB.digest(), b"\2" * 32
 RECORD = RoundRecord(3, BASE, (4, 5, 6), (1, 2))
 HEADER = update_header(MANIFEST, RECORD, 4)
 
@@ -115,6 +117,6 @@ def test_the_aggregate_is_of_the_accepted_updates_alone(exchange: Exchange) -> N
         _, blob = exchange.publish(weights(value), update_header(MANIFEST, record, member))
         record.updates[position] = Update(member, position + 1, blob)
     record.judgement = Judgement(3, frozenset({0, 1}), 0, (300, 300, 0), 300)
-    model, header = aggregate_of(record, MANIFEST, exchange)
+    model, header = aggregate_of(record, weights(), JOB, exchange)
     assert header == model_header(MANIFEST, 3, BASE)
     assert (model["a"] == 3).all()

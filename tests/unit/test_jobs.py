@@ -153,7 +153,7 @@ def test_what_is_missing_is_named(text: str, said: str, tmp_path: Path) -> None:
         ("batch_size = 1", "a client trains for"),
         ("seed = -1", "a job has 1 or 3 channels"),
         ('standard = "good"', "standard 'good' is neither"),
-        ('metric = "luck"', "unknown aggregation"),
+        ('metric = "luck"', "unknown metric"),
         ("request_seconds = 1", "each phase of a round lasts"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hmchain.errors import UsageError
 from hmchain.manifest import MAX_BYTES, Manifest, parse_standard
+from hmchain.recipe import AGGREGATIONS, PARAMETERS, STRATEGIES, Recipe, aggregation_of
 
 GOOD = Manifest(dataset="stripes", channels=1, classes=("a", "b"), seed=7)
 ROWS = Manifest("rows", 0, ("a", "b"), 7, architecture="logistic", preprocessing="asinh", features=("a", "b"))
@@ -36,17 +37,25 @@ def test_the_digest_depends_on_every_field() -> None:
         "batch_size": 64,
         "learning_rate": 0.2,
         "architecture": "other",
+        "aggregation": "median-exact/1",
         "metric": "balanced_accuracy",
         "standard": "absolute:0.5",
         "request_seconds": 10,
         "score_seconds": 10,
         "reveal_seconds": 10,
         "reply_seconds": 10,
+        "proximal": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+        "augmentation": "shift",
+        "balanced": True,
     }
     digests = {replace(GOOD, **{name: value}).digest() for name, value in others.items()}
     assert len(digests | {GOOD.digest()}) == len(others) + 1
-    rest = {"format", "aggregation", "preprocessing", "features"}
-    assert set(asdict(GOOD)) - set(others) == rest, "which have one value each, of images"
+    rest = {"format", "preprocessing", "features", "source"}
+    strategic = {name for names in PARAMETERS.values() for name in names}
+    assert set(asdict(GOOD)) - set(others) == rest | strategic, "which have one value each, of images and FedAvg"
     rows = {ROWS.digest(), replace(ROWS, features=("b", "a")).digest(), replace(ROWS, architecture="mlp").digest()}
     assert len(rows | {GOOD.digest()}) == 4
 
@@ -55,6 +64,7 @@ def test_the_digest_stays_what_it_is() -> None:
     """A change of this number breaks every job that is running."""
     assert GOOD.digest().hex() == "e26c80a8456b3d454c4388c7a04e3cecf9d328c55edc71f2bd063d47eed39dd2"
     assert b"features" not in GOOD.canonical(), "a field that came later"
+    assert not any(field.name.encode() in GOOD.canonical() for field in fields(Recipe)), "and so did these"
     assert ROWS.digest().hex() == "dbda4f292e8db44c03cc94e43139c219e85c6d10971b068758353a70f3341511"
 
 
@@ -211,3 +221,61 @@ def test_standards(text: str, meant: tuple[bool, int]) -> None:
 def test_standards_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="neither absolute:X nor relative:-D"):
         parse_standard(text)
+
+
+# ---------------------------------------------------------------- strategies and local training
+
+ANOTHER = {
+    "server_rate": 0.5,
+    "server_momentum": 0.5,
+    "server_decay": 0.5,
+    "server_floor": 0.5,
+    "trim": 0.25,
+    "byzantine": 0.25,
+}
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_an_aggregation_has_its_own_parameters_and_no_others(aggregation: str) -> None:
+    job = replace(GOOD, aggregation=aggregation, proximal=0.1)
+    for name, value in ANOTHER.items():
+        if name in PARAMETERS[aggregation]:
+            changed = replace(job, **{name: value})
+            assert changed.digest() != job.digest()
+            assert Manifest.parse(changed.canonical()) == changed
+        else:
+            with pytest.raises(UsageError, match=f"has no {name}"):
+                replace(job, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"aggregation": "fedprox-exact/1"}, "needs a proximal above 0"),
+        ({"aggregation": "fedavgm-exact/1", "server_momentum": 1.0}, "server_momentum must lie between 0 and 0.9999"),
+        ({"aggregation": "fedadam-exact/1", "server_floor": 0.0}, "server_floor must lie between"),
+        ({"aggregation": "trimmed-mean-exact/1", "trim": 0.5}, "trim must lie between"),
+        ({"momentum": float("nan")}, "momentum must lie between"),
+        ({"weight_decay": -0.1}, "weight_decay must lie between"),
+        ({"schedule": "steps"}, "unknown schedule 'steps'; known: constant, cosine"),
+        ({"augmentation": "rotate"}, "unknown augmentation 'rotate'"),
+        ({"architecture": "nets:Net"}, "is package.module:Class with its source's SHA-256"),
+        ({"architecture": "a b:Net", "source": "00" * 32}, "is package.module:Class with its source's SHA-256"),
+        ({"source": "00" * 32}, "'medmnist-cnn' is hmchain's own"),
+        ({"balanced": 1}, "balanced cannot be of that type"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        replace(GOOD, **changes)
+
+
+def test_features_are_not_augmented() -> None:
+    with pytest.raises(UsageError, match="augmentation 'flip' is of images"):
+        replace(ROWS, augmentation="flip")
+
+
+def test_strategies_are_called_as_people_call_them() -> None:
+    assert tuple(map(aggregation_of, STRATEGIES)) == AGGREGATIONS
+    with pytest.raises(UsageError, match="unknown strategy 'mean'; known: fedavg, fedprox"):
+        aggregation_of("mean")

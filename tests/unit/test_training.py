@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from hmchain.aggregate import fedavg
 from hmchain.errors import UsageError
 from hmchain.weights import Weights, check_values
-from trainers.networks import Compute, build, initial_weights
+from trainers.networks import Compute, build, initial_weights, load_weights, weights_of
 from trainers.scoring import evaluate
 from trainers.splits import Split
 from trainers.training import LocalTraining, train
@@ -56,6 +57,17 @@ def test_the_same_inputs_give_the_same_bytes_whatever_the_network_did_before(com
     assert not same(first, other), "the seed decides the order of the batches"
     assert same(first, train(network, BASE, split, config, seed=7, compute=compute))
     assert same(first, train(build(CNN, 1, 2), BASE, split, config, seed=7, compute=compute))
+
+
+def test_a_step_is_that_of_torchs_own_optimizer():
+    network, split = build(CNN, 1, 2), bright_or_dark(16)
+    trained = train(network, BASE, split, LocalTraining(1, 16, 0.1), seed=3, compute=PLAIN)
+    load_weights(network, BASE)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(3))
+    pixels, labels = torch.from_numpy(split.inputs)[order], torch.from_numpy(split.labels)[order]
+    torch.nn.functional.cross_entropy(network.train()(PLAIN.inputs(pixels)), labels).backward()
+    torch.optim.SGD(network.parameters(), lr=0.1).step()
+    assert same(trained, weights_of(network))
 
 
 def test_the_base_and_the_shard_are_left_alone():

@@ -112,10 +112,10 @@ def test_the_facts_are_those_of_the_data(worker: Worker) -> None:
 def test_weights_and_scores_are_the_same_bit_for_bit(worker: Worker) -> None:
     remote = RemoteLearner(worker, MANIFEST, LEARNER.samples)
     assert same(worker.initial(MANIFEST), INITIAL)
-    trained = patiently(lambda: remote.train(INITIAL, 7))
-    assert same(trained, LEARNER.train(INITIAL, 7))
+    trained = patiently(lambda: remote.train(INITIAL, 7, 1))
+    assert same(trained, LEARNER.train(INITIAL, 7, 1))
     assert not same(trained, INITIAL)
-    assert not same(trained, patiently(lambda: remote.train(INITIAL, 8)))
+    assert not same(trained, patiently(lambda: remote.train(INITIAL, 8, 1)))
     assert [remote.score(weights) for weights in (INITIAL, trained)] == [
         LEARNER.score(weights) for weights in (INITIAL, trained)
     ]
@@ -143,8 +143,8 @@ def test_rows_of_features_are_computed_with_as_images_are(tmp_path: Path, start:
     assert remote.facts(b"secret") == DataFacts(8, 0, 2, root, ("x", "y"))
     assert same(remote.initial(rows), initial)
     learner = LocalLearner(rows, shard, build("logistic", 2, 2), Compute())
-    trained = patiently(lambda: remote.train(rows, initial, 7, ENOUGH))
-    assert same(trained, learner.train(initial, 7))
+    trained = patiently(lambda: remote.train(rows, initial, 7, 1, ENOUGH))
+    assert same(trained, learner.train(initial, 7, 1))
     assert remote.score(rows, trained) == learner.score(trained)
 
 
@@ -155,7 +155,7 @@ def test_while_it_trains_nobody_waits_for_it(worker: Worker, monkeypatch: pytest
     long = replace(MANIFEST, epochs=20)
 
     def train(seed: int) -> Weights:
-        return worker.train(long, INITIAL, seed, ENOUGH)
+        return worker.train(long, INITIAL, seed, 1, ENOUGH)
 
     worker.facts(b"secret")
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
@@ -171,7 +171,7 @@ def test_while_it_trains_nobody_waits_for_it(worker: Worker, monkeypatch: pytest
     monkeypatch.setattr(module, "SLICE_SECONDS", 60.0)
     with pytest.raises(StillWorking):
         train(10)  # meanwhile the other one is done, and is not lost
-    assert same(train(9), replace(LEARNER, manifest=long).train(INITIAL, 9))
+    assert same(train(9), replace(LEARNER, manifest=long).train(INITIAL, 9, 1))
     assert worker.score(long, INITIAL) == LEARNER.score(INITIAL)
 
 
@@ -181,7 +181,7 @@ def test_a_training_that_takes_too_long_is_given_up(
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
     worker = start(data)
     with pytest.raises(StorageError, match="a training was given up"):
-        worker.train(MANIFEST, INITIAL, 1, 0.0)
+        worker.train(MANIFEST, INITIAL, 1, 1, 0.0)
     assert worker.facts(b"secret").samples == 8, "and the next call works again"
 
 
@@ -225,12 +225,12 @@ def test_a_process_that_is_killed_at_work_is_a_storage_error_and_the_next_call_w
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
     before, worker = processes(), start(data)
     with pytest.raises(StillWorking):
-        worker.train(MANIFEST, INITIAL, 1, ENOUGH)
+        worker.train(MANIFEST, INITIAL, 1, 1, ENOUGH)
     (pid,) = processes() - before
     os.kill(pid, signal.SIGKILL)
     monkeypatch.setattr(module, "SLICE_SECONDS", 60.0)
     with pytest.raises(StorageError, match=r"^the training process ended \(signal 9\): is its memory limit too low\?$"):
-        worker.train(MANIFEST, INITIAL, 1, ENOUGH)
+        worker.train(MANIFEST, INITIAL, 1, 1, ENOUGH)
     assert worker.facts(b"secret").samples == 8
 
 
@@ -280,7 +280,7 @@ def test_a_process_that_trains_is_not_idle(
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
     before, worker = processes(), start(data, idle_seconds=0.0)
     with pytest.raises(StillWorking):
-        worker.train(MANIFEST, INITIAL, 1, ENOUGH)
+        worker.train(MANIFEST, INITIAL, 1, 1, ENOUGH)
     time.sleep(0.01)
     worker.tidy()
     assert len(processes() - before) == 1

@@ -1,0 +1,77 @@
+"""Malicious hospitals, simulated: what they train, send and say as masters. For `hmchain run` alone.
+
+label-flip trains on class C - 1 - c where class c is right; sign-flip sends the base model minus what it learnt; noise
+sends the base model with Gaussian noise. All of them score upside down as masters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coordinator.options import RunOptions
+from hmchain.scores import MAX_BASIS_POINTS, basis_points, word_of_score
+from hmchain.weights import RANGE, STATE, Weights
+from trainers.learner import LocalLearner
+
+NOISE = 0.1  # standard deviation, about that of the network's own weights
+
+
+@dataclass
+class Attacker:
+    """See hospital.Learner: a malicious hospital's, around what it would compute if it were honest."""
+
+    honest: LocalLearner
+    attack: str
+
+    @property
+    def samples(self) -> int:
+        """See Learner."""
+        return self.honest.samples
+
+    def begin(self, base: Weights, seed: int, round: int) -> None:
+        """See Learner."""
+
+    def train(self, base: Weights, seed: int, round: int) -> Weights:
+        """See Learner."""
+        if self.attack == "label-flip":
+            return flipped(self.honest).train(base, seed, round)
+        own = {name: array for name, array in base.items() if not name.startswith(STATE)}
+        if self.attack == "noise":
+            return noisy(own, seed)
+        return mirrored(own, self.honest.train(base, seed, round))
+
+    def score(self, weights: Weights) -> int:
+        """See Learner: the worst for the best."""
+        return word_of_score(MAX_BASIS_POINTS - basis_points(self.honest.score(weights)))
+
+
+def malicious_members(options: RunOptions) -> list[int]:
+    """floor(malicious × members) of them, drawn by the seed; in order."""
+    count = int(options.malicious * options.members + 1e-9)  # 0.29 × 100 is 28.999999999999996
+    stream = np.random.default_rng([options.seed, 0xBAD])
+    return sorted(int(n) + 1 for n in stream.permutation(options.members)[:count])
+
+
+def flipped(learner: LocalLearner) -> LocalLearner:
+    """The same on labels that are turned around."""
+    train, last = learner.shard.train, len(learner.manifest.classes) - 1
+    return replace(learner, shard=replace(learner.shard, train=replace(train, labels=last - train.labels)))
+
+
+def mirrored(base: Weights, trained: Weights) -> Weights:
+    """base - (trained - base) where weights are float32; counters as trained."""
+    return {
+        name: np.clip(2 * base[name] - array, -RANGE, RANGE) if array.dtype == np.float32 else array
+        for name, array in trained.items()
+    }
+
+
+def noisy(base: Weights, seed: int) -> Weights:
+    """base + N(0, NOISE²)."""
+    stream = np.random.default_rng(seed)
+    return {
+        name: (array + stream.normal(0, NOISE, array.shape)).astype(np.float32) if array.dtype == np.float32 else array
+        for name, array in base.items()
+    }

@@ -1,0 +1,68 @@
+"""`hmchain experiment`: the paper's tables and figures, run again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hmchain.command import EXIT_CODES, guarded
+from hmchain.errors import UsageError
+
+NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("name", type=click.Choice(NAMES))
+@click.option(
+    "--datasets", default="breastmnist,pneumoniamnist,organamnist", show_default=True, help="Names, with commas."
+)
+@click.option("--seeds", default=5, show_default=True, help="Runs of each setting, with seeds from 0.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=50, show_default=True, help="The paper's 50, or a quick look."
+)
+@click.option("--members", type=click.IntRange(2), default=100, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="MEDMNIST_ROOT", help="Folder with NAME.npz.")
+@click.option("--jobs", type=click.IntRange(1), default=None, help="Runs at a time. [default: one a core]")
+@click.option("--draw-only", is_flag=True, help="Run nothing: tables and figures of the results that are there.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON, and nothing else.")
+@guarded
+def experiment(
+    name: str,
+    datasets: str,
+    seeds: int,
+    rounds: int,
+    members: int,
+    out: Path,
+    data_root: Path | None,
+    jobs: int | None,
+    draw_only: bool,
+    as_json: bool,
+) -> None:
+    """Run an experiment of the paper's, and write its tables and figures.
+
+    Every run is in a process of its own and leaves one small file below OUT; what is there is not run again, so that an
+    interrupted experiment goes on where it was.
+    """
+    from coordinator.experiments.cells import PAPER
+    from coordinator.experiments.conduct import conduct, report
+    from coordinator.experiments.plans import plan
+    from coordinator.experiments.store import Store
+
+    chosen = plan(
+        name, tuple(dict.fromkeys(datasets.split(","))), seeds, PAPER | {"rounds": rounds, "members": members}
+    )
+    store = Store(out)
+    if draw_only:
+        if not out.is_dir():
+            raise UsageError(f"{out} holds no results")
+        ran, files = 0, report(chosen, store)
+    else:
+        say = (lambda line: None) if as_json else click.echo
+        ran, files = conduct(chosen, store, data_root, jobs or os.cpu_count() or 1, say)
+    done: dict[str, Any] = {"experiment": name, "ran": ran, "files": [str(out / file) for file in files]}
+    click.echo(json.dumps(done, sort_keys=True) if as_json else "\n".join(done["files"]))

@@ -1,0 +1,77 @@
+"""What a federation is compared with: the majority class, one network on all data, each hospital by itself.
+
+Same network, initial weights, local SGD and number of epochs as the federation, through the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hmchain.weights import Weights
+from trainers.datasets import Dataset
+from trainers.networks import build, initial_weights
+from trainers.partition import split
+from trainers.scoring import evaluate, measure
+from trainers.training import LocalTraining, train
+
+ARCHITECTURE = "medmnist-cnn"
+ALONE = 10  # hospitals, the first: as many as train in a round. All hundred cost as much as the central network
+
+Baseline = Callable[[Dataset, Mapping[str, Any]], dict[str, Any]]
+
+
+def majority(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Always the class that the train split has most of: what a network that learnt nothing reaches."""
+    labels = dataset.test.labels
+    answers = np.zeros((len(labels), len(dataset.classes)), np.float32)
+    answers[:, np.bincount(dataset.train.labels).argmax()] = 1
+    return {"test": asdict(measure(answers, labels))}
+
+
+def central(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The network on the whole train split: after the last epoch, and after the one with the best AUC on val."""
+    network, weights = _beginning(dataset, settings)
+    once = LocalTraining(1, settings["batch_size"], settings["learning_rate"])
+    best: dict[str, float] = {}
+    history: list[float] = []
+    for epoch in range(settings["rounds"] * settings["epochs"]):  # plain SGD keeps nothing from one to the next
+        weights = train(network, weights, dataset.train, once, _seed(settings, epoch))
+        history.append(evaluate(network, dataset.val).auc)
+        if history[-1] > max(history[:-1], default=-1):
+            best = {"epoch": epoch + 1, **asdict(evaluate(network, dataset.test))}
+    return {
+        "test": asdict(evaluate(network, dataset.test)),
+        "best": best,
+        "val_auc": [round(auc, 5) for auc in history],
+    }
+
+
+def _beginning(dataset: Dataset, settings: Mapping[str, Any]) -> tuple[nn.Module, Weights]:
+    """A network to compute on, and the weights that a federation of the same seed starts from."""
+    shape = ARCHITECTURE, dataset.channels, len(dataset.classes)
+    return build(*shape), initial_weights(*shape, settings["seed"])
+
+
+def _seed(settings: Mapping[str, Any], number: int) -> int:
+    """Of the shuffles of an epoch, or a hospital."""
+    return int(settings["seed"]) * 1_000_000 + number
+
+
+def alone(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean over hospitals that train on their own shard alone, as many epochs as the federation has."""
+    shards = split(dataset, settings["members"], settings.get("partition", "iid"), settings["seed"])
+    config = LocalTraining(settings["rounds"] * settings["epochs"], settings["batch_size"], settings["learning_rate"])
+    network, base = _beginning(dataset, settings)
+    found = []
+    for number, shard in enumerate(shards[:ALONE], start=1):
+        train(network, base, shard.train, config, _seed(settings, number))
+        found.append(asdict(evaluate(network, dataset.test)))
+    return {"test": {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}, "alone": found}
+
+
+BASELINES: dict[str, Baseline] = {"majority": majority, "central": central, "alone": alone}

@@ -1,0 +1,56 @@
+"""An experiment from beginning to end: what is missing is run, then tables and figures are drawn of all there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from coordinator.experiments.cells import Cell
+from coordinator.experiments.figures import draw
+from coordinator.experiments.plans import Plan
+from coordinator.experiments.processes import results
+from coordinator.experiments.store import Result, Store
+from coordinator.experiments.tables import table
+from hmchain.files import write_whole
+from trainers.datasets import load
+
+Say = Callable[[str], None]
+
+
+def conduct(plan: Plan, store: Store, data_root: Path | None, jobs: int, say: Say) -> tuple[int, list[str]]:
+    """Runs the cells of plan that store has no result of. Returns how many, and the names of the files that `report`
+    wrote. Raises HMChainError.
+    """
+    with store.taken():
+        try:
+            missing = [cell for cell in plan.cells() if store.read(cell) is None]
+            for name in dict.fromkeys(cell.dataset for cell in missing):
+                load(name, data_root)  # a data set that cannot be had is said now, not in an hour
+            _run(missing, store, data_root, jobs, say)
+        finally:  # an interrupted experiment shows what it has
+            files = report(plan, store)
+    return len(missing), files
+
+
+def report(plan: Plan, store: Store) -> list[str]:
+    """Writes the plan's table, and figures where it has some. Returns the names of the files. Raises StorageError."""
+    pictures = draw(plan, store.read, store.folder) if plan.name.startswith("figure") else []
+    text = table(plan, store.read) + "".join(f"\n![{name}]({name}.png)\n" for name in pictures)
+    write_whole(store.folder / f"{plan.name}.md", text.encode())
+    return [f"{plan.name}.md", *(f"{name}.{suffix}" for name in pictures for suffix in ("png", "svg"))]
+
+
+def _run(cells: list[Cell], store: Store, data_root: Path | None, jobs: int, say: Say) -> None:
+    started = time.monotonic()
+    for done, (cell, result) in enumerate(results(cells, store, data_root, jobs), start=1):
+        store.write(cell, result)
+        left = (time.monotonic() - started) / done * (len(cells) - done)
+        say(f"{done}/{len(cells)}  {_line(cell, result)}; about {left / 60:.0f} min left")
+
+
+def _line(cell: Cell, result: Result) -> str:
+    test = result["test"]
+    found = f"AUC {test['auc']:.4f} ACC {test['accuracy']:.4f}" if test else "no round was completed"
+    rate = cell.settings["learning_rate"]
+    return f"{cell.dataset}, {cell.kind}, lr {rate:g}, seed {cell.seed}: {found}, {result['seconds']:.0f} s"

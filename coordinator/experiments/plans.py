@@ -1,0 +1,146 @@
+"""Which cells an experiment has, as the rows of a table over data sets and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from coordinator.experiments.cells import Cell, Kind
+from coordinator.experiments.paper import PUBLISHED, Published
+from hmchain.errors import UsageError
+
+DATASETS = ("breastmnist", "pneumoniamnist", "organamnist")  # the paper's fourth, tissuemnist, where its file is there
+BEST_RATE = 0.1  # of the paper's Table 4
+RATES = (0.001, 0.01, 0.1, 0.5)
+SKEWS = ("dirichlet:0.5", "dirichlet:0.1")
+ATTACKS = ("label-flip", "sign-flip", "noise")
+SHARES = (0.1, 0.2, 0.3, 0.4)  # of the members that attack
+RECIPES: dict[str, dict[str, Any]] = {  # candidates: none has been chosen on validation data
+    "FedAvg": {},
+    "GroupNorm": {"architecture": "groupnorm-cnn"},
+    "server momentum, cosine": {"strategy": "fedavgm", "schedule": "cosine"},
+    "GroupNorm, local momentum, cosine, shifts": {
+        "architecture": "groupnorm-cnn",
+        "momentum": 0.9,
+        "schedule": "cosine",
+        "augmentation": "shift",
+    },
+}
+UNSCORED = "absolute:0"  # a standard that every update reaches
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: cells by data set, one a seed; `measure` is which of a result's metrics it shows. A published
+    row has no cells.
+    """
+
+    label: str
+    cells: Mapping[str, Sequence[Cell]]
+    measure: str = "test"
+    published: Published | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment: its rows, most wanted first in `cells`."""
+
+    name: str
+    title: str
+    datasets: Sequence[str]
+    seeds: int
+    rows: Sequence[Row]
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell once."""
+        seen: set[str] = set()
+        for cell in (cell for row in self.rows for cells in row.cells.values() for cell in cells):
+            if (name := f"{cell.dataset}/{cell.key}") not in seen:
+                seen.add(name)
+                yield cell
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What all of a plan's rows share; `base` are the settings that they differ from."""
+
+    datasets: Sequence[str]
+    seeds: int
+    base: Mapping[str, Any]
+
+    def row(self, label: str, kind: Kind = "federation", measure: str = "test", seeds: int = 0, **changes: Any) -> Row:
+        """A row of all data sets and seeds, or of the first `seeds`."""
+        options = {**self.base, **changes}
+        cells = {
+            name: [Cell(name, seed, options, kind) for seed in range(seeds or self.seeds)] for name in self.datasets
+        }
+        return Row(label, cells, measure)
+
+
+def _table3(scope: Scope) -> list[Row]:
+    slow = scope.base["learning_rate"]
+    central = f"CNN, {scope.base['rounds'] * scope.base['epochs']} epochs"
+    return [
+        *(Row(label, {}, published=published) for label, published in PUBLISHED.items()),
+        scope.row(f"ours, lr {slow:g}"),
+        scope.row(f"ours, lr {BEST_RATE:g}", learning_rate=BEST_RATE),
+        scope.row(
+            f"the same on the chain, lr {BEST_RATE:g}, seed 0", seeds=1, learning_rate=BEST_RATE, chain="embedded"
+        ),
+        scope.row("majority class", "majority", seeds=1),
+        scope.row(f"VGG16, federated, lr {slow:g}", architecture="vgg16"),
+        scope.row(f"{central}, last, lr {slow:g}", "central"),
+        scope.row(f"{central}, best validation AUC, lr {slow:g}", "central", "best"),
+        scope.row(f"{central}, last, lr {BEST_RATE:g}", "central", learning_rate=BEST_RATE),
+        scope.row(f"{central}, best validation AUC, lr {BEST_RATE:g}", "central", "best", learning_rate=BEST_RATE),
+        scope.row(f"each hospital alone, lr {BEST_RATE:g}", "alone", learning_rate=BEST_RATE),
+    ]
+
+
+def _table4(scope: Scope) -> list[Row]:
+    return [scope.row(f"lr {rate:g}", learning_rate=rate) for rate in RATES]
+
+
+def _figure5(scope: Scope) -> list[Row]:
+    return [scope.row(f"lr {rate:g}", learning_rate=rate) for rate in (scope.base["learning_rate"], BEST_RATE)]
+
+
+def _noniid(scope: Scope) -> list[Row]:
+    even = scope.row("iid", learning_rate=BEST_RATE)
+    return [even, *(scope.row(skew, learning_rate=BEST_RATE, partition=skew) for skew in SKEWS)]
+
+
+def _attacks(scope: Scope) -> list[Row]:
+    """The paper's central claim, which it never measured: that scoring keeps malicious hospitals out."""
+    judged: dict[str, dict[str, Any]] = {"scored": {}, "not scored": {"standard": UNSCORED}}
+    rows = [scope.row(f"none, {name}", learning_rate=BEST_RATE, **standard) for name, standard in judged.items()]
+    for attack, share, (name, standard) in product(ATTACKS, SHARES, judged.items()):
+        hostile: dict[str, Any] = {"attack": attack, "malicious": share, **standard}
+        rows.append(scope.row(f"{attack} by {share:.0%}, {name}", learning_rate=BEST_RATE, **hostile))
+    return rows
+
+
+def _recipe(scope: Scope) -> list[Row]:
+    return [scope.row(name, **({"learning_rate": BEST_RATE} | changes)) for name, changes in RECIPES.items()]
+
+
+EXPERIMENTS: dict[str, tuple[str, Callable[[Scope], list[Row]]]] = {
+    "table3": ("The paper's Table 3: federated against central, on the test set", _table3),
+    "table4": ("The paper's Table 4: learning rates", _table4),
+    "figure5": ("The paper's Figure 5: AUC and ACC by round", _figure5),
+    "noniid": (f"Label skew, learning rate {BEST_RATE:g}", _noniid),
+    "recipe": (f"Candidates for a better recipe, learning rate {BEST_RATE:g}", _recipe),
+    "attacks": (f"Malicious hospitals with and without the masters' scores, learning rate {BEST_RATE:g}", _attacks),
+}
+
+
+def plan(name: str, datasets: Sequence[str], seeds: int, base: Mapping[str, Any]) -> Plan:
+    """The experiment called name. Raises UsageError."""
+    if name not in EXPERIMENTS:
+        raise UsageError(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
+    if seeds < 1 or not datasets:
+        raise UsageError("an experiment has at least one data set and one seed")
+    title, rows = EXPERIMENTS[name]
+    return Plan(name, title, datasets, seeds, rows(Scope(datasets, seeds, base)))

@@ -1,0 +1,76 @@
+"""Cells in processes of their own: memory goes back to the system after each, and a crash costs one cell."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from coordinator.experiments.cells import Cell
+from coordinator.experiments.store import Result, Store
+from hmchain.errors import HMChainError, StorageError
+from trainers.child import belong_to_parent
+
+# Imported once, in a process that does nothing but fork: they take longer than a run on a small data set.
+PRELOADED = ["coordinator.experiments.measuring", "coordinator.experiments.baselines", "matplotlib.pyplot"]
+
+Running = dict[Connection, tuple[Cell, BaseProcess]]
+
+
+def results(cells: Sequence[Cell], store: Store, data_root: Path | None, jobs: int) -> Iterator[tuple[Cell, Result]]:
+    """Runs cells, `jobs` at a time, and yields each when it is done. Whatever ends the caller ends them.
+
+    Raises the HMChainError of a cell that could not be run, StorageError where its process ended.
+    """
+    waiting, running, context = deque(cells), Running(), get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                _start(waiting.popleft(), store, data_root, running, context)
+            for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
+                cell, process = running.pop(pipe)
+                yield cell, _received(cell, pipe, process)
+    finally:
+        for _, process in running.values():
+            process.kill()
+            process.join()
+
+
+def _start(cell: Cell, store: Store, data_root: Path | None, running: Running, context: ForkServerContext) -> None:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, cell, data_root, store.workplace(cell)), daemon=True)
+    process.start()
+    theirs.close()
+    running[ours] = cell, process
+
+
+def _received(cell: Cell, pipe: Connection, process: BaseProcess) -> Result:
+    try:
+        answer = pipe.recv()
+    except EOFError as fault:
+        process.join()
+        raise StorageError(
+            f"the process of {cell.dataset}, seed {cell.seed}, ended ({process.exitcode}): is there too little memory?"
+        ) from fault
+    process.join()
+    if isinstance(answer, HMChainError):
+        raise answer
+    result: Result = answer
+    return result
+
+
+def _work(pipe: Connection, cell: Cell, data_root: Path | None, folder: Path) -> None:
+    """The child's end."""
+    belong_to_parent()
+    from coordinator.experiments.measuring import measured  # here: the parent does without torch
+
+    try:
+        pipe.send(measured(cell, data_root, folder))
+    except HMChainError as fault:
+        pipe.send(fault)

@@ -1,0 +1,173 @@
+"""What an experiment consists of, what it keeps, and what it draws; tests/e2e/test_experiment.py runs some."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coordinator.cli import run
+from coordinator.experiment_cli import NAMES
+from coordinator.experiments.baselines import central, majority
+from coordinator.experiments.cells import PAPER, Cell
+from coordinator.experiments.figures import curves
+from coordinator.experiments.plans import EXPERIMENTS, plan
+from coordinator.experiments.store import Store
+from coordinator.experiments.tables import spread, table
+from coordinator.options import RunOptions
+from hmchain.errors import DataError, UsageError
+from trainers.datasets import load
+
+SET = "breastmnist"
+
+
+def result(auc: float, **more: Any) -> dict[str, Any]:
+    """As measuring.py makes them, as far as tables and figures look."""
+    metrics = {"auc": auc, "accuracy": auc / 2}
+    return {"test": metrics, "best": metrics, "peak_mib": 900, "seconds": 60.0, "versions": {"torch": "2"}, **more}
+
+
+def test_the_command_line_offers_every_experiment() -> None:
+    assert tuple(EXPERIMENTS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_is_one_that_a_run_understands(name: str) -> None:
+    known = {field.name for field in fields(RunOptions)}
+    cells = list(plan(name, [SET, "organamnist"], 2, PAPER).cells())
+    assert all(set(cell.settings) <= known for cell in cells)
+    assert len({(cell.dataset, cell.key) for cell in cells}) == len(cells)
+
+
+def test_experiments_share_what_they_have_in_common() -> None:
+    table3, table4 = ({cell.key for cell in plan(name, [SET], 5, PAPER).cells()} for name in ("table3", "table4"))
+    assert len(table3 & table4) == 10  # the federation at two rates, five seeds each
+
+
+@pytest.mark.parametrize("name", ["table5", "", "Table3"])
+def test_an_unknown_experiment(name: str) -> None:
+    with pytest.raises(UsageError, match="unknown experiment"):
+        plan(name, [SET], 5, PAPER)
+
+
+@pytest.mark.parametrize(("datasets", "seeds"), [([], 5), ([SET], 0)])
+def test_an_experiment_of_nothing(datasets: list[str], seeds: int) -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        plan("table3", datasets, seeds, PAPER)
+
+
+def test_the_command_of_a_cell_is_that_run() -> None:
+    cell = Cell(SET, 3, PAPER | {"partition": "dirichlet:0.5"})
+    words = cell.command().split()
+    assert words[:2] == ["hmchain", "run"]
+    parsed = run.make_context("run", words[2:]).params
+    assert parsed.pop("no_chain") is True
+    assert {name: parsed[name] for name in cell.settings if name != "chain"} == {
+        name: value for name, value in cell.settings.items() if name != "chain"
+    }
+
+
+def test_a_result_is_read_back_and_belongs_to_its_cell(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), Cell(SET, 0)
+    assert store.read(cell) is None
+    store.write(cell, result(0.9))
+    assert store.read(cell)["test"]["auc"] == 0.9
+    assert store.read(Cell(SET, 1)) is None
+    assert [path.name for path in store.path(cell).parent.iterdir()] == [f"{cell.key}.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format":"hmchain-experiment/1"}', b"\xff"])
+def test_a_file_that_is_not_the_result_of_its_cell(content: bytes, tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), Cell(SET, 0)
+    store.write(cell, result(0.9))
+    store.path(cell).write_bytes(content)
+    with pytest.raises(DataError, match="delete it to run the cell again"):
+        store.read(cell)
+
+
+def test_a_result_of_other_settings_is_refused(tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), Cell(SET, 0)
+    store.write(cell, result(0.9))
+    changed = json.loads(store.path(cell).read_text())
+    changed["settings"]["rounds"] = 5
+    store.path(cell).write_text(json.dumps(changed))
+    with pytest.raises(DataError, match="delete it"):
+        store.read(cell)
+
+
+def test_two_experiments_do_not_share_a_folder(tmp_path: Path) -> None:
+    with Store(tmp_path).taken(), pytest.raises(UsageError, match="another experiment"), Store(tmp_path).taken():
+        pass
+
+
+def test_what_a_killed_run_left_is_taken_away(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.workplace(Cell(SET, 0)).mkdir(parents=True)
+    with store.taken():
+        assert not store.workplace(Cell(SET, 0)).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([0.5], "0.500"), ([0.8, 0.9], "0.850 ± 0.071"), ([1, 1, 1], "1.000 ± 0.000")]
+)
+def test_mean_and_deviation(values: list[float], text: str) -> None:
+    assert spread(values) == text
+
+
+def test_a_table_says_what_was_run_and_what_was_not() -> None:
+    chosen = plan("table4", [SET, "tissuemnist"], 2, PAPER)
+    slow, fast = (
+        next(cell for cell in chosen.cells() if cell.settings["learning_rate"] == rate) for rate in (0.01, 0.1)
+    )
+    found = {slow.key: result(0.8), fast.key: result(0.9), Cell(SET, 1, fast.options).key: result(0.7)}
+    lines = table(chosen, lambda cell: found.get(cell.key) if cell.dataset == SET else None).splitlines()
+    assert "| lr 0.01 | 0.800 / 0.400 (1 of 2 seeds) | not run |" in lines
+    assert "| lr 0.1 | 0.800 ± 0.141 / 0.400 ± 0.071 | not run |" in lines
+    assert "3 of 16 runs are done; ± is the standard deviation over seeds 0 to 1." in lines
+
+
+def test_published_rows_are_quoted() -> None:
+    lines = table(plan("table3", [SET, "tissuemnist"], 1, PAPER), lambda cell: None).splitlines()
+    assert "| FL-CNN-HMChain (paper) | 0.875 / 0.795 | 0.896 / 0.620 |" in lines
+    assert "| ResNet-18 (MedMNIST) | 0.901 / 0.863 | not quoted |" in lines
+
+
+def test_curves_have_gaps_where_rounds_failed() -> None:
+    row = plan("figure5", [SET], 2, PAPER).rows[0]
+    seeds = [[0.5, None, 0.7], [0.6, 0.7, 0.8]]
+    drawn = curves(row, SET, "auc", lambda cell: {"rounds": {"auc": seeds[cell.seed]}})
+    assert np.array_equal(drawn, [[0.5, np.nan, 0.7], [0.6, 0.7, 0.8]], equal_nan=True)
+    assert not len(curves(row, SET, "auc", lambda cell: None))
+
+
+def tissue(folder: Path) -> Path:
+    """A file of TissueMNIST's shape: 28x28, grey, 8 classes; its own is not had on a closed network."""
+    stream, arrays = np.random.default_rng(0), {}
+    for name, count in (("train", 64), ("val", 16), ("test", 16)):
+        labels = (np.arange(count) % 8).astype(np.uint8)
+        arrays[f"{name}_images"] = (stream.integers(0, 40, (count, 28, 28)) + 25 * labels[:, None, None]).astype(
+            np.uint8
+        )
+        arrays[f"{name}_labels"] = labels[:, None]
+    np.savez(folder / "tissue-like.npz", **arrays)
+    return folder
+
+
+def test_the_majority_class_of_a_set_of_tissuemnists_shape(tmp_path: Path) -> None:
+    dataset = load("tissue-like", tissue(tmp_path))
+    assert len(dataset.classes) == 8
+    assert majority(dataset, {})["test"]["accuracy"] == 1 / 8
+    assert majority(dataset, {})["test"]["auc"] == 0.5
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_central_network_learns_and_remembers_its_best_epoch(tmp_path: Path) -> None:
+    dataset = load("tissue-like", tissue(tmp_path))
+    found = central(dataset, {"seed": 0, "rounds": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.1})
+    assert len(found["val_auc"]) == 6
+    assert found["best"]["epoch"] == 1 + int(np.argmax(found["val_auc"]))
+    assert found["test"]["auc"] > 0.6

@@ -1,0 +1,60 @@
+"""Where and how precisely networks run, and what they are given."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _has_bfloat16() -> bool:
+    """Whether bf16 is native here. Emulated bf16, which plain AVX-512 would offer, is slower than float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # old torch cannot tell: float32
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how precisely a network runs. Compute() is the fastest here; Compute("cpu", False) is plain float32."""
+
+    device: str = field(default_factory=_best_device)
+    bfloat16: bool = field(default_factory=_has_bfloat16)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Run convolutions and matrix products in bf16; weights, sums and the optimizer stay float32."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network, moved here. One that is here already is not walked through, which takes as long as a score."""
+        first = next(network.parameters(), None)
+        return network if first is not None and first.device.type == self.device else network.to(self.device)
+
+    def deterministic(self) -> AbstractContextManager[object]:
+        """Same inputs, same bytes: cuDNN may neither race nor choose kernels by the stopwatch (no effect on a CPU)."""
+        return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+    def inputs(self, samples: torch.Tensor) -> torch.Tensor:
+        """What a network takes, of images (uint8, see `images`) or of features: float32 (N, F), to asinh of each.
+
+        asinh is nearly the number where it is small and its logarithm where it is large. Values keep their order, and
+        the means and variances of any unit stay within the range in which weights are averaged exactly.
+        """
+        if samples.dtype == torch.uint8:
+            return self.images(samples)
+        return samples.to(self.device).asinh()
+
+    def images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, 28, 28[, 3]) pixels of 0..255 to the float32 (N, channels, 28, 28) in [-1, 1] that networks take.
+
+        An NHWC array seen as NCHW is channels_last already, so nothing is moved but the numbers.
+        """
+        scaled = pixels.to(self.device, torch.float32).div_(127.5).sub_(1)
+        return scaled.unsqueeze(1) if scaled.ndim == 3 else scaled.permute(0, 3, 1, 2)

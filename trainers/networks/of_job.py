@@ -1,0 +1,31 @@
+"""The network that a manifest names, and the model of round 0."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+
+from hmchain.manifest import Manifest
+from hmchain.server import first_moments
+from hmchain.weights import Weights
+from trainers.networks.own import own_network
+from trainers.networks.tensors import first_weights
+from trainers.networks.zoo import build
+
+
+def network_of(job: Manifest, allowed: Collection[str] = ()) -> nn.Module:
+    """Float32 to (N, classes) logits, see zoo.build; an own module where it is one of `allowed`. Raises UsageError."""
+    width, classes = job.width, len(job.classes)
+    if job.source:
+        return own_network(job.architecture, job.source, allowed, width, classes)
+    return build(job.architecture, width, classes)
+
+
+def initial_model(job: Manifest, allowed: Collection[str] = ()) -> Weights:
+    """The model of round 0: first weights, and the server's moments. Raises UsageError as network_of does."""
+    network = network_of(job, allowed)
+    weights = first_weights(network, job.seed)
+    parameters = {name: weights[name] for name, _ in network.named_parameters()}
+    moments = first_moments(parameters, job, job.aggregation)
+    return dict(sorted((weights | moments).items()))
