@@ -27,7 +27,7 @@ from hmchain.history import RoundRecord
 from hmchain.jsontext import parse
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
-from hmchain.recipe import strategy_of
+from hmchain.recipe import chosen, strategy_of
 from hmchain.scores import is_score
 from hmchain.weights import Header, Weights, digest, encode, specification
 from trainers.datasets import load
@@ -218,6 +218,7 @@ def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
         "seed": manifest.seed,
         "strategy": strategy_of(manifest.aggregation),
         "architecture": manifest.architecture,
+        "recipe": chosen(manifest),
         "completed_rounds": len(models),
         "failed_rounds": len(records) - len(models),
         "model_digest": digest_text(models[-1]) if models else None,

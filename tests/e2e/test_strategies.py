@@ -27,7 +27,7 @@ def test_a_strategy_ends_with_one_model_that_anyone_can_recompute(strategy: str,
     told = run(options_for(tmp_path / "chain", data, **changes), Silent())
     plain = run(options_for(tmp_path / "plain", data, chain=None, **changes), Silent())
     assert told["model_digest"] == plain["model_digest"] is not None
-    assert (told["strategy"], told["completed_rounds"]) == (strategy, 2)
+    assert (told["strategy"], told["recipe"]) == (strategy, {"proximal": 0.1, "schedule": "cosine"})
     code, out, err = invoke("verify", tmp_path / "chain", "--data-root", data)
     assert (code, err) == (0, "")
     assert "VALID  2 rounds, 6 updates and 3 models" in out
