@@ -139,6 +139,7 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
 )
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="A hospital.toml: check a job, not a run's DIR.")
 @click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
+@click.option("--allow-module", "modules", multiple=True, help="An own network, package.module:Class, that may be run.")
 @with_password
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, and nothing else.")
 @guarded
@@ -147,6 +148,7 @@ def verify(
     data_root: Path | None,
     config: Path | None,
     number: int | None,
+    modules: tuple[str, ...],
     password_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -169,7 +171,7 @@ def verify(
 
         assert folder is not None
         root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
-        return verify_run(folder, root, Console(quiet=as_json))
+        return verify_run(folder, root, Console(quiet=as_json), modules)
 
     try:
         verdict = check()

@@ -17,6 +17,7 @@ from coordinator.report import digest_text, round_row, write_report
 from hmchain.errors import ChainError
 from hmchain.exchange import fetch_model, model_header
 from hmchain.history import RoundRecord
+from hmchain.recipe import chosen
 from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
@@ -126,6 +127,7 @@ def _summary(
         "seed": options.seed,
         "strategy": options.strategy,
         "architecture": options.architecture,
+        "recipe": chosen(federation.manifest),
         "attack": options.attack,
         "malicious": malicious_members(options),
         "rounds": options.rounds,

@@ -27,11 +27,11 @@ from hmchain.history import RoundRecord
 from hmchain.jsontext import parse
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
-from hmchain.recipe import strategy_of
+from hmchain.recipe import chosen, strategy_of
 from hmchain.scores import is_score
 from hmchain.weights import Header, Weights, digest, encode, specification
 from trainers.datasets import load
-from trainers.networks import Compute, initial_model, load_weights, network_of
+from trainers.networks import Compute, initial_model, load_weights, network_of, refuse_own_module
 from trainers.scoring import evaluate
 
 TOLERANCE = 0.01  # test metrics: other processors round differently in training precision
@@ -93,6 +93,8 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
         text = evidence.store.get(job.manifest_blob, MAX_BYTES)
     with explain("the manifest cannot be reproduced"):
         manifest = Manifest.parse(text)
+    refuse_own_module(manifest, modules)  # that it may not be imported here is no evidence against the run
+    with explain("the manifest cannot be reproduced"):
         initial = initial_model(manifest, modules)
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
         raise VerificationError("the manifest is not the one that the chain recorded")
@@ -216,6 +218,7 @@ def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
         "seed": manifest.seed,
         "strategy": strategy_of(manifest.aggregation),
         "architecture": manifest.architecture,
+        "recipe": chosen(manifest),
         "completed_rounds": len(models),
         "failed_rounds": len(records) - len(models),
         "model_digest": digest_text(models[-1]) if models else None,

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from hmchain.errors import UsageError
 from hmchain.jsontext import parse
-from hmchain.recipe import AGGREGATIONS, Recipe, check_recipe
+from hmchain.recipe import AGGREGATIONS, Recipe, check_recipe, chosen
 from hmchain.rounds import MAX_MASTERS, Terms
 
 FORMAT = "hmchain-manifest/1"
@@ -124,8 +124,9 @@ class Manifest(Recipe):
         There is no word of features where there are none, nor of what stands at a recipe's default: manifests from
         before there were any keep their digests.
         """
-        later = {field.name: field.default for field in fields(Recipe)} | {"features": ()}
-        content = {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+        later = {"features", *(field.name for field in fields(Recipe))}
+        said = chosen(self) | ({"features": self.features} if self.features else {})
+        content = {name: value for name, value in asdict(self).items() if name not in later} | said
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     def digest(self) -> bytes:

@@ -6,8 +6,9 @@ A manifest says nothing of what stands at its default: manifests from before the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
+from typing import Any
 
 from hmchain.errors import UsageError
 
@@ -56,6 +57,12 @@ class Recipe:
     source: str = ""
 
 
+def chosen(recipe: Recipe) -> dict[str, Any]:
+    """What of it does not stand at its default."""
+    values = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
+    return {name: value for name, value in values.items() if value != getattr(Recipe, name)}
+
+
 LIMITS: dict[str, tuple[float, float]] = {  # lowest and highest value
     "server_rate": (0.0, 100.0),
     "server_momentum": (0.0, 0.9999),
@@ -102,7 +109,7 @@ def _check_strategy(recipe: Recipe, aggregation: str) -> None:
     if aggregation not in PARAMETERS:
         raise UsageError(f"unknown aggregation {aggregation!r}; known: {', '.join(AGGREGATIONS)}")
     for name in {name for names in PARAMETERS.values() for name in names} - set(PARAMETERS[aggregation]):
-        if getattr(recipe, name) != getattr(Recipe, name):
+        if name in chosen(recipe):
             raise UsageError(f"aggregation {aggregation!r} has no {name}")
     if aggregation == "fedprox-exact/1" and recipe.proximal == 0:
         raise UsageError("fedprox needs a proximal above 0: with 0 it is fedavg")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from math import floor
 
 import numpy as np
@@ -17,8 +16,8 @@ from hmchain.aggregate import Updates, check, combine, fedavg
 from hmchain.fixed import Array, divide, from_fixed, to_fixed
 from hmchain.weights import Weights
 
-SLICE = 2**18  # elements of every update that are sorted at a time: bounded memory for any network
-_LOW_BITS = 20
+SORTED = 2**18  # elements of every update that are sorted at a time: bounded memory for any network
+MULTIPLIED = 2**14  # and multiplied: what keeps the sums exact
 
 
 def median(updates: Updates) -> Weights:
@@ -43,46 +42,51 @@ def multi_krum(updates: Updates, byzantine: float) -> Weights:
     false = max(min(floor(byzantine * count), (count - 3) // 2), 0)
     squared = _squared_distances([weights for weights, _ in updates])
     near = max(count - false - 2, 1)
-    scores = [sum(sorted(row)[:near]) for row in squared]
+    scores = [sum(sorted(row)[1 : near + 1]) for row in squared]  # without the distance to itself, which is 0
     closest = sorted(range(count), key=lambda i: (scores[i], _name(updates[i][0])))[: count - false]
     return fedavg([(updates[i][0], 1) for i in closest])
 
 
 def _middle(arrays: Sequence[Array], cut: int) -> Array:
     """The mean of what is left of each coordinate without the `cut` smallest and largest."""
-    mean = np.empty(arrays[0].size, np.int64)
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, mean.size, SLICE):
-        columns = np.sort(np.stack([to_fixed(array[start : start + SLICE]) for array in flat]), axis=0)
-        kept = columns[cut : len(columns) - cut]
-        mean[start : start + SLICE] = divide(kept.sum(axis=0), len(kept))
+    mean, start = np.empty(arrays[0].size, np.int64), 0
+    for rows in _slices(arrays, SORTED):
+        kept = np.sort(rows, axis=0)[cut : len(rows) - cut]
+        mean[start : start + rows.shape[1]] = divide(kept.sum(axis=0), len(kept))
+        start += rows.shape[1]
     return from_fixed(mean.reshape(arrays[0].shape))
 
 
-def _squared_distances(weights: Sequence[Weights]) -> list[list[int]]:
-    """Of each update its squared Euclidean distances to all others, in units of 2^-48: whole numbers of any size."""
-    squared: list[list[int]] = [[] for _ in weights]
-    for i, j in combinations(range(len(weights)), 2):
-        distance = sum(_sum_of_squares(difference) for difference in _differences(weights[i], weights[j]))
-        squared[i].append(distance)
-        squared[j].append(distance)
-    return squared
+def _squared_distances(updates: Sequence[Weights]) -> Array:
+    """Squared Euclidean distances (n, n) between updates in units of 2^-48: Python's integers, of any size."""
+    products = np.zeros((len(updates), len(updates)), object)
+    for name in (name for name, array in updates[0].items() if array.dtype == np.float32):
+        for rows in _slices([weights[name] for weights in updates], MULTIPLIED):
+            products += _products(rows)
+    squares = np.diag(products)
+    return np.asarray(squares[:, None] + squares[None, :] - 2 * products)
 
 
-def _differences(one: Weights, other: Weights) -> Iterator[Array]:
-    for name, array in one.items():
-        if array.dtype == np.float32:
-            yield (to_fixed(array) - to_fixed(other[name])).reshape(-1)
+def _products(rows: Array) -> Array:
+    """rows @ rows.T of whole numbers up to 2^39, exact.
 
-
-def _sum_of_squares(values: Array) -> int:
-    """Exact, of up to 2^22 values at a time below 2^41: (2^20 h + l)^2 in parts, none of whose sums leaves int64."""
-    total = 0
-    for start in range(0, len(values), SLICE):
-        part = values[start : start + SLICE]
-        high, low = part >> _LOW_BITS, part & ((1 << _LOW_BITS) - 1)
-        total += (int(high @ high) << 2 * _LOW_BITS) + (int(high @ low) << _LOW_BITS + 1) + int(low @ low)
+    As 2^20 h + l with |h|, |l| <= 2^19 no product is above 2^38 and no sum of MULTIPLIED of them above 2^52: in float64
+    all are whole, and a matrix product may add them in any order.
+    """
+    high = (rows + (1 << 19)) >> 20
+    parts = (high.astype(np.float64), 20), ((rows - (high << 20)).astype(np.float64), 0)
+    total = np.zeros((len(rows), len(rows)), object)
+    for one, shift in parts:
+        for other, more in parts:
+            total += (one @ other.T).astype(np.int64).astype(object) * 2 ** (shift + more)
     return total
+
+
+def _slices(arrays: Sequence[Array], width: int) -> Iterator[Array]:
+    """Arrays of one shape as rows (n, up to width) of whole numbers on the grid, a slice at a time."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, arrays[0].size, width):
+        yield np.stack([to_fixed(array[start : start + width]) for array in flat])
 
 
 def _name(weights: Weights) -> bytes:

@@ -25,7 +25,7 @@ from hmchain.exchange import (
 from hmchain.history import RoundRecord, Update
 from hmchain.judgement import Judgement
 from hmchain.manifest import Manifest
-from hmchain.weights import Weights, digest, encode, specification
+from hmchain.weights import STATE, Weights, digest, encode, specification
 
 JOB = Manifest("stripes", 1, ("a", "b"), seed=0)
 MANIFEST, BASE = JOB.digest(), b"\2" * 32
@@ -109,6 +109,19 @@ def test_a_model_must_be_the_one_that_was_recorded(exchange: Exchange) -> None:
     with pytest.raises(BlobError) as caught:
         fetch_model(exchange, header, other, model)
     assert caught.value.reason is Reason.WRONG_DIGEST
+
+
+def test_a_model_carries_the_servers_moments_and_an_update_must_not(tmp_path: Path) -> None:
+    model = weights() | {f"{STATE}first/a": np.zeros((2, 3), np.float32)}
+    header = model_header(MANIFEST, 3, BASE)
+    like = specification(model)
+    for exchange in (DirectExchange(like), SealedExchange(DirectoryStore(tmp_path), new_identity(), like)):
+        assert set(exchange.fetch(header, exchange.publish(model, header)[1])) == set(model)
+        assert set(exchange.fetch(HEADER, exchange.publish(weights(), HEADER)[1])) == set(weights())
+        for wrong, under in ((model, replace(HEADER, sender=5)), (weights(), replace(header, round=4))):
+            with pytest.raises(BlobError) as caught:
+                exchange.fetch(under, exchange.publish(wrong, under)[1])
+            assert caught.value.reason is Reason.WRONG_TENSORS
 
 
 def test_the_aggregate_is_of_the_accepted_updates_alone(exchange: Exchange) -> None:

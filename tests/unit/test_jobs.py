@@ -21,7 +21,7 @@ from hmchain.manifest import Manifest
 from hmchain.weights import specification
 from trainers.coordination import kept_key
 from trainers.datasets import SAMPLE
-from trainers.networks import initial_weights
+from trainers.networks import initial_weights, source_digest
 
 OWN = 'dataset = "mine"\nchannels = 1\nclasses = ["a", "b"]\n'
 
@@ -92,6 +92,22 @@ def test_a_job_over_records_names_its_features_and_needs_no_channels(tmp_path: P
     assert Manifest.parse(job.canonical()) == job
 
 
+def test_a_job_may_name_a_strategy_and_its_parameters(tmp_path: Path) -> None:
+    job = read(tmp_path, OWN + 'aggregation = "fedavgm-exact/1"\nserver_rate = 1\nmomentum = 0\nschedule = "cosine"')
+    assert (job.aggregation, job.server_rate, job.momentum, job.schedule) == ("fedavgm-exact/1", 1.0, 0.0, "cosine")
+    assert Manifest.parse(job.canonical()) == job
+
+
+def test_a_job_over_an_own_module_gets_the_digest_of_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job_nets.py").write_text("Net = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    job = read(tmp_path, OWN + 'architecture = "job_nets:Net"')
+    assert job.source == source_digest("job_nets:Net")
+    assert read(tmp_path, OWN + f'architecture = "job_nets:Net"\nsource = "{"00" * 32}"').source == "00" * 32
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -155,6 +171,12 @@ def test_what_is_missing_is_named(text: str, said: str, tmp_path: Path) -> None:
         ('standard = "good"', "standard 'good' is neither"),
         ('metric = "luck"', "unknown metric"),
         ("request_seconds = 1", "each phase of a round lasts"),
+        ('aggregation = "mean"', "unknown aggregation 'mean'; known: fedavg-exact/1, fedprox-exact/1"),
+        ("trim = 0.2", "aggregation 'fedavg-exact/1' has no trim"),
+        ("momentum = 1", "momentum must lie between 0 and 0.9999"),
+        ('schedule = "steps"', "unknown schedule 'steps'"),
+        ("balanced = 1", "a manifest's balanced cannot be of that type"),
+        ('architecture = "no_such_package:Net"', "there is no Python source of 'no_such_package' here"),
     ],
 )
 def test_a_value_that_no_manifest_can_have_is_refused(text: str, said: str, tmp_path: Path) -> None:

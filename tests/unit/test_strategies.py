@@ -20,6 +20,7 @@ from hmchain.errors import DataError, Reason, WeightsError
 from hmchain.exchange import model_header
 from hmchain.manifest import Manifest
 from hmchain.recipe import AGGREGATIONS
+from hmchain.robust import MULTIPLIED, _squared_distances
 from hmchain.server import FIRST_MOMENT, RATES, SECOND_MOMENT, first_moments
 from hmchain.strategies import RULES, aggregate
 from hmchain.weights import RANGE, Weights, check_values, decode, encode, of_network, specification
@@ -210,13 +211,17 @@ def permuted(count: int) -> list[list[int]]:
     return [random.sample(range(count), count) for _ in range(20)]
 
 
-def test_distances_too_large_for_64_bits_are_exact() -> None:
-    """Squares of 2^80, of which the smallest difference decides."""
-    size, unit = 3, np.float32(RANGE)
-    far = [np.full(size, sign * unit, np.float32) for sign in (1, 1, 1, -1, -1)]
-    far[2] = np.nextafter(far[2], np.float32(0))
-    found = aggregate({}, [({"w": array}, 1) for array in far], replace(job("multi-krum-exact/1"), byzantine=0.3))
-    assert found["w"].tolist() != fedavg([({"w": array}, 1) for array in far])["w"].tolist()
+def test_the_largest_distances_are_exact() -> None:
+    """A full slice of squares of 2^78, which float64 would round: one grid step in one coordinate still decides."""
+    ends = [np.full(MULTIPLIED, sign * RANGE, np.float32) for sign in (1, -1)]
+    squared = _squared_distances([{"w": ends[0]}, {"w": ends[1]}, {"w": np.r_[ends[0][1:], np.float32(0)]}])
+    across, step = (2 * RANGE * 2**24) ** 2, (RANGE * 2**24) ** 2
+    assert squared[0, 1] == MULTIPLIED * int(across)
+    assert squared[0, 2] == squared[2, 0] == int(step)
+    assert squared[1, 2] == (MULTIPLIED - 1) * int(across) + int(step)
+    assert (np.diag(squared) == 0).all()
+    tiny = _squared_distances([{"w": ends[0]}, {"w": np.r_[ends[0][1:], np.nextafter(ends[0][0], np.float32(0))]}])
+    assert tiny[0, 1] == (2**15) ** 2, "float32 just below 2^15 is 2^-9 less"
 
 
 def test_large_tensors_are_cut_in_slices_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +229,8 @@ def test_large_tensors_are_cut_in_slices_that_nobody_sees(monkeypatch: pytest.Mo
     parts = [({"w": stream.normal(size=(7, 11)).astype(np.float32)}, 1) for _ in range(5)]
     rules = [job(name) for name in ("median-exact/1", "trimmed-mean-exact/1", "multi-krum-exact/1")]
     whole = [aggregate({}, parts, rule)["w"].tobytes() for rule in rules]
-    monkeypatch.setattr("hmchain.robust.SLICE", 10)
+    monkeypatch.setattr("hmchain.robust.SORTED", 10)
+    monkeypatch.setattr("hmchain.robust.MULTIPLIED", 10)
     assert [aggregate({}, parts, rule)["w"].tobytes() for rule in rules] == whole
 
 

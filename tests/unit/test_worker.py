@@ -25,7 +25,7 @@ from hmchain.weights import Weights
 from trainers import worker as module
 from trainers.dataset_root import dataset_root, salt_of
 from trainers.learner import LocalLearner
-from trainers.networks import Compute, build, initial_weights
+from trainers.networks import Compute, build, initial_weights, source_digest
 from trainers.splits import Shard, Split, write_shard
 from trainers.worker import DataFacts, RemoteLearner, StillWorking, Worker, WorkerOptions
 
@@ -205,7 +205,22 @@ def test_what_cannot_be_computed_here_comes_back_as_a_usage_error(worker: Worker
     before = processes()
     with pytest.raises(UsageError, match="no-such-net"):
         worker.initial(replace(MANIFEST, architecture="no-such-net"))
+    with pytest.raises(UsageError, match="own:Net is somebody's own code, and is not allowed to run here"):
+        worker.initial(replace(MANIFEST, architecture="own:Net", source="00" * 32))
     assert processes() == before
+
+
+def test_an_own_module_that_the_hospital_allows_is_built(
+    data: Path, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "allowed_nets.py").write_text(
+        "from torch import nn\n"
+        "def Net(channels, classes): return nn.Sequential(nn.Flatten(), nn.Linear(784 * channels, classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)  # which the worker inherits
+    own = "allowed_nets:Net"
+    job = replace(MANIFEST, architecture=own, source=source_digest(own))
+    assert list(start(data, modules=frozenset({own})).initial(job)) == ["1.bias", "1.weight"]
 
 
 def test_too_little_memory_is_a_storage_error_and_the_next_call_works_again(

@@ -5,7 +5,7 @@ A manifest names an architecture; every node builds it from its own code, never 
 
 from trainers.networks.compute import Compute
 from trainers.networks.of_job import initial_model, network_of
-from trainers.networks.own import source_digest
+from trainers.networks.own import refuse_own_module, source_digest
 from trainers.networks.tensors import load_weights, weights_of
 from trainers.networks.zoo import ARCHITECTURES, build, initial_weights
 
@@ -17,6 +17,7 @@ __all__ = [
     "initial_weights",
     "load_weights",
     "network_of",
+    "refuse_own_module",
     "source_digest",
     "weights_of",
 ]

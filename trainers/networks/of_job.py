@@ -16,10 +16,7 @@ from trainers.networks.zoo import build
 
 def network_of(job: Manifest, allowed: Collection[str] = ()) -> nn.Module:
     """Float32 to (N, classes) logits, see zoo.build; an own module where it is one of `allowed`. Raises UsageError."""
-    width, classes = job.width, len(job.classes)
-    if job.source:
-        return own_network(job.architecture, job.source, allowed, width, classes)
-    return build(job.architecture, width, classes)
+    return own_network(job, allowed) if job.source else build(job.architecture, job.width, len(job.classes))
 
 
 def initial_model(job: Manifest, allowed: Collection[str] = ()) -> Weights:

@@ -17,6 +17,7 @@ from torch import nn
 
 from hmchain.errors import UsageError
 from hmchain.files import read_file
+from hmchain.manifest import Manifest
 from hmchain.recipe import OWN_MODULE
 
 
@@ -32,22 +33,27 @@ def source_digest(architecture: str) -> str:
     return whole.hexdigest()
 
 
-def own_network(architecture: str, source: str, allowed: Collection[str], width: int, classes: int) -> nn.Module:
-    """Class(width, classes) of an own module. Raises UsageError where it is not allowed, is another source than
-    `source`, or cannot be built.
+def refuse_own_module(job: Manifest, allowed: Collection[str]) -> None:
+    """Raises UsageError where a job's network is somebody's own and not one of `allowed`."""
+    if job.source and job.architecture not in allowed:
+        raise UsageError(f"{job.architecture} is somebody's own code, and is not allowed to run here")
+
+
+def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
+    """Class(width, classes) of a job's own module. Raises UsageError where it is not allowed, is another source than
+    the manifest names, or cannot be built.
     """
-    if architecture not in allowed:
-        raise UsageError(f"the own module {architecture!r} is not allowed here")
-    found = source_digest(architecture)
-    if found != source:
-        raise UsageError(f"the source of {architecture!r} here has SHA-256 {found}, the manifest names {source}")
+    refuse_own_module(job, allowed)
+    architecture, found = job.architecture, source_digest(job.architecture)
+    if found != job.source:
+        raise UsageError(f"the source of {architecture} here has SHA-256 {found}, the manifest names {job.source}")
     module, _, name = architecture.partition(":")
     try:
-        network = getattr(import_module(module), name)(width, classes)
+        network = getattr(import_module(module), name)(job.width, len(job.classes))
     except Exception as fault:  # it is somebody's code: whatever it raises, it gives no network
-        raise UsageError(f"{architecture!r} gives no network: {type(fault).__name__}: {str(fault)[:200]}") from fault
+        raise UsageError(f"{architecture} gives no network: {type(fault).__name__}: {str(fault)[:200]}") from fault
     if not isinstance(network, nn.Module):
-        raise UsageError(f"{architecture!r} gives no torch.nn.Module but a {type(network).__name__}")
+        raise UsageError(f"{architecture} gives no torch.nn.Module but a {type(network).__name__}")
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -1,0 +1,161 @@
+"""The zoo: shapes and the literature's parameter counts; and networks of a hospital's own, held to their source."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+from hmchain.errors import UsageError
+from hmchain.manifest import TABULAR, Manifest
+from hmchain.server import FIRST_MOMENT, SECOND_MOMENT
+from trainers.networks import (
+    ARCHITECTURES,
+    build,
+    initial_model,
+    initial_weights,
+    load_weights,
+    network_of,
+    source_digest,
+)
+
+OF_IMAGES = sorted(set(ARCHITECTURES) - set(TABULAR))
+JOB = Manifest("stripes", 1, ("a", "b", "c"), seed=5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "channels", "classes", "parameters"),
+    [
+        ("vgg16", 3, 10, 14_728_266),  # of the usual implementation for CIFAR-10
+        ("resnet18", 3, 10, 11_173_962),  # likewise
+        ("groupnorm-cnn", 1, 2, 234_034),  # as the paper's: a group norm has as many as a batch norm
+        ("groupnorm-resnet", 1, 2, 307_042),
+    ],
+)
+def test_networks_have_the_parameters_of_the_literature(
+    architecture: str, channels: int, classes: int, parameters: int
+):
+    assert sum(p.numel() for p in build(architecture, channels, classes).parameters()) == parameters
+
+
+@pytest.mark.parametrize("architecture", OF_IMAGES)
+def test_they_take_images_and_give_logits(architecture: str):
+    for channels in (1, 3):
+        assert build(architecture, channels, 4).eval()(torch.zeros(1, channels, 28, 28)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("architecture", ["groupnorm-cnn", "groupnorm-resnet"])
+def test_first_weights_are_the_same_bytes_everywhere(architecture: str):
+    weights = initial_weights(architecture, 1, 2, seed=0)
+    assert sha256(b"".join(array.tobytes() for array in weights.values())).hexdigest() == FIRST[architecture]
+    assert all((weights[name] != 0).any() for name in weights if name.endswith("weight"))
+
+
+FIRST = {
+    "groupnorm-cnn": "7cf7985f69fae074c517fe4f829e5b4f6e73a32298db58b0f5d9fa71c0c35375",
+    "groupnorm-resnet": "dfec05dd51f7ce37aae82380ad22282306dfb00013acf7bf94f2249032c3ddb4",
+}
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "kinds"), [("fedavgm-exact/1", 1), ("fedadam-exact/1", 2), ("fedyogi-exact/1", 2)]
+)
+def test_a_first_model_has_a_moment_for_every_parameter_and_for_no_buffer(aggregation: str, kinds: int):
+    model = initial_model(replace(JOB, aggregation=aggregation))
+    network = network_of(JOB)
+    parameters = [name for name, _ in network.named_parameters()]
+    moments = [f"{kind}{name}" for kind in (FIRST_MOMENT, SECOND_MOMENT)[:kinds] for name in parameters]
+    assert set(model) == {*network.state_dict(), *moments}
+    load_weights(network, model)
+
+
+# ---------------------------------------------------------------- own modules
+
+NET = """\
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self, width, classes):
+        super().__init__(nn.Flatten(), nn.Linear(784 * width, classes, bias=False), nn.LayerNorm(classes))
+class Odd(nn.Module):
+    def __init__(self, width, classes):
+        super().__init__()
+        self.lstm = nn.LSTM(width, classes)
+class Broken(nn.Module):
+    def __init__(self): ...
+def text(width, classes): return "no network"
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A module of somebody's own that can be imported, by a name that no other test has."""
+    name = f"own_{abs(hash(request.node.name))}"
+    (tmp_path / f"{name}.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def job_of(architecture: str) -> Manifest:
+    return replace(JOB, architecture=architecture, source=source_digest(architecture))
+
+
+def test_an_own_module_is_built_and_begins_with_the_same_weights(module: str):
+    job = job_of(f"{module}:Net")
+    assert network_of(job, [job.architecture])(torch.zeros(2, 1, 28, 28)).shape == (2, 3)
+    one, two = (initial_model(job, [job.architecture]) for _ in range(2))
+    assert all(one[name].tobytes() == two[name].tobytes() for name in one)
+    assert abs(one["1.weight"]).max() <= 1 / 28
+    assert (initial_model(replace(job, seed=6), [job.architecture])["1.weight"] != one["1.weight"]).any()
+
+
+def test_an_own_module_is_not_even_imported_unless_it_is_allowed(module: str):
+    with pytest.raises(UsageError, match="is not allowed to run here"):
+        network_of(job_of(f"{module}:Net"), ["other:Net"])
+    assert module not in sys.modules
+
+
+def test_another_source_is_refused_and_not_imported(module: str, tmp_path: Path):
+    job = job_of(f"{module}:Net")
+    (tmp_path / f"{module}.py").write_text(NET + "\n")
+    with pytest.raises(UsageError, match=f"here has SHA-256 .*, the manifest names {job.source}"):
+        network_of(job, [job.architecture])
+    assert module not in sys.modules
+
+
+def test_the_digest_is_of_all_files_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "own_package" / "deep"
+    package.mkdir(parents=True)
+    for path in (package.parent / "__init__.py", package / "__init__.py", package / "net.py"):
+        path.write_text(NET)
+    seen = {source_digest("own_package.deep.net:Net")}
+    (package / "__init__.py").write_text("")
+    seen.add(source_digest("own_package.deep.net:Net"))
+    (package / "net.py").rename(package / "other.py")
+    seen.add(source_digest("own_package.deep.net:Net"))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Odd", "no first weights are known of lstm, a LSTM"),
+        ("Broken", "gives no network: TypeError"),
+        ("Absent", "gives no network: AttributeError"),
+        ("text", "gives no torch.nn.Module but a str"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_one_line(name: str, said: str, module: str):
+    job = job_of(f"{module}:{name}")
+    with pytest.raises(UsageError, match=said):
+        initial_model(job, [job.architecture])
+
+
+@pytest.mark.parametrize("architecture", ["no_such_package:Net", "math:Net", "a b:Net"])
+def test_what_has_no_source_has_no_digest(architecture: str):
+    with pytest.raises(UsageError, match=r"no Python source|is not package"):
+        source_digest(architecture)
