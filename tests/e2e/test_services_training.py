@@ -39,6 +39,7 @@ from trainers.record_keeping import RecordKeeping, service_of
 from trainers.services.neuro import NAMES
 from trainers.splits import Shard, load_shard
 from trainers.storing import Storing
+from trainers.team import Team
 from trainers.vault import Vault
 from trainers.worker import NO_DATA, Worker, WorkerOptions
 
@@ -94,7 +95,7 @@ def learn(job: Manifest, hospitals: list[Shard], out: Path) -> None:
     options = RunOptions(out=out, dataset=job.dataset, members=3, masters=3, fraction=1.0, rounds=3)
     initial = initial_weights(job.architecture, job.width, 2, job.seed)
     options.out.mkdir()
-    parts = Parts(options, dataset, job, hospitals[:3], initial, Stopwatch())
+    parts = Parts(options, dataset, job, hospitals[:3], initial, Stopwatch(), Team(1))
     summary = conduct(chain_federation(parts, options.out), options, dataset, Silent())
     assert summary["completed_rounds"] == 3
     assert summary["test_auc"] > 0.9, "of persons at a fourth hospital; chance is 0.5"
