@@ -92,7 +92,9 @@ def learn(job: Manifest, hospitals: list[Shard], out: Path) -> None:
     """Trains at the first three through the contract, tests at the fourth, and recomputes what was recorded."""
     test = hospitals[3].train
     dataset = Dataset(job.dataset, 0, job.classes, test, test, test, bytes(32))
-    options = RunOptions(out=out, dataset=job.dataset, members=3, masters=3, fraction=1.0, rounds=3)
+    options = RunOptions(
+        out=out, dataset=job.dataset, members=3, masters=3, fraction=1.0, rounds=3, architecture=job.architecture
+    )
     initial = initial_weights(job.architecture, job.width, 2, job.seed)
     options.out.mkdir()
     parts = Parts(options, dataset, job, hospitals[:3], initial, Stopwatch(), Team(1))
