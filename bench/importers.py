@@ -1,8 +1,9 @@
 """How fast records come in: each importer by itself, then sealing, storing and writing down, then listing and checking.
 
-python -m bench.importers SAMPLES [--seconds S] [--records N]
+python -m bench.importers SAMPLES [--seconds S] [--records N] [--megabytes M]
 
-SAMPLES is a folder of files, each of which is read again and again by the importer that recognises it.
+SAMPLES is a folder of files, each of which is read again and again by the importer that recognises it. With
+--megabytes, one generated file of that size of each of the larger formats is read once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.large_files import write_all
 from hmchain.blobs import DirectoryStore
 from hmchain.consortium import Consortium
 from hmchain.record import Code, Kind, Record
@@ -57,6 +59,18 @@ def importers(samples: Path, seconds: float) -> dict[str, Speed]:
             speed.records += sum(isinstance(item, Record) for item in items)
             speed.bytes += sum(path.stat().st_size for path in speed.files)
     return speeds
+
+
+def large_files(megabytes: int) -> Iterator[tuple[str, Speed]]:
+    """Reads a generated file of so many MiB of each format, and says how fast that was."""
+    context = Context(bytes(32), subject="p")
+    with tempfile.TemporaryDirectory() as name:
+        for path in write_all(Path(name), megabytes):
+            started = time.perf_counter()
+            items = [isinstance(item, Record) for _, item in detect.import_files([path], detect.AUTO, context)]
+            seconds = time.perf_counter() - started
+            assert all(items), f"{path.name} is not valid"
+            yield path.name, Speed(len(items), path.stat().st_size, seconds, [path])
 
 
 def observations(count: int) -> Iterator[Record]:
@@ -105,10 +119,13 @@ class timed:
 
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self.started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{self.what:58} {seconds:8.1f} s {self.count / seconds:12,.0f} records/s  peak {peak:,.0f} MiB", flush=True
-        )
+        rate = self.count / seconds
+        print(f"{self.what:58} {seconds:8.1f} s {rate:12,.0f} records/s  peak {peak_mebibytes():,.0f} MiB", flush=True)
+
+
+def peak_mebibytes() -> float:
+    """The largest size that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -117,7 +134,10 @@ def main() -> None:
     parser.add_argument("samples", type=Path)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--megabytes", type=int, default=0)
     chosen = parser.parse_args()
+    for name, speed in large_files(chosen.megabytes) if chosen.megabytes else ():
+        print(f"{name:14} {speed}  {peak_mebibytes():,.0f} MiB at most", flush=True)
     for name, speed in importers(chosen.samples, chosen.seconds).items():
         print(f"{name:14} {speed}")
     storing(chosen.records)

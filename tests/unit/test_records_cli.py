@@ -257,6 +257,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ward = Ward.found(tmp_path_factory.mktemp("town"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainers.archive.connect", lambda *_: ward.chain.web3)
+        patch.setattr("trainers.parts.connect", lambda *_: ward.chain.web3)
         patch.setattr("trainers.receiving.LOOK_SECONDS", 0.01)
         for number, hospital in enumerate(ward.hospitals, start=1):
             folder = ward.folder / str(number)
@@ -386,6 +387,37 @@ def test_a_hospital_relays_no_grant_in_its_own_name(town: Town, tmp_path: Path) 
     out = str(tmp_path / "grant.json")
     town(1, "share", "all", "--to", "2", "--purpose", "ehr", "--out", out)
     assert "no person signed this" in town(1, "relay", out, code=2)
+
+
+GENOME = "##fileformat=VCFv4.2\n##reference=GRCh38.fa\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS\n{}"
+CALL = "1\t100\t.\tA\tC\t.\tPASS\t.\tGT\t0/1\n"
+CHOLESTEROL = "http://loinc.org|2093-3"
+
+
+def test_two_hospitals_count_persons_and_alleles_that_are_consented(town: Town, tmp_path: Path) -> None:
+    """Two patients each, of whom one at the second hospital consents to nothing."""
+    cohort, alleles = tmp_path / "cohort.toml", tmp_path / "alleles.toml"
+    cohort.write_text(f'title = "Cholesterol"\n[population]\nall = ["{CHOLESTEROL}"]\n')
+    alleles.write_text('assembly = "GRCh38.fa"\n')
+    answers: dict[str, list[str]] = {"cohort": [], "alleles": []}
+    for number, consenting in ((1, ("a", "b")), (2, ("c",))):
+        for name in "ab" if number == 1 else "cd":
+            table, genome = tmp_path / f"{name}.csv", tmp_path / f"{name}.vcf"
+            table.write_text(f"patient,loinc,value,unit\n{name},2093-3,200,mg/dL\n")
+            genome.write_text(GENOME.format(CALL))
+            assert "1 imported" in town(number, "import", str(table), str(genome), "--subject", name)
+            account, signing = town.person(f"donor-{name}", "patient", number)
+            town(number, "link", name, account)
+            purposes = ["--purpose", "biomedical", "--purpose", "genome"] if name in consenting else ["--withdraw"]
+            town(number, "consent", "all", *purposes, *signing)
+        for service, query, least in (("cohort", cohort, "--threshold"), ("alleles", alleles, "--minimum")):
+            answers[service].append(str(tmp_path / f"{service}-{number}.json"))
+            town(number, service, str(query), least, "1", "--out", answers[service][-1])
+    counted = json.loads(town(1, "cohort", "--sum", *answers["cohort"], "--query", str(cohort), "--json"))
+    total = counted["cells"][0]
+    assert (total["cell"], total["at_least"], total["hospitals"]) == ("total", 3, 2)
+    (site,) = json.loads(town(2, "alleles", "--sum", *answers["alleles"], "--json"))["sites"]
+    assert (site["an"], site["ac"], site["hospitals"]) == (6, 3, 2)
 
 
 def test_damage_is_told_as_invalid(town: Town) -> None:
