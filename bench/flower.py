@@ -91,7 +91,7 @@ def flower(asked: argparse.Namespace) -> tuple[float, float]:
             "answer": str(answer),
         }
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HMCHAIN_BENCH_FLOWER": json.dumps(wish)}
-        command = [asked.flower_python, str(ROOT / "bench" / "flower_app.py")]
+        command = [asked.flower_python, "-c", "from bench.flower_app import simulate; simulate()"]
         whole = timed(lambda: subprocess.run(command, env=environment, check=True, stdout=sys.stderr))
         return whole, json.loads(answer.read_text())["rounds"]
 

@@ -1,4 +1,4 @@
-"""The federation of bench.flower in Flower's simulation. Run by Flower's own Python, which prints seconds as JSON.
+"""The federation of bench.flower in Flower's simulation. Run by Flower's own Python; it writes its seconds to a file.
 
 Same network, shards, local training and evaluation, by the same functions; Flower draws its clients, moves the weights
 and averages them.
@@ -90,11 +90,14 @@ def main(grid: Grid, context: Context) -> None:
     )
     started = time.perf_counter()
     arrays = ArrayRecord([base[name] for name in sorted(base)])
-    clients.start(grid=grid, initial_arrays=arrays, num_rounds=asked["rounds"], evaluate_fn=test)
+    result = clients.start(grid=grid, initial_arrays=arrays, num_rounds=asked["rounds"], evaluate_fn=test)
+    if len(result.train_metrics_clientapp) != asked["rounds"]:  # Flower goes on where every client fails
+        raise RuntimeError("a round of Flower's trained nothing")
     Path(asked["answer"]).write_text(json.dumps({"rounds": time.perf_counter() - started}))
 
 
-if __name__ == "__main__":
+def simulate() -> None:
+    """All of it. Ray's processes import this module, so it cannot be the main one."""
     client.train()(train_client)
     server.main()(main)
     torch.set_num_threads(1)

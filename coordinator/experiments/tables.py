@@ -55,7 +55,7 @@ def _notes(plan: Plan, read: Read) -> Iterator[str]:
     yield f"{len(done)} of {total} runs are done; ± is the standard deviation over seeds 0 to {plan.seeds - 1}."
     if done:
         peak, hours = max(result["peak_mib"] for result in done), sum(result["seconds"] for result in done) / 3600
-        yield f"They took {hours:.1f} h of one core each; the largest had {peak:,} MiB."
+        yield f"Added up they took {hours:.1f} h by the clock; the largest had {peak:,} MiB."
         yield f"Versions: {'; '.join(sorted({_versions(result) for result in done}))}."
 
 
