@@ -14,8 +14,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --progress-bar off -c constraints.txt
 SOLC := .tools/solc
 RUN := runs/latest
-# Two workers: consortia of processes on one of them, everything else on the other (tests/conftest.py).
-TEST := $(BIN)/ape test --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# Three workers on two cores: consortia of processes on one of them, which waits much, everything else on the others
+# (tests/conftest.py).
+TEST := $(BIN)/ape test --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)
 export APE_DATA_FOLDER := $(CURDIR)/.tools/ape
