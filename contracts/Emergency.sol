@@ -25,7 +25,7 @@ abstract contract Emergency is IEmergency, Persons {
     function breakGlass(EmergencyAccess calldata e, bytes32 r, bytes32 vs) external returns (uint256) {
         address reader = Typed.signer(Typed.hashCall(EMERGENCY_ACCESS, 6), r, vs);
         _requireInTime(e.deadline);
-        _requireClinical(reader);
+        uint16 institution = _requireClinical(reader);
         if (!_isActive(e.holder)) revert MemberNotActive(e.holder);
         Docket memory d = _dockets[reader];
         if (e.nonce != uint256(d.opened) + 1) revert WrongEmergencyNonce(e.nonce, uint256(d.opened) + 1);
@@ -34,7 +34,7 @@ abstract contract Emergency is IEmergency, Persons {
         if (overdue) revert ReviewOverdue(reader, d.oldest, d.since);
         uint40 number = ++_emergencyCount;
         uint40 now_ = uint40(block.timestamp);
-        _cases[reader][number] = Case(now_, e.holder, Verdict.Open, d.newest, 0);
+        _cases[reader][number] = Case(now_, e.holder, Verdict.Open, d.newest, 0, institution);
         if (d.newest == 0) (d.oldest, d.since) = (number, now_);
         else _cases[reader][d.newest].newer = number;
         _dockets[reader] = Docket(e.nonce, d.unreviewed + 1, d.oldest, number, d.since);
@@ -49,9 +49,10 @@ abstract contract Emergency is IEmergency, Persons {
         if (c.verdict != Verdict.Open) revert AlreadyReviewed(number);
         if (msg.sender == reader) revert OwnEmergency(reader);
         uint256 reviewer = _activeMember();
-        if (reviewer != c.holder && !_mayStepIn(reviewer, reader, c)) revert NotReviewer(reviewer, c.holder);
+        if (reviewer != c.holder && !_mayStepIn(reviewer, c)) revert NotReviewer(reviewer, c.holder);
         _unlink(reader, c);
-        _cases[reader][number] = Case(c.openedAt, c.holder, upheld ? Verdict.Upheld : Verdict.Rejected, 0, 0);
+        (c.verdict, c.older, c.newer) = (upheld ? Verdict.Upheld : Verdict.Rejected, 0, 0);
+        _cases[reader][number] = c;
         emit EmergencyReviewed(number, reviewer, reader, upheld, report);
     }
 
@@ -79,16 +80,17 @@ abstract contract Emergency is IEmergency, Persons {
 
     // ------------------------------------------------------------------ checks and changes
 
-    function _requireClinical(address reader) private view {
+    /// @return institution Number of the member that vouches for the reader.
+    function _requireClinical(address reader) private view returns (uint16 institution) {
         (uint256 voucher, Role role) = _requireVouched(reader);
         if (role != Role.Physician && role != Role.Pharmacist) revert NotClinical(reader);
         if (!_isActive(voucher)) revert MemberNotActive(voucher);
+        return uint16(voucher); // there are no more
     }
 
     /// @dev Whether a member that is not the holder may review: the holder cannot, or had its time.
-    function _mayStepIn(uint256 reviewer, address reader, Case memory c) private view returns (bool) {
-        (uint256 voucher,) = personOf(reader);
-        if (reviewer == voucher) return false;
+    function _mayStepIn(uint256 reviewer, Case memory c) private view returns (bool) {
+        if (reviewer == c.institution) return false;
         return block.timestamp > c.openedAt + REVIEW_SECONDS || !_isActive(c.holder);
     }
 

@@ -30,12 +30,14 @@ interface IEmergency {
     }
 
     /// @param older Number of the reader's unreviewed emergency before this one; 0: none. `newer` likewise.
+    /// @param institution Number of the member that vouched for the reader when it was opened.
     struct Case {
         uint40 openedAt;
         uint16 holder;
         Verdict verdict;
         uint40 older;
         uint40 newer;
+        uint16 institution;
     }
 
     /// @notice A reader's emergencies in one slot.
@@ -80,7 +82,7 @@ interface IEmergency {
     function breakGlass(EmergencyAccess calldata emergency, bytes32 r, bytes32 vs) external returns (uint256 number);
 
     /// @notice Reviews an emergency, once: the holder, or, where that is not active or `REVIEW_SECONDS` are over, any
-    ///         active member but the one that vouches for the reader; never the reader itself.
+    ///         active member but the one that vouched for the reader; never the reader itself.
     /// @param report SHA-256 of the reviewer's report.
     function review(uint256 number, address reader, bool upheld, bytes32 report) external;
 

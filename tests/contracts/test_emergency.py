@@ -57,7 +57,7 @@ def test_a_clinician_breaks_the_glass(clinic: Clinic, outsider: Any, reader: Any
             number=1, holder=HOLDER, reader=reader.address, subject=SUBJECT, reason=REASON, request=REQUEST
         )
     ]
-    assert tuple(records.emergencyOf(reader.address, 1)) == (receipt.timestamp, HOLDER, OPEN, 0, 0)
+    assert tuple(records.emergencyOf(reader.address, 1)) == (receipt.timestamp, HOLDER, OPEN, 0, 0, INSTITUTION)
     assert tuple(records.docketOf(reader.address)) == (1, 1, 1, 1, receipt.timestamp)
 
 
@@ -228,6 +228,9 @@ def test_after_72_hours_others_review_but_not_the_readers_own_member(clinic: Cli
     with ape.reverts(clinic.records.NotReviewer, member=5, holder=HOLDER):
         clinic.records.review.call(1, PHYSICIAN.address, True, REPORT, sender=clinic.account(5))
     clinic.pass_time(2)
+    with ape.reverts(clinic.records.NotReviewer, member=INSTITUTION, holder=HOLDER):
+        clinic.records.review.call(1, PHYSICIAN.address, True, REPORT, sender=clinic.account(INSTITUTION))
+    clinic.vouch(PHYSICIAN, Role.PHYSICIAN, 3)  # another employer now, and the earlier one still does not
     with ape.reverts(clinic.records.NotReviewer, member=INSTITUTION, holder=HOLDER):
         clinic.records.review.call(1, PHYSICIAN.address, True, REPORT, sender=clinic.account(INSTITUTION))
     assert review(clinic, 1, by=5).events[0].reviewer == 5

@@ -3,7 +3,9 @@ pragma solidity 0.8.37;
 
 /// @notice The few of forge's cheatcodes that these tests use.
 interface Vm {
+    function addr(uint256 key) external pure returns (address);
     function prank(address sender) external;
+    function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function warp(uint256 timestamp) external;
     function getBlockTimestamp() external view returns (uint256);
     function load(address target, bytes32 slot) external view returns (bytes32);
