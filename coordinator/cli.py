@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from coordinator.consortium_cli import deploy, job, members
+from coordinator.dashboard_cli import dashboard
 from coordinator.local_cli import down, up
 from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError, VerificationError
@@ -30,6 +31,7 @@ def main() -> None:
     In one process, to see what it does:
       hmchain run                      train a federation on real images, on a chain inside this process
       hmchain verify runs/my-run       execute its ledger again and recompute every global model
+      hmchain dashboard --run DIR      look at it in a browser; or at a live chain, with --chain and --contract
       hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
     \b
     One hospital:
@@ -47,7 +49,7 @@ def main() -> None:
     """
 
 
-for command in (up, down, init, node, status, deploy, members, job, records):
+for command in (up, down, init, node, status, deploy, members, job, records, dashboard):
     main.add_command(command)
 
 
