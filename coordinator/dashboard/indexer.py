@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from coordinator.dashboard.store import Cursor, Origin, add, begin, cursor_of, cut, marks, move
-from hmchain.chain import LOG_SPAN, ChainClient
+from hmchain.chain import LOG_SPAN, ChainClient, answering
 from hmchain.errors import ChainBehind, ChainError, HMChainError, StorageError
 
 PAUSE_SECONDS = 1.0  # between looks at the chain
@@ -48,7 +48,8 @@ class Indexer:
 
     def _checked(self, connection: Connection) -> Cursor:
         """The cursor, if the node's chain is the one that was indexed. Raises ChainError where it is another."""
-        chain_id = str(self._client.web3.eth.chain_id) if self.fault else str(self._client.chain_id)
+        with answering():  # asked anew: another chain may have come behind the same URL
+            chain_id = str(self._client.web3.eth.chain_id)
         origin = Origin(chain_id, self._client.block(0).hash, self._client.address)
         cursor = cursor_of(connection) or begin(connection, origin, self._first)
         if cursor.origin != origin:
