@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from coordinator.consortium_cli import deploy, job, members
+from coordinator.dashboard_cli import dashboard
 from coordinator.experiment_cli import experiment
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
@@ -33,6 +34,7 @@ def main() -> None:
       hmchain run                      train a federation on real images, on a chain inside this process
       hmchain verify runs/my-run       execute its ledger again and recompute every global model
       hmchain experiment table3        the paper's tables and figures, run again
+      hmchain dashboard --run DIR      look at it in a browser; or at a live chain, with --chain and --contract
       hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
     \b
     One hospital:
@@ -50,7 +52,7 @@ def main() -> None:
     """
 
 
-for command in (experiment, up, down, init, node, status, deploy, members, job, records):
+for command in (experiment, dashboard, up, down, init, node, status, deploy, members, job, records):
     main.add_command(command)
 
 
