@@ -18,7 +18,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several workers (loadgroup): the towns are one group, and come first; each other file is a group of its own."""
+    """For several workers (loadgroup): the towns are one group, and first; each other file is a group of its own."""
     items.sort(key=lambda item: item.path.name not in TOWNS)
     for item in items:
         group = "towns" if item.path.name in TOWNS else item.path.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from copy import deepcopy
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -44,8 +45,9 @@ class Reading:
             head = next(marks(connection), None)
             if cursor_of(connection) != cursor:
                 return self._view  # the index moved meanwhile: the next look is whole again
-            old.history.apply(events)
-            self._view = View(old.history, old.events + events, cursor, head)
+            history = deepcopy(old.history)  # pages that are being made keep theirs, and a fault leaves it whole
+            history.apply(events)
+            self._view = View(history, old.events + events, cursor, head)
             return self._view
 
     def tick(self) -> str:

@@ -1,4 +1,4 @@
-"""Starts forge on tests/invariants: random members and persons against the contracts, and the libraries against naive loops."""
+"""Starts forge on tests/invariants: random members and persons against the contracts; libraries against naive loops."""
 
 from __future__ import annotations
 
