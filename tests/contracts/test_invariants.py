@@ -42,7 +42,7 @@ def forge() -> str:
 
 def test_the_contracts_keep_their_invariants() -> None:
     command = [forge(), "test", "--root", str(ROOT), "--use", str(solc.use()), "--color", "never"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     if done.returncode:
         pytest.fail(f"forge test failed:\n{done.stdout[-8_000:]}{done.stderr[-2_000:]}", pytrace=False)
     # a run that found no tests must not count
