@@ -29,6 +29,7 @@ from tests.e2e.stripes import federation_of, options_for
 from trainers.hospital import Hospital
 from trainers.learner import LocalLearner
 from trainers.splits import Split
+from trainers.team import TeamLearner
 
 CHAINS = pytest.mark.parametrize("chain", ["embedded", None], ids=["on a chain", "without"])
 
@@ -195,10 +196,12 @@ class Flipper(Hospital):
     """Trains hard on wrong labels, in the last round."""
 
     def submit(self, state: RoundState) -> bool:
-        learner = self.learner
+        assert isinstance(self.learner, TeamLearner)
+        learner = self.learner.alone  # whatever the team has begun on the right labels is not asked for
         assert isinstance(learner, LocalLearner)
         train = learner.shard.train
         learner.shard = replace(learner.shard, train=Split(train.inputs, (train.labels + 1) % 3))
+        self.learner = learner
         return super().submit(state)
 
 
