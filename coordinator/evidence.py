@@ -46,6 +46,11 @@ class Evidence:
 def gather(folder: Path, run: RunFile) -> Evidence:
     """Executes or opens the chain and reads its events. Raises VerificationError, ChainError."""
     store, key = blobs_of(folder, run), read_key(folder)
+    return evidence_on(chain_of(folder, run), run, store, key)
+
+
+def chain_of(folder: Path, run: RunFile) -> Web3:
+    """The chain that a run was on: its ledger executed again, or its node. Raises VerificationError, ChainError."""
     if run.chain == EMBEDDED:
         chain, blocks = read_ledger(folder)
         replay(chain, blocks, run)
@@ -56,7 +61,7 @@ def gather(folder: Path, run: RunFile) -> Evidence:
     if chain_id != run.chain_id:
         fault = f"{run.chain} is chain {chain_id}, the run was on chain {run.chain_id}"
         raise VerificationError(fault) if run.chain == EMBEDDED else ChainError(fault)
-    return evidence_on(web3, run, store, key)
+    return web3
 
 
 def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Evidence:

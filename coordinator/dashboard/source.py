@@ -7,12 +7,10 @@ from pathlib import Path
 from eth_utils import is_address
 
 from coordinator.deploy import connect
-from coordinator.evidence import check_contract
-from coordinator.folder import RunFile, read_ledger
-from coordinator.options import EMBEDDED
-from coordinator.replay import replay
+from coordinator.evidence import chain_of, check_contract
+from coordinator.folder import RunFile
 from hmchain.chain import ChainClient
-from hmchain.errors import ChainError, UsageError, VerificationError
+from hmchain.errors import UsageError
 
 
 def live(url: str, contract: str) -> ChainClient:
@@ -30,14 +28,5 @@ def recorded(folder: Path) -> tuple[ChainClient, int]:
     Raises UsageError where there is no run, VerificationError where it is corrupt, ChainError.
     """
     run = RunFile.read(folder)
-    if run.chain == EMBEDDED:
-        chain, blocks = read_ledger(folder)
-        replay(chain, blocks, run)
-        web3 = chain.web3
-    else:
-        web3 = connect(run.chain)
-    client = ChainClient(web3, None, run.contract)
-    if client.chain_id != run.chain_id:
-        fault = f"{run.chain} is chain {client.chain_id}, the run was on chain {run.chain_id}"
-        raise VerificationError(fault) if run.chain == EMBEDDED else ChainError(fault)
-    return client, check_contract(web3, run).block
+    web3 = chain_of(folder, run)
+    return ChainClient(web3, None, run.contract), check_contract(web3, run).block
