@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from hmchain import letters, scopes
@@ -13,6 +12,7 @@ from hmchain.errors import BlobError, UsageError
 from hmchain.trail import EmergencyRecord
 from trainers.archive import Archive
 from trainers.persons import named
+from trainers.sharing import when
 
 REVIEW_SECONDS = 72 * 3600  # as in contracts/Emergency.sol: from then on others review, and the reader opens no other
 
@@ -39,10 +39,10 @@ class Case:
 
     def line(self) -> str:
         """For people."""
-        verdict = {None: f"review due by {_when(self.due)}", True: "upheld", False: "rejected"}[self.verdict]
+        verdict = {None: f"review due by {when(self.due)}", True: "upheld", False: "rejected"}[self.verdict]
         who = f"{self.role} {self.reader} of member {self.vouched_by}, at member {self.holder}"
         why = self.reason or "(its reason cannot be read here)"
-        return f"emergency {self.number}  {_when(self.opened)}  {who}  {verdict}  {why}"
+        return f"emergency {self.number}  {when(self.opened)}  {who}  {verdict}  {why}"
 
 
 def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
@@ -88,7 +88,3 @@ def review(archive: Archive, number: int, upheld: bool, report: str) -> None:
         raise UsageError(f"there is no emergency {number}")
     salt = hmac.digest(archive.vault.pseudonym_key, f"hmchain/report-salt/1/{number}".encode(), "sha256")
     archive.registry.transact("review", number, case.reader, upheld, scopes.commitment(salt, report))
-
-
-def _when(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

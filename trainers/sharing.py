@@ -175,6 +175,11 @@ def expiry_of(until: str, days: int) -> int:
     return expiry
 
 
+def when(seconds: int) -> str:
+    """A moment in seconds since 1970 as people read it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def _is_on_chain(archive: Archive, permit: Consent | Grant) -> bool:
     trail = archive.trail()
     if isinstance(permit, Consent):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,7 +179,7 @@ def share(
         signed = sharing.grant(archive, who, label, to, persons.purpose_named(purpose), expiry, whose)
         signed.write(out)
         sharing.relay(archive, signed)
-        click.echo(f"grant {sharing.number_of(archive, signed)}, until {_when(expiry)}: hand the reader {out}")
+        click.echo(f"grant {sharing.number_of(archive, signed)}, until {sharing.when(expiry)}: hand the reader {out}")
 
 
 @records.command(epilog=EXIT_CODES)
@@ -234,8 +233,4 @@ def delegate(
     staff = persons.checked_account(account)
     with archive_of(config, password_file) as archive:
         archive.registry.transact("setDelegation", staff, int(persons.purpose_named(purpose)), expiry)
-    click.echo("delegation ended" if end else f"{staff} may use our grants for {purpose} until {_when(expiry)}")
-
-
-def _when(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    click.echo("delegation ended" if end else f"{staff} may use our grants for {purpose} until {sharing.when(expiry)}")
