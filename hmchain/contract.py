@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, cast
 
+from eth_abi.codec import ABICodec
 from eth_abi.exceptions import DecodingError
-from eth_utils import decode_hex, encode_hex, event_abi_to_log_topic, function_abi_to_4byte_selector, is_0x_prefixed
+from eth_typing import ABIEvent
+from eth_utils import (
+    decode_hex,
+    encode_hex,
+    event_abi_to_log_topic,
+    function_abi_to_4byte_selector,
+    is_0x_prefixed,
+    to_checksum_address,
+)
+from eth_utils.abi import collapse_if_tuple
 from web3 import Web3
 from web3.types import LogReceipt
 
@@ -52,26 +62,50 @@ class Receipt:
     events: tuple[Event, ...]
 
 
+class EventDecoder:
+    """One event's logs as Events: what web3's `process_log` gives, without looking through the ABI for every log."""
+
+    def __init__(self, codec: ABICodec, abi: ABIEvent) -> None:
+        self._decode = codec.decode
+        self._name = abi["name"]
+        self._inputs = abi["inputs"]
+        self._indexed = [part for part in self._inputs if part["indexed"]]
+        self._plain = [part for part in self._inputs if not part["indexed"]]
+        self._types = [collapse_if_tuple(cast(dict[str, Any], part)) for part in self._plain]
+
+    def decode(self, log: LogReceipt) -> Event:
+        """Raises ValueError for a log that does not fit the event."""
+        topics = log["topics"][1:]
+        if len(topics) != len(self._indexed):
+            raise ValueError(f"{self._name} with {len(topics)} indexed arguments, not {len(self._indexed)}")
+        found = {}
+        try:
+            for part, topic in zip(self._indexed, topics, strict=True):
+                found[part["name"]] = _named(part, self._decode([part["type"]], topic)[0])
+            for part, value in zip(self._plain, self._decode(self._types, log["data"]), strict=True):
+                found[part["name"]] = _named(part, value)
+        except DecodingError as fault:
+            raise ValueError(f"{self._name} whose data do not fit: {fault}") from fault
+        args = {part["name"]: found[part["name"]] for part in self._inputs}
+        return Event(self._name, args, log["blockNumber"], log["logIndex"], encode_hex(log["transactionHash"]))
+
+
 class Decoder:
     """Turns the contract's raw logs and raw errors into ours."""
 
     def __init__(self, web3: Web3, artifact: Artifact) -> None:
-        self._contract = web3.eth.contract(abi=artifact.abi)
         self._codec = web3.codec
         abi = cast(list[Any], artifact.abi)
         self._errors = {function_abi_to_4byte_selector(e): e for e in abi if e["type"] == "error"}
-        self._events = {
-            event_abi_to_log_topic(e): self._contract.events[e["name"]]() for e in abi if e["type"] == "event"
-        }
+        events = [e for e in abi if e["type"] == "event"]
+        self._events = {event_abi_to_log_topic(e): EventDecoder(web3.codec, e) for e in events}
 
     def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
-        """Decodes the contract's own events and passes over any other."""
+        """Decodes the contract's own events and passes over any other. Raises ValueError for what does not fit."""
         for log in logs:
             decoder = self._events.get(bytes(log["topics"][0])) if log["topics"] else None
             if decoder is not None:
-                data = decoder.process_log(log)
-                where = (log["blockNumber"], log["logIndex"], encode_hex(log["transactionHash"]))
-                yield Event(data["event"], _plain(data["args"]), *where)
+                yield decoder.decode(log)
 
     def error(self, data: bytes) -> ContractError:
         """The contract's own error in revert data; `Reverted` where it is none of them."""
@@ -93,10 +127,13 @@ def revert_data(fault: Exception) -> bytes:
     return b""
 
 
-def _plain(value: Any) -> Any:
-    """AttributeDict and HexBytes become dict, list and bytes."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return bytes(value) if isinstance(value, bytes) else value
+def _named(part: Mapping[str, Any], value: Any) -> Any:
+    """A value as the ABI describes it: structs as dicts, addresses with their checksum (EIP-55)."""
+    kind: str = part["type"]
+    if kind.endswith("]"):
+        inner = {**part, "type": kind[: kind.rindex("[")]}
+        return [_named(inner, each) for each in value]
+    if kind == "tuple":
+        components = part["components"]
+        return {c["name"]: _named(c, each) for c, each in zip(components, value, strict=True)}
+    return to_checksum_address(value) if kind == "address" else value
