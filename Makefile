@@ -35,6 +35,7 @@ run: $(VENV)/.run-installed ## train the federation into runs/latest, then verif
 test: $(VENV)/.dev-installed ## the whole test suite through ape (ARGS="-k election")
 	@$(BIN)/python -m tools.solc
 	@$(BIN)/python -m tools.daemons
+	@$(BIN)/python -m tools.browser
 	$(TEST) $(ARGS)
 
 check: $(VENV)/.dev-installed ## the gate: lint, figures, test (artifact drift among them)

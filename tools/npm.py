@@ -1,4 +1,4 @@
-"""Install what package-lock.json pins: the Solidity compiler's stand-in, anvil and forge."""
+"""Install what package-lock.json pins: the Solidity compiler's stand-in, anvil, forge and axe-core."""
 
 from __future__ import annotations
 

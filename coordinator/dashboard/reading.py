@@ -1,27 +1,58 @@
-"""The history that the index holds, kept up to date as the index grows."""
+"""What the index holds, as one picture, kept up to date as the index grows."""
 
 from __future__ import annotations
 
 import threading
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from coordinator.dashboard.store import Cursor, cursor_of, events_between, marks
+from coordinator.dashboard.chronicle import Chronicle
+from coordinator.dashboard.store import Cost, Cursor, costs_of, cursor_of, events_between, marks, times_of
 from hmchain.chain import Head
 from hmchain.contract import Event
 from hmchain.history import History
+from hmchain.trail import Trail
 
 
 @dataclass
 class View:
-    """What the pages are made of. head is the last block taken in, None while there is none."""
+    """What the pages are made of. head is the last block taken in, None while there is none.
 
-    history: History
-    events: list[Event]
+    times: seconds since 1970 by block, costs: by transaction, both as far as they are known. fault: why the events past
+    some point could not be made sense of, None as long as they can.
+    """
+
+    chronicle: Chronicle = field(default_factory=Chronicle)
+    trail: Trail = field(default_factory=Trail)
+    events: list[Event] = field(default_factory=list)
+    blocks: set[int] = field(default_factory=set)
+    transactions: set[str] = field(default_factory=set)
+    times: dict[int, int] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     cursor: Cursor | None = None
     head: Head | None = None
+    fault: str | None = None
+
+    @property
+    def history(self) -> History:
+        """Members, jobs and rounds."""
+        return self.chronicle.history
+
+    def extend(self, events: list[Event]) -> None:
+        """Takes in what follows. What a contract of another make tells stops it, and is said."""
+        self.events += events
+        self.blocks.update(event.block for event in events)
+        self.transactions.update(event.transaction for event in events)
+        if self.fault is not None:
+            return
+        try:
+            self.chronicle.apply(events)
+            self.trail.apply(events)
+        except (LookupError, ValueError, TypeError, AssertionError) as fault:
+            self.fault = f"the contract's events do not follow from one another ({type(fault).__name__}: {fault})"
 
 
 class Reading:
@@ -30,25 +61,34 @@ class Reading:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._view = View(History(), [])
+        self._view = View()
 
-    def view(self) -> View:
-        """The history up to the index's last whole range."""
-        with self._lock, self._engine.connect() as connection:
-            cursor, old = cursor_of(connection), self._view
-            if cursor is None or cursor == old.cursor:
-                return old
-            if old.cursor is None or (old.cursor.origin, old.cursor.generation) != (cursor.origin, cursor.generation):
-                old = View(History(), [])
-            first = old.cursor.next_block if old.cursor else 0
-            events = list(events_between(connection, first, cursor.next_block))
-            head = next(marks(connection), None)
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """The picture of the index's last whole range. It stands still as long as it is looked at, so be quick."""
+        with self._lock:
+            with self._engine.connect() as connection:
+                self._update(connection)
+            yield self._view
+
+    def _update(self, connection: Connection) -> None:
+        cursor, view = cursor_of(connection), self._view
+        if cursor is None:
+            return
+        old = view.cursor
+        if old is None or (old.origin, old.generation) != (cursor.origin, cursor.generation):
+            view, old = View(), None
+        if cursor != old:
+            events = list(events_between(connection, old.next_block if old else 0, cursor.next_block))
             if cursor_of(connection) != cursor:
-                return self._view  # the index moved meanwhile: the next look is whole again
-            history = deepcopy(old.history)  # pages that are being made keep theirs, and a fault leaves it whole
-            history.apply(events)
-            self._view = View(history, old.events + events, cursor, head)
-            return self._view
+                return  # the index moved meanwhile: the next look is whole again
+            view.extend(events)
+            view.cursor, view.head = cursor, next(marks(connection), None)
+            self._view = view
+        if len(view.times) < len(view.blocks):
+            view.times = times_of(connection)
+        if len(view.costs) < len(view.transactions):
+            view.costs = {cost.transaction: cost for cost in costs_of(connection)}
 
     def tick(self) -> str:
         """A text that changes when there is something new."""

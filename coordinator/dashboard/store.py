@@ -1,18 +1,20 @@
-"""The index's tables: where it was read from, how far, the blocks it stands on, and the contract's events."""
+"""The index's tables: where it was read from, how far, the blocks it stands on, the events, and what they cost."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, Text, create_engine
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, Text, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from hmchain.chain import Head
 from hmchain.contract import Event
 from hmchain.errors import StorageError
+
+BUSY_SECONDS = 30  # that a writer waits for another one on the same SQLite file
 
 METADATA = MetaData()
 SOURCE = Table(
@@ -21,6 +23,7 @@ SOURCE = Table(
     Column("chain_id", String(80), primary_key=True),  # EIP-155 numbers may exceed 64 bits
     Column("genesis", String(66), nullable=False),
     Column("contract", String(42), nullable=False),
+    Column("records", String(42), nullable=False),
     Column("next_block", Integer, nullable=False),
     Column("generation", Integer, nullable=False),  # how often blocks were taken back
 )
@@ -37,18 +40,36 @@ EVENTS = Table(
     Column("block", Integer, primary_key=True),
     Column("log", Integer, primary_key=True),
     Column("tx", String(66), nullable=False),
-    Column("name", String(64), nullable=False, index=True),
+    Column("name", String(64), nullable=False),
     Column("args", Text, nullable=False),
+)
+BLOCKS = Table(  # those that hold events, as far as their times are known
+    "blocks",
+    METADATA,
+    Column("block", Integer, primary_key=True),
+    Column("time", Integer, nullable=False),
+)
+COSTS = Table(  # transactions that made events, as far as their receipts were read
+    "costs",
+    METADATA,
+    Column("tx", String(66), primary_key=True),
+    Column("block", Integer, nullable=False, index=True),
+    Column("call", String(64), nullable=False),
+    Column("gas", Integer, nullable=False),
 )
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The contract that is indexed, on its chain; the genesis block tells apart chains that share a number."""
+    """The contracts that are indexed, on their chain; the genesis block tells apart chains that share a number.
+
+    records is "" where the consortium has no Records contract.
+    """
 
     chain_id: str
     genesis: str
     contract: str
+    records: str
 
 
 @dataclass(frozen=True)
@@ -60,22 +81,49 @@ class Cursor:
     generation: int
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a transaction was: the function that it called, and the gas that it used."""
+
+    transaction: str
+    block: int
+    call: str
+    gas: int
+
+
 def open_database(url: str, rebuild: bool = False) -> Engine:
     """The database, with its tables; emptied first for a rebuild. Raises StorageError."""
     try:
         engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _share)
         if rebuild:
             METADATA.drop_all(engine)
         METADATA.create_all(engine)
+        with engine.connect() as connection:
+            for table in METADATA.tables.values():
+                connection.execute(select(table).limit(1))  # a database of another make is said now
     except (SQLAlchemyError, ImportError) as fault:
         raise StorageError(f"cannot use the database: {str(fault).splitlines()[0]}") from fault
     return engine
 
 
+def _share(connection: Any, _: Any) -> None:
+    """Readers do not wait for the writer, and writers wait for one another."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+
+
+# ---------------------------------------------------------------------- cursor
+
+
 def cursor_of(connection: Connection) -> Cursor | None:
     """How far the index goes; None for an empty one."""
     row = connection.execute(SOURCE.select()).first()
-    return Cursor(Origin(row.chain_id, row.genesis, row.contract), row.next_block, row.generation) if row else None
+    if row is None:
+        return None
+    return Cursor(Origin(row.chain_id, row.genesis, row.contract, row.records), row.next_block, row.generation)
 
 
 def begin(connection: Connection, origin: Origin, first_block: int) -> Cursor:
@@ -91,17 +139,32 @@ def move(connection: Connection, before: Cursor, next_block: int, generation: in
     return result.rowcount == 1
 
 
-def add(connection: Connection, events: Iterable[Event], head: Head) -> None:
-    """Adds a range of blocks: its events, and its last block as a mark."""
+# ---------------------------------------------------------------------- what was read
+
+
+def add(connection: Connection, events: Iterable[Event], times: Mapping[int, int], head: Head) -> None:
+    """Adds a range of blocks: its events, the times of blocks that are known, and its last block as a mark."""
     if rows := [_row(event) for event in events]:
         connection.execute(EVENTS.insert(), rows)
+    if times:
+        connection.execute(BLOCKS.insert(), [{"block": block, "time": time} for block, time in times.items()])
     connection.execute(MARKS.insert().values(block=head.number, hash=head.hash, time=head.time))
+
+
+def add_costs(connection: Connection, costs: Iterable[Cost], times: Mapping[int, int]) -> None:
+    """Adds what was found out about events that are in the index already."""
+    rows = [{"tx": c.transaction, "block": c.block, "call": c.call, "gas": c.gas} for c in costs]
+    moments = [{"block": block, "time": time} for block, time in times.items()]
+    for table, key, new in ((COSTS, COSTS.c.tx, rows), (BLOCKS, BLOCKS.c.block, moments)):
+        if new:  # another dashboard may have found out the same
+            connection.execute(table.delete().where(key.in_([row[key.name] for row in new])))
+            connection.execute(table.insert(), new)
 
 
 def cut(connection: Connection, block: int) -> None:
     """Takes back everything from a block on."""
-    connection.execute(EVENTS.delete().where(EVENTS.c.block >= block))
-    connection.execute(MARKS.delete().where(MARKS.c.block >= block))
+    for table in (EVENTS, MARKS, BLOCKS, COSTS):
+        connection.execute(table.delete().where(table.c.block >= block))
 
 
 def marks(connection: Connection) -> Iterator[Head]:
@@ -115,6 +178,30 @@ def events_between(connection: Connection, first: int, end: int) -> Iterator[Eve
     span = (EVENTS.c.block >= first) & (EVENTS.c.block < end)
     for row in connection.execute(EVENTS.select().where(span).order_by(EVENTS.c.block, EVENTS.c.log)):
         yield Event(row.name, json.loads(row.args, object_hook=_bytes), row.block, row.log, row.tx)
+
+
+def times_of(connection: Connection) -> dict[int, int]:
+    """Seconds since 1970 by block, as far as they are known."""
+    return {row.block: row.time for row in connection.execute(BLOCKS.select())}
+
+
+def costs_of(connection: Connection) -> Iterator[Cost]:
+    """What is known of transactions, in the order of the chain."""
+    for row in connection.execute(COSTS.select().order_by(COSTS.c.block)):
+        yield Cost(row.tx, row.block, row.call, row.gas)
+
+
+def unknown_costs(connection: Connection, most: int) -> list[tuple[str, int]]:
+    """Transactions, with their blocks, whose receipts have not been read; the latest first."""
+    known = select(COSTS.c.tx)
+    wanted = select(EVENTS.c.tx, EVENTS.c.block).where(EVENTS.c.tx.not_in(known)).distinct()
+    return [(row.tx, row.block) for row in connection.execute(wanted.order_by(EVENTS.c.block.desc()).limit(most))]
+
+
+def unknown_times(connection: Connection, most: int) -> list[int]:
+    """Blocks that hold events and whose times are not known; the latest first."""
+    wanted = select(EVENTS.c.block).where(EVENTS.c.block.not_in(select(BLOCKS.c.block))).distinct()
+    return [row.block for row in connection.execute(wanted.order_by(EVENTS.c.block.desc()).limit(most))]
 
 
 def _row(event: Event) -> dict[str, Any]:

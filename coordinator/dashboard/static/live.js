@@ -1,25 +1,81 @@
-// Times in the reader's zone, copy buttons, and the page's content again whenever the index has something new.
+// Times in the reader's zone, countdowns, copy buttons, and the page's content again whenever there is something new.
+
+const main = () => document.querySelector("main");
+
+function spell(seconds) {
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const at = parts.findIndex(([size]) => seconds >= size);
+  if (at < 0) return "0 s";
+  const [size, unit] = parts[at];
+  const rest = Math.floor((seconds % size) / (parts[at + 1]?.[0] ?? 1));
+  return `${Math.floor(seconds / size)} ${unit}` + (at < 3 && rest ? ` ${rest} ${parts[at + 1][1]}` : "");
+}
+
 function localTimes() {
   for (const time of document.querySelectorAll("time")) {
     time.textContent = new Date(time.dateTime).toLocaleString();
+    time.title = time.dateTime;
   }
+}
+
+function clocks() {
+  for (const place of document.querySelectorAll("[data-deadline]")) {
+    const left = Math.floor((new Date(place.dataset.deadline) - Date.now()) / 1000);
+    place.textContent = left >= 0 ? `in ${spell(left)}` : `${spell(-left)} ago`;
+  }
+  for (const place of document.querySelectorAll("[data-age]")) {
+    place.textContent = spell(Math.max(0, Math.floor((Date.now() - new Date(place.dataset.age)) / 1000)));
+  }
+}
+
+function isBeingUsed(element) {
+  return main().contains(element) && (element.matches("input") || element.matches("button"));
 }
 
 async function refresh() {
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  document.querySelector("main").replaceChildren(...page.querySelector("main").childNodes);
+  const fresh = page.querySelector("main");
+  if (isBeingUsed(document.activeElement) || fresh === null) return; // what is being typed stays
+  const scrolled = [...document.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+  main().replaceChildren(...fresh.childNodes);
+  document.querySelectorAll(".scroll").forEach((box, i) => (box.scrollLeft = scrolled[i] ?? 0));
   localTimes();
+  clocks();
 }
 
-document.addEventListener("click", (event) => {
-  const text = event.target.dataset?.copy;
-  if (text) navigator.clipboard.writeText(text);
+function lost(isLost) {
+  let note = document.querySelector("#lost");
+  if (!isLost) return note?.remove();
+  if (note) return;
+  note = document.createElement("p");
+  note.id = "lost";
+  note.className = "fault";
+  note.setAttribute("role", "status");
+  note.textContent = "The dashboard does not answer: what is shown grows old. It is asked again every few seconds.";
+  document.querySelector("header")?.after(note);
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target;
+  const text = button.dataset?.copy;
+  if (!text) return;
+  await navigator.clipboard.writeText(text);
+  button.textContent = "copied";
+  setTimeout(() => (button.textContent = "copy"), 1500);
 });
 
 let seen = false;
-new EventSource("/live").onmessage = () => {
-  if (seen) refresh().catch(() => {}); // the server is gone: the stream connects again by itself
+const stream = new EventSource("/live");
+stream.onmessage = () => {
+  lost(false);
+  if (seen) refresh().catch(() => lost(true));
   seen = true;
 };
+stream.onerror = () => {
+  lost(true);
+  if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+};
 localTimes();
+clocks();
+setInterval(clocks, 1000);

@@ -1,0 +1,121 @@
+"""The dashboard with 100 members and 500 rounds: events indexed a second, server time of every page, first paint.
+
+python -m bench.dashboard [--members 100] [--rounds 500]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from statistics import median
+
+import requests
+from playwright.sync_api import sync_playwright
+
+from bench.emitter import Emitter, history, node
+from coordinator.dashboard.indexer import Indexer
+from coordinator.dashboard.source import live
+from coordinator.dashboard.store import open_database
+from tools import browser
+
+PAGES = (
+    "/",
+    "/rounds",
+    "/rounds/1/250",
+    "/models",
+    "/members",
+    "/records",
+    "/chain",
+    "/data",
+    "/tables/events",
+    "/tables/scores?q=hospital+7",
+    "/api/events.json",
+    "/api/scores.csv",
+)
+TIMES = 7  # that a page is asked for; the median counts
+SETTLED_SECONDS = 300
+
+
+def main() -> int:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--members", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=500)
+    options = parser.parse_args()
+    with node() as url, tempfile.TemporaryDirectory() as folder:
+        emitter = Emitter(url)
+        count = emitter.emit(history(options.members, options.rounds))
+        print(f"{options.members} members, {options.rounds} rounds: {count:,} events on {emitter.web3.client_version}")
+        database = f"sqlite:///{folder}/index.sqlite"
+        _index(url, emitter.address, database, count)
+        with _served(url, emitter.address, database) as dashboard:
+            _pages(dashboard)
+            _paint(dashboard)
+    return 0
+
+
+def _index(url: str, contract: str, database: str, count: int) -> None:
+    engine = open_database(database)
+    started = time.perf_counter()
+    Indexer(live(url, contract), engine).catch_up()
+    seconds = time.perf_counter() - started
+    engine.dispose()
+    print(f"indexed in {seconds:.2f} s: {count / seconds:,.0f} events/s into SQLite (2,000 asked for)")
+
+
+class _served:
+    """The real command in a process of its own; gives its URL."""
+
+    def __init__(self, url: str, contract: str, database: str) -> None:
+        command = [sys.executable, "-m", "coordinator", "dashboard", "--chain", url, "--contract", contract]
+        self._process = subprocess.Popen(
+            [*command, "--db", database, "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+    def __enter__(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip().rstrip("/")
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+
+
+def _pages(dashboard: str) -> None:
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while "being looked up" in requests.get(f"{dashboard}/chain", timeout=30).text and time.monotonic() < deadline:
+        time.sleep(0.5)
+    print("server time, median of", TIMES)
+    for page in PAGES:
+        seconds = []
+        for _ in range(TIMES):
+            started = time.perf_counter()
+            answer = requests.get(dashboard + page, timeout=30)
+            seconds.append(time.perf_counter() - started)
+            answer.raise_for_status()
+        print(f"  {1000 * median(seconds):6.0f} ms  {len(answer.content) / 1024:7.0f} KiB  {page}")
+
+
+def _paint(dashboard: str) -> None:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
+        found = []
+        for _ in range(TIMES):
+            page = chromium.new_page()
+            page.goto(dashboard)
+            found.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+            page.close()
+        chromium.close()
+    print(f"first contentful paint of the overview: {median(found):.0f} ms, median of {TIMES} (1,000 asked for)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
