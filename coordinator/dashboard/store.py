@@ -7,7 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, Text, create_engine, event, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    select,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from hmchain.chain import Head
@@ -24,20 +37,20 @@ SOURCE = Table(
     Column("genesis", String(66), nullable=False),
     Column("contract", String(42), nullable=False),
     Column("records", String(42), nullable=False),
-    Column("next_block", Integer, nullable=False),
+    Column("next_block", BigInteger, nullable=False),
     Column("generation", Integer, nullable=False),  # how often blocks were taken back
 )
 MARKS = Table(  # the last block of each range that was read: what a reorganisation is recognised by
     "marks",
     METADATA,
-    Column("block", Integer, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
     Column("hash", String(66), nullable=False),
-    Column("time", Integer, nullable=False),
+    Column("time", BigInteger, nullable=False),
 )
 EVENTS = Table(
     "events",
     METADATA,
-    Column("block", Integer, primary_key=True),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
     Column("log", Integer, primary_key=True),
     Column("tx", String(66), nullable=False),
     Column("name", String(64), nullable=False),
@@ -46,16 +59,16 @@ EVENTS = Table(
 BLOCKS = Table(  # those that hold events, as far as their times are known
     "blocks",
     METADATA,
-    Column("block", Integer, primary_key=True),
-    Column("time", Integer, nullable=False),
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
 )
 COSTS = Table(  # transactions that made events, as far as their receipts were read
     "costs",
     METADATA,
     Column("tx", String(66), primary_key=True),
-    Column("block", Integer, nullable=False, index=True),
+    Column("block", BigInteger, nullable=False, index=True),
     Column("call", String(64), nullable=False),
-    Column("gas", Integer, nullable=False),
+    Column("gas", BigInteger, nullable=False),
 )
 
 

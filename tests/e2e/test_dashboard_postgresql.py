@@ -1,0 +1,92 @@
+"""The dashboard's index in a real PostgreSQL, started for the test."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.emitter import Emitter, history, node
+from coordinator.dashboard.reading import Reading
+from coordinator.dashboard.source import live, recorded
+from coordinator.dashboard.store import open_database
+from tests.e2e.board import dashboard, fresh, rows, settled
+from tests.e2e.conftest import FinishedRun
+
+
+def program(name: str) -> str | None:
+    """Debian keeps PostgreSQL's programs off the PATH."""
+    found = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True))]
+    return next(filter(None, found), None)
+
+
+INITDB, PG_CTL = program("initdb"), program("pg_ctl")
+pytestmark = pytest.mark.skipif(not (INITDB and PG_CTL), reason="this machine has no PostgreSQL")
+
+
+def run_as_owner(folder: Path, *command: str) -> None:
+    """PostgreSQL refuses to run as root, for whom its own user stands in."""
+    user: dict[str, str] = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", pwd.getpwnam("postgres").pw_gid)
+        user = {"user": "postgres"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120, **user)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A cluster that listens on a socket alone. Yields its folder."""
+    assert INITDB
+    assert PG_CTL
+    with tempfile.TemporaryDirectory(prefix="hmchain-pg-") as name:
+        folder = Path(name)
+        run_as_owner(folder, INITDB, "-D", f"{folder}/data", "-U", "hmchain", "-A", "trust", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        run_as_owner(folder, PG_CTL, "-D", f"{folder}/data", "-l", f"{folder}/log", "-w", "-o", options, "start")
+        yield name
+        run_as_owner(folder, PG_CTL, "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    """The URL of its database."""
+    return f"postgresql+psycopg://hmchain@/postgres?host={server}"
+
+
+def test_it_holds_the_same_rows_as_sqlite(url: str, finished: FinishedRun, tmp_path: Path) -> None:
+    source, engine = recorded(finished.folder), open_database(url, rebuild=True)
+    settled(source, engine)
+    assert rows(engine) == fresh(source, tmp_path / "sqlite")
+    engine.dispose()
+
+
+def test_the_command_keeps_its_index_there(url: str, finished: FinishedRun) -> None:
+    with dashboard("--run", finished.folder, "--db", url, "--rebuild"):
+        pass
+    engine = open_database(url)
+    with Reading(engine).view() as view:
+        assert len(view.history.jobs) == 1
+    engine.dispose()
+
+
+def test_a_reorganisation_is_taken_back(url: str, tmp_path: Path) -> None:
+    with node() as chain:
+        emitter = Emitter(chain)
+        source, engine = live(chain, emitter.address), open_database(url, rebuild=True)
+        emitter.emit(history(4, 1, clients=2, masters=2))
+        snapshot = emitter.web3.provider.make_request("evm_snapshot", [])["result"]  # type: ignore[arg-type]
+        emitter.emit([("MemberStatusChanged", {"member": 4, "status": 2})])
+        indexer = settled(source, engine)
+        emitter.web3.provider.make_request("evm_revert", [snapshot])  # type: ignore[arg-type]
+        emitter.emit([("MemberStatusChanged", {"member": 3, "status": 2})])
+        indexer.catch_up()
+        settled(source, engine)
+        assert rows(engine) == fresh(source, tmp_path / "sqlite")
+        engine.dispose()

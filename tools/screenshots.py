@@ -1,0 +1,48 @@
+"""The pictures of docs/dashboard.md: pages of the dashboard over a finished run.
+
+make run && .venv/bin/python -m tools.screenshots runs/latest
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tools import browser
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
+PAGES = {"overview": "/", "round": "/rounds/1/10"}
+COLOURS = 64  # as many as the pages need: a picture of 30 KB instead of 100
+
+
+def main() -> int:
+    """Takes them."""
+    command = [sys.executable, "-m", "coordinator", "dashboard", "--run", sys.argv[1], "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
+        assert process.stdout
+        url = process.stdout.readline().strip().rstrip("/")
+        chromium = playwright.chromium.launch(executable_path=browser.install(), args=browser.ARGUMENTS)
+        page = chromium.new_page(viewport={"width": 1100, "height": 820}, color_scheme="light")
+        for name, path in PAGES.items():
+            page.goto(url + path)
+            page.wait_for_timeout(1_500)  # receipts of the last rounds are looked up behind the page
+            page.screenshot(path=FOLDER / f"dashboard-{name}.png")
+            _shrink(FOLDER / f"dashboard-{name}.png")
+        chromium.close()
+        process.send_signal(signal.SIGINT)
+    return 0
+
+
+def _shrink(path: Path) -> None:
+    with Image.open(path) as picture:
+        few = picture.convert("RGB").quantize(COLOURS)
+    few.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
