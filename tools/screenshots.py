@@ -17,7 +17,7 @@ from tools import browser
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 PAGES = {"overview": "/", "round": "/rounds/1/10"}
-COLOURS = 64  # as many as the pages need: a picture of 30 KB instead of 100
+COLOURS = 256  # as many as the pages need: a picture of 40 KB instead of 100
 
 
 def main() -> int:
@@ -28,9 +28,11 @@ def main() -> int:
         url = process.stdout.readline().strip().rstrip("/")
         chromium = playwright.chromium.launch(executable_path=browser.install(), args=browser.ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1100, "height": 820}, color_scheme="light")
+        page.goto(f"{url}/chain")
+        page.get_by_text("The others are being looked up").wait_for(state="detached")
         for name, path in PAGES.items():
             page.goto(url + path)
-            page.wait_for_timeout(1_500)  # receipts of the last rounds are looked up behind the page
+            page.wait_for_timeout(500)  # for the times in this zone
             page.screenshot(path=FOLDER / f"dashboard-{name}.png")
             _shrink(FOLDER / f"dashboard-{name}.png")
         chromium.close()

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.ballots import NAMES as MOTIONS
 from hmchain.contract import Event
 from hmchain.election import NEUTRAL, Pool
 from hmchain.history import History
 from hmchain.rounds import Phase
 from hmchain.scores import basis_points
-
-MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
 
 # What shows that a phase is under way or over. A phase begins where the one before it ended.
 BEGINS = {"RoundOpened": Phase.REQUEST}

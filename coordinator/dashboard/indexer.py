@@ -43,6 +43,7 @@ class Indexer:
         self.fault: str | None = None  # why the index stands still, in one line, while it does
         self.present: Present | None = None  # where the last job stands
         self.node: NodeFacts | None = None
+        self.details = 0  # how often costs and times were found out since the start
 
     def step(self) -> bool:
         """Takes in one range of blocks; False where there is none. Raises ChainError, StorageError."""
@@ -71,6 +72,7 @@ class Indexer:
         with _stored(), self._engine.begin() as connection:
             if (now := cursor_of(connection)) and now.generation == cursor.generation:
                 add_costs(connection, costs, times)
+        self.details += 1
         return True
 
     def follow(self, stop: threading.Event) -> None:

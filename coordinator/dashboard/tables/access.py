@@ -7,14 +7,11 @@ from collections import Counter
 from coordinator.dashboard.reading import View
 from coordinator.dashboard.tables.sheet import Column, Kind, Row, Sheet, hexed, moment
 from coordinator.dashboard.tables.training import name_of
-from hmchain.permits import NOBODY, Purpose, Role, member_of
+from hmchain.permits import NOBODY, member_of
+from trainers.persons import named
+from trainers.reviewing import REVIEW_SECONDS
 
 INTEGER, HASH, TIME = Kind.INTEGER, Kind.HASH, Kind.TIME
-REVIEW_SECONDS = 72 * 3600  # contracts/Emergency.sol: from then on others review
-
-
-def _words(value: Purpose | Role) -> str:
-    return value.name.lower().replace("_", " ")
 
 
 def _party(view: View, address: str) -> str:
@@ -72,7 +69,7 @@ def batches(view: View) -> Sheet:
 
 def persons(view: View) -> Sheet:
     """Every account that a member vouches for."""
-    rows = [(person, name_of(view.history, m), _words(role)) for person, (m, role) in view.trail.persons.items()]
+    rows = [(person, name_of(view.history, m), named(role)) for person, (m, role) in view.trail.persons.items()]
     columns = Column("account", HASH), Column("vouched for by"), Column("role")
     return Sheet("Persons", "Accounts of people, as members vouch for them.", columns, rows)
 
@@ -80,7 +77,7 @@ def persons(view: View) -> Sheet:
 def consents(view: View) -> Sheet:
     """What every person said last of every scope."""
     rows = [
-        (person, hexed(scope), ", ".join(sorted(map(_words, purposes))) or "withdrawn", nonce)
+        (person, hexed(scope), ", ".join(sorted(map(named, purposes))) or "withdrawn", nonce)
         for (person, scope), (purposes, nonce) in view.trail.consents.items()
     ]
     columns = Column("person", HASH), Column("scope", HASH), Column("purposes"), Column("words", INTEGER)
@@ -100,7 +97,7 @@ def grants(view: View) -> Sheet:
                 grant.number,
                 _party(view, terms.granter),
                 _party(view, terms.reader),
-                _words(terms.purpose),
+                named(terms.purpose),
                 "in force" if terms.expiry > now else "over",
                 moment(terms.expiry) if terms.expiry else None,
                 terms.consent_of if terms.consent_of != NOBODY else None,
@@ -126,7 +123,7 @@ def delegations(view: View) -> Sheet:
     """Staff that may use what is granted to their organisation."""
     now = view.head.time if view.head else 0
     rows = [
-        (name_of(view.history, member), staff, _words(purpose), "in force" if expiry > now else "over", moment(expiry))
+        (name_of(view.history, member), staff, named(purpose), "in force" if expiry > now else "over", moment(expiry))
         for (member, staff, purpose), expiry in view.trail.delegations.items()
     ]
     columns = Column("member"), Column("staff", HASH), Column("purpose"), Column("state"), Column("expires", TIME)
@@ -139,10 +136,10 @@ def readings(view: View) -> Sheet:
         (
             moment(view.times.get(use.block)),
             use.reader,
-            _words(use.role),
+            named(use.role),
             name_of(view.history, use.voucher),
             name_of(view.history, use.holder),
-            _words(use.purpose),
+            named(use.purpose),
             use.number,
             use.use,
             "answered" if use.holder in view.trail.released.get((use.number, use.use), {}) else "not answered",
@@ -178,7 +175,7 @@ def emergencies(view: View) -> Sheet:
         verdict = {None: "awaits review", True: "upheld", False: "rejected"}[case.verdict]
         due = moment(opened + REVIEW_SECONDS) if opened is not None and case.verdict is None else None
         reviewer = name_of(view.history, case.reviewer) if case.reviewer else None
-        who = case.reader, _words(case.role), name_of(view.history, case.voucher), name_of(view.history, case.holder)
+        who = case.reader, named(case.role), name_of(view.history, case.voucher), name_of(view.history, case.holder)
         rows.append((case.number, moment(opened), *who, verdict, due, reviewer, hexed(case.reason), case.transaction))
     columns = (
         Column("emergency", INTEGER),
