@@ -32,6 +32,7 @@ from hmchain.weights import (
 
 OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and what age adds, besides 16 bytes for every 64 KiB
 CACHED = 80  # weights kept open, those used last: the updates of the largest round and some models
+CACHE_BYTES = 1 << 29  # that they take at most: of a large network fewer are kept, and others opened again
 
 
 class Exchange(Protocol):
@@ -59,6 +60,7 @@ class SealedExchange:
         self._like = like
         self._watch = watch or Stopwatch()
         self._open: OrderedDict[tuple[BlobRef, Header], Weights] = OrderedDict()
+        self._most = max(1, min(CACHED, CACHE_BYTES // max(1, payload_bytes(like))))
 
     def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
         """See Exchange.publish."""
@@ -75,7 +77,7 @@ class SealedExchange:
         with self._watch.measure("blobs"):
             weights = decode(unseal(self._store.get(blob, limit_of(like)), self._key), header, like)
         self._open[blob, header] = weights
-        if len(self._open) > CACHED:
+        if len(self._open) > self._most:
             self._open.popitem(last=False)
         return weights
 

@@ -25,7 +25,7 @@ from hmchain.exchange import (
 from hmchain.history import RoundRecord, Update
 from hmchain.judgement import Judgement
 from hmchain.manifest import Manifest
-from hmchain.weights import STATE, Weights, digest, encode, specification
+from hmchain.weights import STATE, Weights, digest, encode, payload_bytes, specification
 
 JOB = Manifest("stripes", 1, ("a", "b"), seed=0)
 MANIFEST, BASE = JOB.digest(), b"\2" * 32
@@ -99,6 +99,20 @@ def test_what_is_in_use_is_not_forgotten(exchange: Exchange) -> None:
     for sender in range(100, 100 + 3 * CACHED):
         exchange.publish(weights(), replace(HEADER, sender=sender))
         exchange.fetch(HEADER, base)
+
+
+def test_of_large_weights_only_as_many_are_kept_as_memory_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmchain.exchange.CACHE_BYTES", 2 * payload_bytes(LIKE))
+    exchange = SealedExchange(DirectoryStore(tmp_path), new_identity(), LIKE)
+    headers = [replace(HEADER, sender=sender) for sender in range(3)]
+    blobs = [exchange.publish(weights(sender), replace(HEADER, sender=sender))[1] for sender in range(3)]
+    first, *_ = [exchange.fetch(header, blob) for header, blob in zip(headers, blobs, strict=True)]
+    assert exchange.fetch(headers[2], blobs[2]) is exchange.fetch(headers[2], blobs[2])
+    again = exchange.fetch(headers[0], blobs[0])
+    assert again is not first, "the third took its place"
+    assert encode(again, headers[0]) == encode(first, headers[0])
 
 
 def test_a_model_must_be_the_one_that_was_recorded(exchange: Exchange) -> None:
