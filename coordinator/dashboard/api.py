@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -58,12 +59,18 @@ class Api:
         async def ticks() -> AsyncIterator[str]:
             last = None
             while not self._ended():
-                tick = f"{await asyncio.to_thread(self._reading.tick)} {self._state()}"
+                tick = f"{await asyncio.to_thread(self._tick)} {self._state()}"
                 yield f"data: {tick}\n\n" if tick != last else ": still here\n\n"
                 last = tick
                 await asyncio.sleep(LOOK_SECONDS)
 
         return StreamingResponse(ticks(), media_type="text/event-stream")
+
+    def _tick(self) -> str:
+        try:
+            return self._reading.tick()
+        except SQLAlchemyError:
+            return "no database"  # pages say so; the stream must outlive it, to tell when it is back
 
 
 def description() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import text
 from web3 import HTTPProvider, Web3
 from web3.types import RPCEndpoint
 
@@ -264,6 +265,22 @@ class TestServer:
     def test_the_stream_tells_of_what_there_is(self, url: str) -> None:
         with requests.get(f"{url}/live", stream=True, timeout=30) as answer:
             assert next(answer.iter_lines()).startswith(b"data: ")
+
+
+def test_a_database_that_is_gone_is_said_and_read_again_when_it_is_back(emitter: Emitter, tmp_path: Path) -> None:
+    emitter.emit(founding(2))
+    engine = database(tmp_path / "index")
+    with dashboard("--chain", url_of(emitter), "--contract", emitter.address, "--db", engine.url) as url:
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE source RENAME TO gone"))
+        answer = requests.get(url, timeout=30)
+        assert (answer.status_code, "The index cannot be read" in answer.text) == (503, True)
+        with requests.get(f"{url}/live", stream=True, timeout=30) as stream:
+            assert b"no database" in next(stream.iter_lines())
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE gone RENAME TO source"))
+        wait_until(lambda: "stands still" not in requests.get(f"{url}/members", timeout=30).text)
+        assert "Hospital 2" in requests.get(f"{url}/members", timeout=30).text
 
 
 class TestVerifyButton:
