@@ -14,6 +14,7 @@ from coordinator.cli import run
 from coordinator.experiment_cli import NAMES
 from coordinator.experiments.baselines import central, majority
 from coordinator.experiments.cells import PAPER, Cell
+from coordinator.experiments.conduct import missing
 from coordinator.experiments.figures import curves
 from coordinator.experiments.plans import EXPERIMENTS, plan
 from coordinator.experiments.store import Store
@@ -128,6 +129,26 @@ def test_a_table_says_what_was_run_and_what_was_not() -> None:
     assert "| lr 0.01 | 0.800 / 0.400 (1 of 2 seeds) | not run |" in lines
     assert "| lr 0.1 | 0.800 ± 0.141 / 0.400 ± 0.071 | not run |" in lines
     assert "3 of 16 runs are done; ± is the standard deviation over seeds 0 to 1." in lines
+
+
+def test_a_recipe_is_chosen_on_the_validation_split() -> None:
+    chosen = plan("recipe", [SET], 1, PAPER)
+    assert chosen.split == "val"
+    assert {row.measure for row in chosen.rows} == {"val"}
+    found = result(0.9, val={"auc": 0.6, "accuracy": 0.5})
+    lines = table(chosen, lambda cell: found).splitlines()
+    assert "| AUC / ACC, validation split | breastmnist |" in lines
+    assert "| FedAvg | 0.600 / 0.500 |" in lines
+
+
+def test_what_is_run_is_what_the_rows_lack(tmp_path: Path) -> None:
+    store, chosen = Store(tmp_path), plan("recipe", [SET], 2, PAPER)
+    first, second = next(row for row in chosen.rows if row.label == "FedAvg").cells[SET]
+    store.write(first, result(0.9))  # from before there was a validation number
+    store.write(second, result(0.9, val=None))  # no round was completed
+    assert missing(chosen, store, "FedAvg") == [first]
+    assert len(missing(chosen, store)) == len(list(chosen.cells())) - 1
+    assert not missing(chosen, store, "no such row")
 
 
 def test_published_rows_are_quoted() -> None:
