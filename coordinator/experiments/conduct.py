@@ -38,7 +38,7 @@ def conduct(
 
 def report(plan: Plan, store: Store) -> list[str]:
     """Writes the plan's table, and figures where it has some. Returns the names of the files. Raises StorageError."""
-    pictures = draw(plan, store.read, store.folder) if plan.name.startswith("figure") else []
+    pictures = draw(plan, store.read, store.folder)
     text = table(plan, store.read) + "".join(f"\n![{name}]({name}.png)\n" for name in pictures)
     write_whole(store.folder / f"{plan.name}.md", text.encode())
     return [f"{plan.name}.md", *(f"{name}.{suffix}" for name in pictures for suffix in ("png", "svg"))]

@@ -1,13 +1,16 @@
-"""Figures: AUC and ACC by round, the mean over seeds in a band from the lowest to the highest."""
+"""Figures: AUC and ACC by round, ACC by share of attackers; the mean over seeds in a band from lowest to highest."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.experiments.plans import Plan, Row
+from coordinator.experiments.plans import ATTACKS, Plan, Row
 from coordinator.experiments.tables import Read
 from hmchain.errors import StorageError
 
@@ -21,22 +24,54 @@ def curves(row: Row, dataset: str, metric: str, read: Read) -> NDArray[np.float6
     return np.array(found, dtype=np.float64)
 
 
+def shares(plan: Plan, dataset: str, attack: str, scored: bool, read: Read) -> tuple[list[float], list[list[float]]]:
+    """The shares of members that attack, from none, and the ACC that runs of each ended with, one a seed."""
+    found: dict[float, list[float]] = {}
+    for cell in (cell for row in plan.rows for cell in row.cells[dataset]):
+        settings = cell.settings
+        of_panel = settings.get("attack", attack) == attack and ("standard" not in settings) == scored
+        if of_panel and (result := read(cell)) and result["test"]:
+            found.setdefault(settings.get("malicious", 0.0), []).append(result["test"]["accuracy"])
+    return sorted(found), [found[share] for share in sorted(found)]
+
+
 def draw(plan: Plan, read: Read, folder: Path) -> list[str]:
-    """A picture a data set that has results. Returns their names, without suffix. Raises StorageError."""
-    drawn = [name for name in plan.datasets if any(len(curves(row, name, "auc", read)) for row in plan.rows)]
-    for name in drawn:
-        _draw(plan, name, read, folder / f"{plan.name}-{name}")
-    return [f"{plan.name}-{name}" for name in drawn]
+    """A picture a data set that has results, where the plan is one to be drawn. Returns their names, without suffix.
+    Raises StorageError.
+    """
+    if plan.name not in PICTURES:
+        return []
+    columns, fill = PICTURES[plan.name]
+    names = [name for name in plan.datasets if any(read(cell) for row in plan.rows for cell in row.cells[name])]
+    for name in names:
+        with _panels(columns, plan.name, folder / f"{plan.name}-{name}") as panels:
+            fill(plan, name, read, panels)
+    return [f"{plan.name}-{name}" for name in names]
 
 
-def _draw(plan: Plan, dataset: str, read: Read, path: Path) -> None:
+@contextmanager
+def _panels(columns: int, salt: str, path: Path) -> Iterator[Sequence[Any]]:
+    """Axes beside each other, saved in every format when they are filled."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    matplotlib.rcParams["svg.hashsalt"] = plan.name  # the same picture, the same bytes
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    matplotlib.rcParams["svg.hashsalt"] = salt  # the same picture, the same bytes
+    figure, panels = plt.subplots(1, columns, figsize=(8, 3.2), layout="constrained")
+    try:
+        yield panels
+        for suffix in FORMATS:
+            figure.savefig(
+                path.with_suffix(f".{suffix}"), dpi=100, metadata={"Date": None} if suffix == "svg" else None
+            )
+    except OSError as fault:
+        raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+    finally:
+        plt.close(figure)
+
+
+def _by_round(plan: Plan, dataset: str, read: Read, panels: Sequence[Any]) -> None:
     for axes, (metric, label) in zip(panels, METRICS, strict=True):
         for row in plan.rows:
             values = curves(row, dataset, metric, read)
@@ -47,12 +82,21 @@ def _draw(plan: Plan, dataset: str, read: Read, path: Path) -> None:
         axes.set(xlabel="round", ylabel=f"{label}, test set", title=dataset)
         axes.grid(alpha=0.3)
     panels[0].legend(loc="lower right")
-    try:
-        for suffix in FORMATS:
-            figure.savefig(
-                path.with_suffix(f".{suffix}"), dpi=100, metadata={"Date": None} if suffix == "svg" else None
-            )
-    except OSError as fault:
-        raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
-    finally:
-        plt.close(figure)
+
+
+def _by_share(plan: Plan, dataset: str, read: Read, panels: Sequence[Any]) -> None:
+    for axes, attack in zip(panels, ATTACKS, strict=True):
+        for label, scored in (("scored", True), ("not scored", False)):
+            at, found = shares(plan, dataset, attack, scored, read)
+            if at:
+                percent, middle = [100 * share for share in at], [np.mean(values) for values in found]
+                axes.plot(percent, middle, marker="o", markersize=3, label=label)
+                axes.fill_between(percent, [*map(min, found)], [*map(max, found)], alpha=0.2, linewidth=0)
+        axes.set(xlabel="malicious members, %", title=f"{dataset}, {attack}", ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    panels[0].set(ylabel="ACC, test set")
+    panels[0].legend(loc="lower left")
+
+
+Fill = Callable[[Plan, str, Read, Sequence[Any]], None]
+PICTURES: dict[str, tuple[int, Fill]] = {"figure5": (len(METRICS), _by_round), "attacks": (len(ATTACKS), _by_share)}

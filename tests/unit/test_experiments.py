@@ -15,7 +15,7 @@ from coordinator.experiment_cli import NAMES
 from coordinator.experiments.baselines import central, majority
 from coordinator.experiments.cells import PAPER, Cell
 from coordinator.experiments.conduct import missing
-from coordinator.experiments.figures import curves
+from coordinator.experiments.figures import curves, draw, shares
 from coordinator.experiments.plans import EXPERIMENTS, plan
 from coordinator.experiments.store import Store
 from coordinator.experiments.tables import spread, table
@@ -163,6 +163,22 @@ def test_curves_have_gaps_where_rounds_failed() -> None:
     drawn = curves(row, SET, "auc", lambda cell: {"rounds": {"auc": seeds[cell.seed]}})
     assert np.array_equal(drawn, [[0.5, np.nan, 0.7], [0.6, 0.7, 0.8]], equal_nan=True)
     assert not len(curves(row, SET, "auc", lambda cell: None))
+
+
+def test_attacks_are_drawn_by_share_with_scores_and_without(tmp_path: Path) -> None:
+    chosen = plan("attacks", [SET, "tissuemnist"], 2, PAPER)
+
+    def read(cell: Cell) -> dict[str, Any] | None:
+        malicious, scored = cell.settings.get("malicious", 0.0), "standard" not in cell.settings
+        if cell.dataset != SET or malicious > 0.2:
+            return None
+        return result(0.9 - (0 if scored else malicious), **({} if malicious < 0.2 or cell.seed else {"test": None}))
+
+    assert shares(chosen, SET, "noise", True, read) == ([0.0, 0.1, 0.2], [[0.45, 0.45], [0.45, 0.45], [0.45]])
+    assert shares(chosen, SET, "noise", False, read)[1][2] == [pytest.approx(0.35)]
+    assert draw(chosen, read, tmp_path) == [f"attacks-{SET}"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"attacks-{SET}.png", f"attacks-{SET}.svg"}
+    assert not draw(plan("table4", [SET], 1, PAPER), lambda cell: result(0.9), tmp_path)
 
 
 def tissue(folder: Path) -> Path:
