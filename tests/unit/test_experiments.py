@@ -16,7 +16,7 @@ from coordinator.experiments.baselines import central, majority
 from coordinator.experiments.cells import PAPER, Cell
 from coordinator.experiments.conduct import missing
 from coordinator.experiments.figures import curves, draw, shares
-from coordinator.experiments.plans import EXPERIMENTS, plan
+from coordinator.experiments.plans import EXPERIMENTS, OUR_RECIPE, RECIPES, plan
 from coordinator.experiments.store import Store
 from coordinator.experiments.tables import spread, table
 from coordinator.options import RunOptions
@@ -134,7 +134,9 @@ def test_a_table_says_what_was_run_and_what_was_not() -> None:
 def test_a_recipe_is_chosen_on_the_validation_split() -> None:
     chosen = plan("recipe", [SET], 1, PAPER)
     assert chosen.split == "val"
-    assert {row.measure for row in chosen.rows} == {"val"}
+    assert [row.measure for row in chosen.rows] == ["val"] * len(RECIPES) + ["test"]
+    assert chosen.rows[-1].cells in [row.cells for row in chosen.rows[:-1] if row.label == OUR_RECIPE]
+    assert chosen.rows[-1].cells in [row.cells for row in plan("table3", [SET], 1, PAPER).rows]
     found = result(0.9, val={"auc": 0.6, "accuracy": 0.5})
     lines = table(chosen, lambda cell: found).splitlines()
     assert "| AUC / ACC, validation split | breastmnist |" in lines
@@ -143,10 +145,10 @@ def test_a_recipe_is_chosen_on_the_validation_split() -> None:
 
 def test_what_is_run_is_what_the_rows_lack(tmp_path: Path) -> None:
     store, chosen = Store(tmp_path), plan("recipe", [SET], 2, PAPER)
-    first, second = next(row for row in chosen.rows if row.label == "FedAvg").cells[SET]
+    first, second = next(row for row in chosen.rows if "server momentum" in row.label).cells[SET]
     store.write(first, result(0.9))  # from before there was a validation number
     store.write(second, result(0.9, val=None))  # no round was completed
-    assert missing(chosen, store, "FedAvg") == [first]
+    assert missing(chosen, store, "server momentum") == [first]
     assert len(missing(chosen, store)) == len(list(chosen.cells())) - 1
     assert not missing(chosen, store, "no such row")
 
