@@ -176,8 +176,11 @@ def test_attacks_are_drawn_by_share_with_scores_and_without(tmp_path: Path) -> N
             return None
         return result(0.9 - (0 if scored else malicious), **({} if malicious < 0.2 or cell.seed else {"test": None}))
 
-    assert shares(chosen, SET, "noise", True, read) == ([0.0, 0.1, 0.2], [[0.45, 0.45], [0.45, 0.45], [0.45]])
-    assert shares(chosen, SET, "noise", False, read)[1][2] == [pytest.approx(0.35)]
+    assert shares(chosen, SET, "noise", True, "accuracy", read) == (
+        [0.0, 0.1, 0.2],
+        [[0.45, 0.45], [0.45, 0.45], [0.45]],
+    )
+    assert shares(chosen, SET, "noise", False, "accuracy", read)[1][2] == [pytest.approx(0.35)]
     assert draw(chosen, read, tmp_path) == [f"attacks-{SET}"]
     assert {path.name for path in tmp_path.iterdir()} == {f"attacks-{SET}.png", f"attacks-{SET}.svg"}
     assert not draw(plan("table4", [SET], 1, PAPER), lambda cell: result(0.9), tmp_path)
