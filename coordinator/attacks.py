@@ -6,6 +6,7 @@ sends the base model with Gaussian noise. All of them score upside down as maste
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,6 +46,10 @@ class Attacker:
     def score(self, weights: Weights) -> int:
         """See Learner: the worst for the best."""
         return word_of_score(MAX_BASIS_POINTS - basis_points(self.honest.score(weights)))
+
+    def scores(self, weights: Sequence[Weights]) -> list[int]:
+        """See Learner."""
+        return [self.score(each) for each in weights]
 
 
 def malicious_members(options: RunOptions) -> list[int]:

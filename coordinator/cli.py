@@ -90,6 +90,7 @@ for command in (experiment, dashboard, up, down, init, node, status, deploy, mem
     help="Folder with NAME.npz. [default: MEDMNIST_ROOT, else medmnist's own download]",
 )
 @click.option("--workers", type=int, help="Clients that train at a time; the model is the same. [default: one a core]")
+@click.option("--validate", is_flag=True, help="Measure the last model on the validation split too: choose by that.")
 @click.option("--no-chain", is_flag=True, help="Same protocol in plain Python: no EVM, blobs or encryption.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="New folder for the run. [default: runs/NAME-TIME]"
@@ -129,6 +130,8 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
         click.echo(
             f"test AUC {summary['test_auc']:.4f}  ACC {summary['test_acc']:.4f}  model {summary['model_digest']}"
         )
+    if summary.get("val_auc") is not None:
+        click.echo(f"validation AUC {summary['val_auc']:.4f}  ACC {summary['val_acc']:.4f}")
     if summary["gas"]:
         click.echo(f"gas a round: {summary['gas']['round_total']['median']:,} (median)")
     click.echo(f"report in {folder}" + ("" if no_chain else f"; check it with: hmchain verify {folder}"))

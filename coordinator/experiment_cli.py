@@ -28,6 +28,7 @@ NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), envvar="MEDMNIST_ROOT", help="Folder with NAME.npz.")
 @click.option("--jobs", type=click.IntRange(1), default=None, help="Runs at a time. [default: one a core]")
+@click.option("--only", default="", metavar="TEXT", help="Run only the rows whose label contains TEXT; draw all.")
 @click.option("--draw-only", is_flag=True, help="Run nothing: tables and figures of the results that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON, and nothing else.")
 @guarded
@@ -40,6 +41,7 @@ def experiment(
     out: Path,
     data_root: Path | None,
     jobs: int | None,
+    only: str,
     draw_only: bool,
     as_json: bool,
 ) -> None:
@@ -56,6 +58,8 @@ def experiment(
     chosen = plan(
         name, tuple(dict.fromkeys(datasets.split(","))), seeds, PAPER | {"rounds": rounds, "members": members}
     )
+    if not any(only in row.label for row in chosen.rows if row.cells):
+        raise UsageError(f"{name} has no row with {only!r} in its label")
     store = Store(out)
     if draw_only:
         if not out.is_dir():
@@ -63,6 +67,6 @@ def experiment(
         ran, files = 0, report(chosen, store)
     else:
         say = (lambda line: None) if as_json else click.echo
-        ran, files = conduct(chosen, store, data_root, jobs or os.cpu_count() or 1, say)
+        ran, files = conduct(chosen, store, data_root, jobs or os.cpu_count() or 1, say, only)
     done: dict[str, Any] = {"experiment": name, "ran": ran, "files": [str(out / file) for file in files]}
     click.echo(json.dumps(done, sort_keys=True) if as_json else "\n".join(done["files"]))

@@ -32,7 +32,7 @@ from hmchain.weights import Weights, digest, encode, specification
 from trainers.dataset_root import dataset_root
 from trainers.datasets import Dataset
 from trainers.hospital import BaseModel, Hospital, base_model
-from trainers.learner import LocalLearner
+from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, initial_model, network_of
 from trainers.splits import Shard
 from trainers.team import Team, TeamLearner
@@ -95,13 +95,13 @@ class Parts:
         ledger_of: Callable[[int], Ledger],
         exchange: Exchange,
     ) -> dict[int, Hospital]:
-        """The members, who share a network to compute on, one after the other, and an exchange."""
-        network = network_of(self.manifest, {self.manifest.architecture})
+        """The members, who share a pad to compute on, and an exchange."""
+        pad = Pad(network_of(self.manifest, {self.manifest.architecture}))
         compute, malicious, hospitals = Compute(), malicious_members(self.options), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)
             base = base_model(self.manifest.digest(), exchange, self.initial, ledger.records)
-            honest = LocalLearner(self.manifest, shard, network, compute)
+            honest = LocalLearner(self.manifest, shard, pad, compute)
             alone = Attacker(honest, self.options.attack) if number in malicious else honest
             learner = TeamLearner(alone, self.team)
             hospitals[number] = Hospital(number, learner, identity, self.manifest, ledger, exchange, base, self.watch)

@@ -21,7 +21,7 @@ MAX_MEMBERS = 2047  # what one job's election holds (contracts/lib/SumTree.sol),
 class RunOptions(Recipe):
     """The options of one whole-consortium run. `chain` is "embedded", a JSON-RPC URL, or None for --no-chain; `blobs` a
     folder, "ipfs:MULTIADDR", or None for a folder of the run's own; `malicious` the share of members that `attack`;
-    `workers` threads train at a time, by default one a core.
+    `workers` threads train at a time, by default one a core; `validate` measures the last model on the val split too.
     """
 
     out: Path
@@ -41,6 +41,7 @@ class RunOptions(Recipe):
     blobs: str | None = None
     data_root: Path | None = None
     workers: int | None = None
+    validate: bool = False
     strategy: str = "fedavg"
     architecture: str = CNN
     attack: str = ATTACKS[0]

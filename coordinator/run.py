@@ -25,6 +25,7 @@ from trainers.hospital import propose_aggregate
 from trainers.networks import Compute, load_weights, network_of
 from trainers.partition import split
 from trainers.scoring import Metrics
+from trainers.splits import Split
 
 TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
 
@@ -51,9 +52,10 @@ def conduct(federation: Federation, options: RunOptions, dataset: Dataset, progr
     """All rounds of a federation, and the report on them. Returns the summary. Raises HMChainError."""
     try:
         rows = [_play(federation, dataset, progress) for _ in range(options.rounds)]
+        validation = _validation(federation, dataset) if options.validate else {}
     finally:
         federation.team.close()
-    summary = _summary(options, dataset, federation, rows)
+    summary = _summary(options, dataset, federation, rows) | validation
     federation.file_report(write_report(options.out, summary, rows))
     return summary
 
@@ -78,7 +80,7 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
         state = ledger.state()
     federation.save()
     record = ledger.record(number)
-    metrics = _evaluate(federation, dataset, record) if record.model is not None else None
+    metrics = _evaluate(federation, dataset.test, record) if record.model is not None else None
     gas = federation.gas.rounds.get(number, 0)
     seconds = dict(Counter(federation.watch.seconds) - before) | {"total": time.perf_counter() - started}
     progress.round_over(record, metrics, gas, seconds["total"])
@@ -100,8 +102,8 @@ def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
     return acted > 0
 
 
-def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> Metrics:
-    """The global model that a round ended with, on the test split, which belongs to no hospital."""
+def _evaluate(federation: Federation, split: Split, record: RoundRecord) -> Metrics:
+    """The global model that a round ended with; by round on the test split, which belongs to no hospital."""
     assert record.model is not None
     header = model_header(federation.manifest.digest(), record.number, record.base)
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
@@ -109,7 +111,16 @@ def _evaluate(federation: Federation, dataset: Dataset, record: RoundRecord) -> 
         manifest, compute = federation.manifest, Compute()
         network = network_of(manifest, {manifest.architecture})
         load_weights(compute.place(network), model)
-        return federation.team.evaluate(network, dataset.test, compute)
+        return federation.team.evaluate(network, split, compute)
+
+
+def _validation(federation: Federation, dataset: Dataset) -> dict[str, float | None]:
+    """The last global model on the val split, by shares of which the masters judge: to choose by, not to boast of."""
+    made = [record for record in federation.coordinator.records() if record.model is not None]
+    if not made:
+        return {"val_auc": None, "val_acc": None}
+    metrics = _evaluate(federation, dataset.val, made[-1])
+    return {"val_auc": metrics.auc, "val_acc": metrics.accuracy}
 
 
 def _summary(

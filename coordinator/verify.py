@@ -238,7 +238,9 @@ def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int 
 def check_metrics(
     evidence: Evidence, manifest: Manifest, summary: dict[str, Any], models: dict[int, Weights], root: Path | None
 ) -> None:
-    """Measures the final model on the test set again, where that set is at hand; nothing is downloaded for it."""
+    """Measures the final model on the test set again, and on the val split where the report does, if the data are at
+    hand; nothing is downloaded for it.
+    """
     ((number, model),) = models.items()
     if number == 0:
         return
@@ -252,9 +254,16 @@ def check_metrics(
         return
     network, compute = network_of(manifest, {manifest.architecture}), Compute()
     load_weights(compute.place(network), model)
-    measured = evaluate(network, dataset.test, compute)
-    for name, value in (("test_auc", measured.auc), ("test_acc", measured.accuracy)):
-        told = summary[name]
+    for name, split in (("test", dataset.test), ("val", dataset.val)):
+        if name == "val" and summary.keys().isdisjoint(("val_auc", "val_acc")):
+            continue
+        measured = evaluate(network, split, compute)
+        _agree(summary, {f"{name}_auc": measured.auc, f"{name}_acc": measured.accuracy}, number)
+
+
+def _agree(summary: dict[str, Any], metrics: dict[str, float], number: int) -> None:
+    for name, value in metrics.items():
+        told = summary.get(name)
         if type(told) is not float or not abs(told - value) <= TOLERANCE:  # not NaN either
             raise VerificationError(f"summary.json says {name} = {told}, measured {value:.4f}", number)
 

@@ -7,7 +7,7 @@ and scores.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from hmchain.scores import word_of_reason
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode
 
+TOGETHER = 4  # updates that a master has in memory at a time: one for each core of a small machine
 BaseModel = Callable[[RoundRecord], Weights]
 
 
@@ -40,6 +41,9 @@ class Learner(Protocol):
 
     def score(self, weights: Weights) -> int:
         """The score word of weights on the hospital's hold-out."""
+
+    def scores(self, weights: Sequence[Weights]) -> list[int]:
+        """Likewise of several, at the same time if it can."""
 
 
 @dataclass
@@ -171,31 +175,46 @@ class Hospital:
     def _score(self, round: int) -> list[int]:
         """Score words of every client's update in order of position, then of the base model."""
         record = self.ledger.record(round)
+        unseen = [p for p in range(len(record.clients)) if self._to_score(record, p)]
+        for start in range(0, len(unseen), TOGETHER):
+            self._score_together(record, unseen[start : start + TOGETHER])
         words = [self._word_of(record, position) for position in range(len(record.clients))]
         return [*words, self._word(self.base(record))]
 
-    def _word_of(self, record: RoundRecord, position: int) -> int:
+    def _to_score(self, record: RoundRecord, position: int) -> bool:
         """What was found and scored stays; what was looked for in vain is not looked for again."""
         key, update = (record.number, position), record.updates.get(position)
+        return not (update is None or update.member == self.number or key in self._scored or key in self._sought)
+
+    def _word_of(self, record: RoundRecord, position: int) -> int:
+        update = record.updates.get(position)
         if update is None or update.member == self.number:
             return 0
-        if key in self._sought and key not in self._scored:
-            return word_of_reason(Reason.UNAVAILABLE)
-        return self._scored[key] if key in self._scored else self._look_for(record, position)
+        return self._scored.get((record.number, position), word_of_reason(Reason.UNAVAILABLE))
 
     def _look_for(self, record: RoundRecord, position: int) -> int:
+        self._score_together(record, [position])
+        return self._word_of(record, position)
+
+    def _score_together(self, record: RoundRecord, positions: Sequence[int]) -> None:
+        found = {position: weights for position in positions if (weights := self._found(record, position)) is not None}
+        with self.watch.measure("scoring"):
+            for position, word in zip(found, self.learner.scores(list(found.values())), strict=True):
+                self._scored[record.number, position] = word
+
+    def _found(self, record: RoundRecord, position: int) -> Weights | None:
+        """An update's weights. Where there are none it is noted why."""
         key, update = (record.number, position), record.updates[position]
         try:
-            word = self._word(self.exchange.fetch(update_header(self._digest, record, update.member), update.blob))
+            return self.exchange.fetch(update_header(self._digest, record, update.member), update.blob)
         except DaemonError:
             raise
         except BlobError as fault:
-            word = word_of_reason(fault.reason)
-        if word == Reason.UNAVAILABLE:
-            self._sought[key] = self._sought.get(key, 0) + 1
-        else:
-            self._scored[key] = word
-        return word
+            if fault.reason == Reason.UNAVAILABLE:
+                self._sought[key] = self._sought.get(key, 0) + 1
+            else:
+                self._scored[key] = word_of_reason(fault.reason)
+        return None
 
     def _word(self, weights: Weights) -> int:
         with self.watch.measure("scoring"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -17,15 +19,20 @@ from trainers.splits import Shard
 from trainers.training import LocalTraining, train
 
 
+class Pad(threading.local):
+    """A network to compute on, which learners may share: each thread that asks has a copy of its own."""
+
+    def __init__(self, network: nn.Module) -> None:  # called again in every thread: copying takes as long as a score
+        self.network = deepcopy(network)
+
+
 @dataclass
 class LocalLearner:
-    """See hospital.Learner. `network` is a scratch pad that learners may share; each training has a copy of it, so that
-    several may go on at a time.
-    """
+    """See hospital.Learner."""
 
     manifest: Manifest
     shard: Shard
-    network: nn.Module
+    pad: Pad
     compute: Compute
 
     @property
@@ -39,9 +46,14 @@ class LocalLearner:
     def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner. Raises UsageError where there is too little data."""
         config = LocalTraining.of(self.manifest, round)
-        return train(deepcopy(self.network), base, self.shard.train, config, seed, self.compute)
+        return train(self.pad.network, base, self.shard.train, config, seed, self.compute)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
-        load_weights(self.compute.place(self.network), weights)
-        return word_of_score(score(self.network, self.shard.holdout, self.manifest.metric, self.compute))
+        network = self.pad.network
+        load_weights(self.compute.place(network), weights)
+        return word_of_score(score(network, self.shard.holdout, self.manifest.metric, self.compute))
+
+    def scores(self, weights: Sequence[Weights]) -> list[int]:
+        """See Learner."""
+        return [self.score(each) for each in weights]

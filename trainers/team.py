@@ -7,6 +7,7 @@ how many there are.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -66,3 +67,7 @@ class TeamLearner:
     def score(self, weights: Weights) -> int:
         """See Learner."""
         return self.alone.score(weights)
+
+    def scores(self, weights: Sequence[Weights]) -> list[int]:
+        """See Learner."""
+        return list(self.team.threads.map(self.alone.score, weights))

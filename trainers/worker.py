@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -205,6 +205,10 @@ class RemoteLearner:
         """See Learner."""
         return self.worker.score(self.manifest, weights)
 
+    def scores(self, weights: Sequence[Weights]) -> list[int]:
+        """See Learner."""
+        return [self.score(each) for each in weights]
+
 
 # ---------------------------------------------------------------- the worker's end
 
@@ -277,8 +281,8 @@ class _Bench:
         return self.shard
 
     def _new_learner(self, manifest: Manifest) -> LocalLearner:
-        from trainers.learner import LocalLearner
+        from trainers.learner import LocalLearner, Pad
         from trainers.networks import Compute, network_of
 
         self._limit_threads()
-        return LocalLearner(manifest, self._shard, network_of(manifest, self._options.modules), Compute())
+        return LocalLearner(manifest, self._shard, Pad(network_of(manifest, self._options.modules)), Compute())

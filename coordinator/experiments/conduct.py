@@ -16,41 +16,55 @@ from hmchain.files import write_whole
 from trainers.datasets import load
 
 Say = Callable[[str], None]
+Line = Callable[[Cell, Result], str]
 
 
-def conduct(plan: Plan, store: Store, data_root: Path | None, jobs: int, say: Say) -> tuple[int, list[str]]:
-    """Runs the cells of plan that store has no result of. Returns how many, and the names of the files that `report`
-    wrote. Raises HMChainError.
+def conduct(
+    plan: Plan, store: Store, data_root: Path | None, jobs: int, say: Say, only: str = ""
+) -> tuple[int, list[str]]:
+    """Runs the cells of plan that store has no result of, of rows with `only` in their label. Returns how many, and the
+    names of the files that `report` wrote. Raises HMChainError.
     """
     with store.taken():
         try:
-            missing = [cell for cell in plan.cells() if store.read(cell) is None]
-            for name in dict.fromkeys(cell.dataset for cell in missing):
+            wanted = missing(plan, store, only)
+            for name in dict.fromkeys(cell.dataset for cell in wanted):
                 load(name, data_root)  # a data set that cannot be had is said now, not in an hour
-            _run(missing, store, data_root, jobs, say)
+            _run(wanted, store, data_root, jobs, lambda cell, result: _line(cell, result, plan.split), say)
         finally:  # an interrupted experiment shows what it has
             files = report(plan, store)
-    return len(missing), files
+    return len(wanted), files
 
 
 def report(plan: Plan, store: Store) -> list[str]:
     """Writes the plan's table, and figures where it has some. Returns the names of the files. Raises StorageError."""
-    pictures = draw(plan, store.read, store.folder) if plan.name.startswith("figure") else []
+    pictures = draw(plan, store.read, store.folder)
     text = table(plan, store.read) + "".join(f"\n![{name}]({name}.png)\n" for name in pictures)
     write_whole(store.folder / f"{plan.name}.md", text.encode())
     return [f"{plan.name}.md", *(f"{name}.{suffix}" for name in pictures for suffix in ("png", "svg"))]
 
 
-def _run(cells: list[Cell], store: Store, data_root: Path | None, jobs: int, say: Say) -> None:
+def missing(plan: Plan, store: Store, only: str = "") -> list[Cell]:
+    """Cells whose result is not there, or lacks what its row shows: the first ones have no validation number."""
+    wanted: dict[tuple[str, str], Cell] = {}
+    for row in (row for row in plan.rows if only in row.label):
+        for cell in (cell for cells in row.cells.values() for cell in cells):
+            result = store.read(cell)
+            if result is None or row.measure not in result:
+                wanted[cell.dataset, cell.key] = cell
+    return list(wanted.values())
+
+
+def _run(cells: list[Cell], store: Store, data_root: Path | None, jobs: int, line: Line, say: Say) -> None:
     started = time.monotonic()
     for done, (cell, result) in enumerate(results(cells, store, data_root, jobs), start=1):
         store.write(cell, result)
         left = (time.monotonic() - started) / done * (len(cells) - done)
-        say(f"{done}/{len(cells)}  {_line(cell, result)}; about {left / 60:.0f} min left")
+        say(f"{done}/{len(cells)}  {line(cell, result)}; about {left / 60:.0f} min left")
 
 
-def _line(cell: Cell, result: Result) -> str:
-    test = result["test"]
-    found = f"AUC {test['auc']:.4f} ACC {test['accuracy']:.4f}" if test else "no round was completed"
+def _line(cell: Cell, result: Result, split: str) -> str:
+    metrics = result.get(split)
+    found = f"AUC {metrics['auc']:.4f} ACC {metrics['accuracy']:.4f}" if metrics else "no round was completed"
     rate = cell.settings["learning_rate"]
     return f"{cell.dataset}, {cell.kind}, lr {rate:g}, seed {cell.seed}: {found}, {result['seconds']:.0f} s"

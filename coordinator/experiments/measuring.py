@@ -41,11 +41,12 @@ def versions() -> dict[str, str]:
 
 def _federation(cell: Cell, data_root: Path | None, folder: Path) -> Result:
     """`hmchain run`, through the same call."""
-    summary = run(RunOptions(out=folder, data_root=data_root, workers=1, **cell.settings), Silent())
+    summary = run(RunOptions(out=folder, data_root=data_root, workers=1, validate=True, **cell.settings), Silent())
     rows = [parse(line) for line in read_bytes(folder / METRICS).splitlines()]
     last = next((row["test"] for row in reversed(rows) if row["test"]), None)
     kept = ("dataset_digest", "manifest_digest", "model_digest", "completed_rounds", "failed_rounds")
-    return {**{name: summary[name] for name in kept}, "test": last, "rounds": _columns(rows)}
+    val = {"auc": summary["val_auc"], "accuracy": summary["val_acc"]} if last else None
+    return {**{name: summary[name] for name in kept}, "test": last, "val": val, "rounds": _columns(rows)}
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

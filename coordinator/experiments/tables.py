@@ -13,6 +13,7 @@ from coordinator.experiments.store import Result
 Read = Callable[[Cell], Result | None]
 
 NOT_RUN = "not run"
+SPLITS = {"test": "test set", "val": "validation split"}
 
 
 def table(plan: Plan, read: Read) -> str:
@@ -25,7 +26,7 @@ def _head(plan: Plan) -> Iterator[str]:
     yield ""
     yield f"`hmchain experiment {plan.name} --datasets {','.join(plan.datasets)} --seeds {plan.seeds} --data-root DIR`"
     yield ""
-    yield "| AUC / ACC, test set | " + " | ".join(plan.datasets) + " |"
+    yield f"| AUC / ACC, {SPLITS[plan.split]} | " + " | ".join(plan.datasets) + " |"
     yield "|---|" + "---|" * len(plan.datasets)
 
 
@@ -37,7 +38,7 @@ def _entry(row: Row, dataset: str, read: Read) -> str:
     if row.published is not None:
         return " / ".join(f"{value:.3f}" for value in row.published.get(dataset, ())) or "not quoted"
     cells = row.cells[dataset]
-    found = [result[row.measure] for cell in cells if (result := read(cell)) and result[row.measure]]
+    found = [result[row.measure] for cell in cells if (result := read(cell)) and result.get(row.measure)]
     if not found:
         return NOT_RUN
     entry = " / ".join(spread([metrics[name] for metrics in found]) for name in ("auc", "accuracy"))

@@ -50,6 +50,17 @@ def test_the_number_of_workers_changes_nothing_in_the_model(data: Path, tmp_path
     assert one == three is not None
 
 
+def test_measuring_the_validation_split_changes_nothing_else(data: Path, tmp_path: Path) -> None:
+    plain, validated = (
+        run(options_for(tmp_path / str(validate), data, chain=None, validate=validate), Silent())
+        for validate in (False, True)
+    )
+    assert set(validated) - set(plain) == {"val_auc", "val_acc"}
+    assert 0 <= validated["val_auc"] <= 1
+    assert 0 <= validated["val_acc"] <= 1
+    assert plain["model_digest"] == validated["model_digest"] is not None
+
+
 def test_the_seed_decides_the_model(data: Path, tmp_path: Path) -> None:
     digests = [digest_of(tmp_path / str(n), data, chain=None, rounds=1, seed=seed) for n, seed in enumerate((3, 3, 4))]
     assert digests[0] == digests[1] != digests[2]

@@ -469,6 +469,15 @@ def test_a_false_metric_that_the_coordinator_itself_filed_is_measured_again(
     assert "test_auc" in refusal_of(folder, data)["reason"]
 
 
+@pytest.mark.parametrize("claim", [{"val_auc": 0.123, "val_acc": 0.5}, {"val_acc": 0.123}])
+def test_a_false_validation_metric_is_measured_again(claim: dict[str, float], data: Path, tmp_path: Path) -> None:
+    federation, folder, go = conspiracy(tmp_path / "run", data)
+    go()
+    _summary(folder, lambda s: s.update(claim))
+    federation.file_report(report_digest(folder))
+    assert "summary.json says val_" in refusal_of(folder, data)["reason"]
+
+
 def test_a_false_report_that_the_coordinator_itself_filed_is_compared_with_the_chain(
     data: Path, tmp_path: Path
 ) -> None:

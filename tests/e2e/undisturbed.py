@@ -22,7 +22,7 @@ from hmchain.weights import digest, encode, specification
 from trainers import keystore
 from trainers.hospital import Hospital, base_model, propose_aggregate
 from trainers.keystore import Keys
-from trainers.learner import LocalLearner
+from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, build, initial_weights
 from trainers.splits import load_shard
 
@@ -42,14 +42,14 @@ def undisturbed_rounds(here: Local) -> Iterator[RoundRecord]:
     job = PlainJob(
         manifest.terms(), manifest.digest(), digest(encode(initial, model_header(manifest.digest(), 0, bytes(32))))
     )
-    network, members = build(manifest.architecture, manifest.channels, len(manifest.classes)), {}
+    pad, members = Pad(build(manifest.architecture, manifest.channels, len(manifest.classes))), {}
     for number, folder in enumerate(here.hospitals, start=1):
         shard = load_shard(folder / "data.npz")
         job.join(number, len(shard.train))
         identity = keys_of(folder).identity.for_job(CHAIN_ID, contract_of(here), 1)
         ledger: Ledger = job.ledger(number)
         base = base_model(manifest.digest(), exchange, initial, ledger.records)
-        learner = LocalLearner(manifest, shard, network, Compute())
+        learner = LocalLearner(manifest, shard, pad, Compute())
         members[number] = Hospital(number, learner, identity, manifest, ledger, exchange, base, Stopwatch())
     job.start()
     coordinator = job.ledger(0)

@@ -14,13 +14,13 @@ from hmchain.errors import UsageError
 from hmchain.manifest import Manifest
 from hmchain.scores import basis_points
 from tests.unit.test_training import bright_or_dark
-from trainers.learner import LocalLearner
+from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, initial_model, network_of
 from trainers.splits import Shard
 
 JOB = Manifest("stripes", 1, ("a", "b"), 0, epochs=1, batch_size=8, aggregation="fedavgm-exact/1")
 BASE = initial_model(JOB)
-HONEST = LocalLearner(JOB, Shard(bright_or_dark(24), bright_or_dark(10)), network_of(JOB), Compute("cpu", False))
+HONEST = LocalLearner(JOB, Shard(bright_or_dark(24), bright_or_dark(10)), Pad(network_of(JOB)), Compute("cpu", False))
 
 
 @pytest.mark.parametrize("attack", ATTACKS[1:])
@@ -38,7 +38,7 @@ def test_labels_are_flipped_for_training_and_nobody_elses() -> None:
     before = HONEST.shard.train.labels.copy()
     flipped = Attacker(HONEST, "label-flip").train(BASE, 7, 1)
     assert (HONEST.shard.train.labels == before).all()
-    turned = LocalLearner(JOB, Shard(HONEST.shard.train, HONEST.shard.holdout), HONEST.network, HONEST.compute)
+    turned = LocalLearner(JOB, Shard(HONEST.shard.train, HONEST.shard.holdout), HONEST.pad, HONEST.compute)
     turned.shard.train.labels[:] = 1 - before
     try:
         assert all((flipped[name] == array).all() for name, array in turned.train(BASE, 7, 1).items())

@@ -14,8 +14,9 @@ from coordinator.cli import run
 from coordinator.experiment_cli import NAMES
 from coordinator.experiments.baselines import central, majority
 from coordinator.experiments.cells import PAPER, Cell
-from coordinator.experiments.figures import curves
-from coordinator.experiments.plans import EXPERIMENTS, plan
+from coordinator.experiments.conduct import missing
+from coordinator.experiments.figures import curves, draw, shares
+from coordinator.experiments.plans import EXPERIMENTS, OUR_RECIPE, RECIPES, plan
 from coordinator.experiments.store import Store
 from coordinator.experiments.tables import spread, table
 from coordinator.options import RunOptions
@@ -130,6 +131,28 @@ def test_a_table_says_what_was_run_and_what_was_not() -> None:
     assert "3 of 16 runs are done; ± is the standard deviation over seeds 0 to 1." in lines
 
 
+def test_a_recipe_is_chosen_on_the_validation_split() -> None:
+    chosen = plan("recipe", [SET], 1, PAPER)
+    assert chosen.split == "val"
+    assert [row.measure for row in chosen.rows] == ["val"] * len(RECIPES) + ["test"]
+    assert chosen.rows[-1].cells in [row.cells for row in chosen.rows[:-1] if row.label == OUR_RECIPE]
+    assert chosen.rows[-1].cells in [row.cells for row in plan("table3", [SET], 1, PAPER).rows]
+    found = result(0.9, val={"auc": 0.6, "accuracy": 0.5})
+    lines = table(chosen, lambda cell: found).splitlines()
+    assert "| AUC / ACC, validation split | breastmnist |" in lines
+    assert "| FedAvg | 0.600 / 0.500 |" in lines
+
+
+def test_what_is_run_is_what_the_rows_lack(tmp_path: Path) -> None:
+    store, chosen = Store(tmp_path), plan("recipe", [SET], 2, PAPER)
+    first, second = next(row for row in chosen.rows if "server momentum" in row.label).cells[SET]
+    store.write(first, result(0.9))  # from before there was a validation number
+    store.write(second, result(0.9, val=None))  # no round was completed
+    assert missing(chosen, store, "server momentum") == [first]
+    assert len(missing(chosen, store)) == len(list(chosen.cells())) - 1
+    assert not missing(chosen, store, "no such row")
+
+
 def test_published_rows_are_quoted() -> None:
     lines = table(plan("table3", [SET, "tissuemnist"], 1, PAPER), lambda cell: None).splitlines()
     assert "| FL-CNN-HMChain (paper) | 0.875 / 0.795 | 0.896 / 0.620 |" in lines
@@ -142,6 +165,25 @@ def test_curves_have_gaps_where_rounds_failed() -> None:
     drawn = curves(row, SET, "auc", lambda cell: {"rounds": {"auc": seeds[cell.seed]}})
     assert np.array_equal(drawn, [[0.5, np.nan, 0.7], [0.6, 0.7, 0.8]], equal_nan=True)
     assert not len(curves(row, SET, "auc", lambda cell: None))
+
+
+def test_attacks_are_drawn_by_share_with_scores_and_without(tmp_path: Path) -> None:
+    chosen = plan("attacks", [SET, "tissuemnist"], 2, PAPER)
+
+    def read(cell: Cell) -> dict[str, Any] | None:
+        malicious, scored = cell.settings.get("malicious", 0.0), "standard" not in cell.settings
+        if cell.dataset != SET or malicious > 0.2:
+            return None
+        return result(0.9 - (0 if scored else malicious), **({} if malicious < 0.2 or cell.seed else {"test": None}))
+
+    assert shares(chosen, SET, "noise", True, "accuracy", read) == (
+        [0.0, 0.1, 0.2],
+        [[0.45, 0.45], [0.45, 0.45], [0.45]],
+    )
+    assert shares(chosen, SET, "noise", False, "accuracy", read)[1][2] == [pytest.approx(0.35)]
+    assert draw(chosen, read, tmp_path) == [f"attacks-{SET}"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"attacks-{SET}.png", f"attacks-{SET}.svg"}
+    assert not draw(plan("table4", [SET], 1, PAPER), lambda cell: result(0.9), tmp_path)
 
 
 def tissue(folder: Path) -> Path:

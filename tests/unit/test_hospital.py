@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from torch import nn
 
 from hmchain.exchange import DirectExchange, model_header
 from hmchain.identity import MemberIdentity
@@ -17,7 +16,7 @@ from hmchain.rounds import Phase
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import digest, encode, specification
 from trainers.hospital import Hospital, base_model
-from trainers.learner import LocalLearner
+from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, build, initial_weights
 from trainers.splits import Shard, Split
 
@@ -41,7 +40,7 @@ def job() -> tuple[PlainJob, Callable[[int], Hospital]]:
     """A started job of six, and how to make a member of it, as often as one likes."""
     model = digest(encode(INITIAL, model_header(MANIFEST.digest(), 0, bytes(32))))
     job, exchange = PlainJob(MANIFEST.terms(), MANIFEST.digest(), model), DirectExchange(specification(INITIAL))
-    network: nn.Module = build(MANIFEST.architecture, 1, 2)
+    pad = Pad(build(MANIFEST.architecture, 1, 2))
     for number in range(1, 7):
         job.join(number, 8)
     job.start()
@@ -50,7 +49,7 @@ def job() -> tuple[PlainJob, Callable[[int], Hospital]]:
         ledger = job.ledger(number)
         base = base_model(MANIFEST.digest(), exchange, INITIAL, ledger.records)
         identity = MemberIdentity.create(bytes([number]) * 32)
-        learner = LocalLearner(MANIFEST, shard(number), network, Compute("cpu", False))
+        learner = LocalLearner(MANIFEST, shard(number), pad, Compute("cpu", False))
         return Hospital(number, learner, identity, MANIFEST, ledger, exchange, base, Stopwatch())
 
     return job, hospital

@@ -12,7 +12,7 @@ from coordinator.options import RunOptions
 from hmchain.errors import UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
-from trainers.learner import LocalLearner
+from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, build, initial_weights
 from trainers.scoring import BATCH, evaluate
 from trainers.splits import Shard, Split
@@ -31,10 +31,10 @@ def noise(count: int, seed: int = 0) -> Split:
 
 
 def trained(workers: int) -> list[Weights]:
-    """Three clients', on one network."""
-    team, network = Team(workers), build(CNN, 1, 2)
+    """Three clients', on one pad."""
+    team, pad = Team(workers), Pad(build(CNN, 1, 2))
     shards = [Shard(noise(20, n), noise(4, n)) for n in range(3)]
-    learners = [TeamLearner(LocalLearner(JOB, shard, network, Compute()), team) for shard in shards]
+    learners = [TeamLearner(LocalLearner(JOB, shard, pad, Compute()), team) for shard in shards]
     for seed, learner in enumerate(learners):
         learner.begin(BASE, seed, 1)
     updates = [learner.train(BASE, seed, 1) for seed, learner in enumerate(learners)]
@@ -50,7 +50,7 @@ def test_the_number_of_workers_changes_no_byte() -> None:
 
 
 def test_what_was_begun_is_what_would_be_trained() -> None:
-    learner = TeamLearner(LocalLearner(JOB, Shard(noise(20), noise(4)), build(CNN, 1, 2), Compute()), Team(2))
+    learner = TeamLearner(LocalLearner(JOB, Shard(noise(20), noise(4)), Pad(build(CNN, 1, 2)), Compute()), Team(2))
     learner.begin(BASE, 5, 1)
     begun, later = learner.train(BASE, 5, 1), learner.train(BASE, 5, 1)
     assert all(begun[name].tobytes() == later[name].tobytes() for name in begun)
@@ -58,8 +58,20 @@ def test_what_was_begun_is_what_would_be_trained() -> None:
     assert learner.score(begun) == learner.alone.score(begun)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_scores_of_several_are_those_of_each(workers: int) -> None:
+    learner = TeamLearner(
+        LocalLearner(JOB, Shard(noise(20), noise(41, 1)), Pad(build(CNN, 1, 2)), Compute()), Team(workers)
+    )
+    (last,) = (name for name, array in BASE.items() if array.shape == (2,))
+    updates = [{**BASE, last: np.roll(np.array([9, -9], np.float32), turn)} for turn in (0, 0, 1, 0, 1, 1)]
+    assert learner.scores(updates) == learner.alone.scores(updates) == [learner.score(update) for update in updates]
+    assert len(set(learner.scores(updates))) > 1
+    assert learner.scores([]) == []
+
+
 def test_a_fault_of_a_training_that_was_begun_is_raised_where_it_is_asked_for() -> None:
-    learner = TeamLearner(LocalLearner(JOB, Shard(noise(1), noise(4)), build(CNN, 1, 2), Compute()), Team(2))
+    learner = TeamLearner(LocalLearner(JOB, Shard(noise(1), noise(4)), Pad(build(CNN, 1, 2)), Compute()), Team(2))
     learner.begin(BASE, 0, 1)
     with pytest.raises(UsageError, match="at least 2 samples"):
         learner.train(BASE, 0, 1)

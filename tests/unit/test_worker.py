@@ -24,7 +24,7 @@ from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 from trainers import worker as module
 from trainers.dataset_root import dataset_root, salt_of
-from trainers.learner import LocalLearner
+from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, build, initial_weights, source_digest
 from trainers.splits import Shard, Split, write_shard
 from trainers.worker import DataFacts, RemoteLearner, StillWorking, Worker, WorkerOptions
@@ -40,7 +40,7 @@ def some(count: int) -> Split:
 
 
 SHARD = Shard(some(8), some(4))
-LEARNER = LocalLearner(MANIFEST, SHARD, build(MANIFEST.architecture, 1, 2), Compute())
+LEARNER = LocalLearner(MANIFEST, SHARD, Pad(build(MANIFEST.architecture, 1, 2)), Compute())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,7 +142,7 @@ def test_rows_of_features_are_computed_with_as_images_are(tmp_path: Path, start:
     root = dataset_root(shard.train, salt_of(shard.train, b"secret"))
     assert remote.facts(b"secret") == DataFacts(8, 0, 2, root, ("x", "y"))
     assert same(remote.initial(rows), initial)
-    learner = LocalLearner(rows, shard, build("logistic", 2, 2), Compute())
+    learner = LocalLearner(rows, shard, Pad(build("logistic", 2, 2)), Compute())
     trained = patiently(lambda: remote.train(rows, initial, 7, 1, ENOUGH))
     assert same(trained, learner.train(initial, 7, 1))
     assert remote.score(rows, trained) == learner.score(trained)
