@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from .case import Case
+from .ward import Ward
 
 
 @pytest.fixture
@@ -15,3 +19,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
+    """One for all tests: each has persons and records of its own."""
+    return Ward.found(tmp_path_factory.mktemp("ward"))
+
+
+@pytest.fixture
+def own_ward(tmp_path: Path) -> Ward:
+    """For tests that damage it, or count."""
+    return Ward.found(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def case(ward: Ward) -> Case:
+    """One that no test changes: it is only asked for, under its grant or not."""
+    return Case(ward)
