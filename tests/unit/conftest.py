@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,10 @@ from .case import Case
 from .ward import Ward
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """torch as a run has it: its own threads change bytes, and wait for each other where the machine is busy."""
-    before = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """torch as a run has it: its own threads change bytes, and spin for each other where the machine is busy."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
