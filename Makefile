@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --progress-bar off -c constraints.txt
 SOLC := .tools/solc
 RUN := runs/latest
-# Three workers on two cores: consortia of processes on one of them, which waits much, everything else on the others
-# (tests/conftest.py).
+# Three workers on two cores: consortia of processes on two of them, which wait much, everything else on the third, and
+# then on all (tests/conftest.py).
 TEST := $(BIN)/ape test --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)

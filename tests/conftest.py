@@ -4,8 +4,15 @@ import pytest
 
 from tools import solc
 
-# Tests that run consortia of processes: one at a time is enough for two cores. Beside them goes everything else.
-TOWNS = {"test_faults.py", "test_scenarios.py", "test_troubles.py", "test_local.py", "test_story.py"}
+# Tests that run consortia of processes, which wait much: two at a time for two cores, in groups that take equally long.
+# Beside them one worker does everything else; what it compiles is there when the others come to its help.
+TOWNS = {
+    "test_faults.py": "town of faults",
+    "test_troubles.py": "town of faults",
+    "test_story.py": "town of stories",
+    "test_local.py": "town of stories",
+    "test_scenarios.py": "town of stories",
+}
 
 
 def pytest_configure() -> None:
@@ -18,8 +25,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several workers (loadgroup): the towns are one group, and first; each other file is a group of its own."""
-    items.sort(key=lambda item: item.path.name not in TOWNS)
+    """For several workers (loadgroup): two groups of towns, and first; each other file is a group of its own."""
+    order = list(TOWNS)
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in TOWNS else len(order))
     for item in items:
-        group = "towns" if item.path.name in TOWNS else item.path.name
+        group = TOWNS.get(item.path.name, item.path.name)
         item.add_marker(pytest.mark.xdist_group(group))

@@ -110,5 +110,5 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def hmchain(*arguments: object) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of the real command."""
     process = start(*arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err

@@ -21,7 +21,7 @@ abstract contract JobInvariants {
     HMChain private _hm;
 
     function _start(uint256 size, ITraining.Terms memory terms) internal {
-        handler = new Handler(size, terms);
+        handler = Handler(vm.deployCode("Handler.sol:Handler", abi.encode(size, terms)));
         _hm = handler.hm();
     }
 
@@ -117,7 +117,7 @@ contract OneMasterTest is JobInvariants {
 /// @notice Limits that an embedded chain is too slow to reach.
 contract LimitsTest {
     function test_theDrawsHoldTwoThousandAndFortySevenMembers() external {
-        HMChain hm = new HMChain();
+        HMChain hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
         IConsortium.Organisation[] memory founders = new IConsortium.Organisation[](2048);
         for (uint256 i; i < 2048; ++i) {
             founders[i] = IConsortium.Organisation(address(uint160(i + 1)), bytes32(i + 1), 0);
@@ -140,7 +140,7 @@ contract LimitsTest {
     }
 
     function test_aConsortiumHoldsSixtyFiveThousand() external {
-        HMChain hm = new HMChain();
+        HMChain hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
         IConsortium.Organisation[] memory founders = new IConsortium.Organisation[](1);
         founders[0] = IConsortium.Organisation(address(1), bytes32(uint256(1)), 0);
         uint256 slot0 = uint256(vm.load(address(hm), 0));

@@ -17,7 +17,7 @@ contract Handler {
     uint256 internal constant COORDINATOR_POSITION = 15;
     address internal constant COORDINATOR = address(0xC0);
 
-    HMChain public immutable hm = new HMChain();
+    HMChain public immutable hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
     uint256 public immutable size;
     uint256 public immutable masters;
     uint256 private immutable _quorum;

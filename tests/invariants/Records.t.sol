@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IEmergency} from "../../contracts/interfaces/IEmergency.sol";
 import {RecordsHandler} from "./RecordsHandler.sol";
+import {vm} from "./Vm.sol";
 
 /// @notice What holds of persons, grants and emergencies after any sequence of words. What holds of each word,
 ///         {RecordsHandler} asserts.
@@ -10,7 +11,7 @@ contract RecordsTest {
     RecordsHandler private _handler;
 
     function setUp() external {
-        _handler = new RecordsHandler();
+        _handler = RecordsHandler(vm.deployCode("RecordsHandler.sol:RecordsHandler"));
     }
 
     function targetContracts() external view returns (address[] memory targets) {

@@ -41,14 +41,14 @@ contract RecordsHandler {
     Case[] private _cases;
 
     constructor() {
-        HMChain hm = new HMChain();
+        HMChain hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
         IConsortium.Organisation[] memory founders = new IConsortium.Organisation[](MEMBERS);
         for (uint256 i; i < MEMBERS; ++i) {
             founders[i] = IConsortium.Organisation(operator(i + 1), bytes32(i + 1), 0);
         }
         hm.found(founders);
         hm.seal();
-        records = new Records(hm);
+        records = Records(vm.deployCode("Records.sol:Records", abi.encode(hm)));
     }
 
     function operator(uint256 member) public pure returns (address) {

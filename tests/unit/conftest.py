@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from .case import Case
+from .ward import Ward
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """torch as a run has it: its own threads change bytes, and spin for each other where the machine is busy."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
+    """One for all tests: each has persons and records of its own."""
+    return Ward.found(tmp_path_factory.mktemp("ward"))
+
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """torch as a run has it: its own threads change bytes, and wait for each other where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def own_ward(tmp_path: Path) -> Ward:
+    """For tests that damage it, or count."""
+    return Ward.found(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def case(ward: Ward) -> Case:
+    """One that no test changes: it is only asked for, under its grant or not."""
+    return Case(ward)

@@ -206,7 +206,6 @@ def test_the_majority_class_of_a_set_of_tissuemnists_shape(tmp_path: Path) -> No
     assert majority(dataset, {})["test"]["auc"] == 0.5
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_central_network_learns_and_remembers_its_best_epoch(tmp_path: Path) -> None:
     dataset = load("tissue-like", tissue(tmp_path))
     found = central(dataset, {"seed": 0, "rounds": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.1})

@@ -22,9 +22,6 @@ CNN, JOB = "medmnist-cnn", Manifest("noise", 1, ("a", "b"), seed=0, epochs=2, ba
 BASE = initial_weights(CNN, 1, 2, seed=0)
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def noise(count: int, seed: int = 0) -> Split:
     stream = np.random.default_rng(seed)
     return Split(stream.integers(0, 256, (count, 28, 28), dtype=np.uint8), np.arange(count) % 2)

@@ -1,0 +1,174 @@
+"""What hospitals grant over their records, to whom, and what they relay: end to end, on a chain in this process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hmchain.errors import ContractError, UsageError
+from hmchain.identity import MemberIdentity
+from hmchain.permits import SENDER, Purpose, Role, label_of
+from trainers import sharing
+from trainers.persons import Signed
+
+from .case import Case, no_keys_went_out, refused
+from .ward import Ward, answer_all, record, sign
+
+# ---------------------------------------------------------------- organisations: grants, consents, staff
+
+
+def hospital_grant(ward: Ward, case: Case, reader: str, purpose: Purpose = Purpose.EMR) -> Signed:
+    return ward.grant(None, reader, "all", purpose, consent_of=(case.patient.account.address, "all"))
+
+
+def test_a_hospitals_grant_works_while_the_patient_consents(ward: Ward) -> None:
+    case = Case(ward)
+    ward.about(case.name, "picture", type="imaging")
+    ward.consent(case.patient, "all", Purpose.EMR)
+    grant = hospital_grant(ward, case, case.physician.account.address)
+    assert ward.read(case.physician, grant) == ["a", "b", "picture"]
+    ward.consent(case.patient, "type:imaging", Purpose.IMAGING)
+    assert ward.read(case.physician, grant) == ["a", "b"], "the more specific word decides"
+    ward.consent(case.patient, "all", Purpose.IMAGING)
+    refused("NoConsent", lambda: ward.ask(case.physician, grant))
+    ward.consent(case.patient, "all")
+    refused("NoConsent", lambda: ward.ask(case.physician, grant))
+
+
+def test_consent_withdrawn_between_access_and_release(ward: Ward) -> None:
+    case = Case(ward)
+    ward.consent(case.patient, "all", Purpose.EMR)
+    grant = hospital_grant(ward, case, case.physician.account.address)
+    which = ward.ask(case.physician, grant)
+    ward.consent(case.patient, "all")
+    assert case.answer(which) == []
+    assert ward.archive().vault.released(*which) == []
+
+
+def test_a_hospital_grants_over_nobodys_records_what_is_nobodys(ward: Ward) -> None:
+    case = Case(ward)
+    ward.take(record(["x", "nobody's", case.name], type=f"t{Case.count}"))
+    grant = ward.grant(None, case.physician.account.address, f"type:t{Case.count}", Purpose.EMR)
+    assert ward.read(case.physician, grant) == ["nobody's"]
+    everything = ward.grant(None, case.physician.account.address, "all", Purpose.EMR)
+    assert not {"a", "b"} & set(ward.read(case.physician, everything)), "and no patient's"
+
+
+def test_a_hospital_cannot_grant_over_whom_it_has_heard_nothing_from(ward: Ward) -> None:
+    case = Case(ward)
+    with pytest.raises(UsageError, match="has not told this hospital of any consent"):
+        hospital_grant(ward, case, case.physician.account.address)
+
+
+def test_staff_uses_its_organisations_grant_until_the_delegation_ends(ward: Ward) -> None:
+    case, staff = Case(ward), ward.person(Role.RESEARCHER, 2)
+    grant = ward.grant(case.patient, label_of(2), purpose=Purpose.EMR)
+    delegate = ward.archive(2).registry.transact
+    refused("NoDelegation", lambda: ward.ask(staff, grant, institution=2))
+    delegate("setDelegation", staff.account.address, int(Purpose.EHR), ward.in_a_day())
+    refused("NoDelegation", lambda: ward.ask(staff, grant, institution=2))
+    delegate("setDelegation", staff.account.address, int(Purpose.EMR), ward.in_a_day())
+    assert ward.read(staff, grant, institution=2) == ["a", "b"]
+    refused("UnknownGrant", lambda: ward.ask(staff, grant))
+    delegate("setDelegation", staff.account.address, int(Purpose.EMR), 0)
+    refused("NoDelegation", lambda: ward.ask(staff, grant, institution=2))
+
+
+def test_a_delegation_that_ends_between_access_and_release(ward: Ward) -> None:
+    case, staff = Case(ward), ward.person(Role.RESEARCHER, 2)
+    grant = ward.grant(case.patient, label_of(2), purpose=Purpose.EMR)
+    delegate = ward.archive(2).registry.transact
+    for until in (0, ward.now + 500):
+        delegate("setDelegation", staff.account.address, int(Purpose.EMR), ward.now + 500)
+        which = ward.ask(staff, grant, institution=2)
+        if until:
+            ward.chain.travel(600)
+        else:
+            delegate("setDelegation", staff.account.address, int(Purpose.EMR), 0)
+        answer_all(ward.releasing())
+        with pytest.raises(UsageError, match="may not use what is granted to its organisation any more"):
+            list(ward.reader(staff).records(ward.envelope(which), 1))
+        assert no_keys_went_out(ward, which, staff)
+
+
+# ---------------------------------------------------------------- what is relayed
+
+
+def test_a_hospital_relays_what_persons_signed_and_once(ward: Ward) -> None:
+    case = Case(ward)
+    signed = sharing.consent(ward.archive(), case.patient, "all", frozenset({Purpose.IMAGING}))
+    assert sharing.relay_file(ward.archive(2), signed)
+    assert not sharing.relay_file(ward.archive(), signed)
+    assert ward.archive().vault.salt(case.patient.account.address) == signed.salt
+    assert not sharing.relay_file(ward.archive(), case.grant)
+
+
+def test_a_hospital_relays_nothing_in_its_own_name(ward: Ward) -> None:
+    """Its account sends what it relays: a grant "by" the hospital, which anyone may write, would be the hospital's."""
+    case, thief = Case(ward), ward.person(Role.RESEARCHER, 2)
+    salt = b"\3" * 32
+    forged = sharing.grant(ward.archive(2), None, "all", thief.account.address, Purpose.EMR, ward.in_a_day())
+    forged = replace(forged, permit=replace(forged.permit, granter=label_of(1)))
+    unsigned = replace(case.grant, signature=SENDER)
+    before = ward.archive().trail().revision
+    for signed in (forged, replace(forged, signature=(salt, salt)), unsigned):
+        with pytest.raises(UsageError, match="no person signed this"):
+            sharing.relay_file(ward.archive(), signed)
+    assert ward.archive().trail().revision == before
+
+
+def test_a_forged_consent_is_refused_and_teaches_nothing(ward: Ward) -> None:
+    """Otherwise anyone could make a hospital forget what a patient's scopes stand for."""
+    case, forger = Case(ward), MemberIdentity.create()
+    true = ward.consent(case.patient, "all", Purpose.IMAGING)
+    account = case.patient.account.address
+    forged = sharing.consent(ward.archive(), forger, "all", frozenset({Purpose.EHR}))
+    permit = replace(forged.permit, person=account)
+    for signature in (forged.signature, sign(ward, permit, forger), true.signature):
+        with pytest.raises(ContractError):
+            sharing.relay_file(ward.archive(), replace(forged, permit=permit, signature=signature))
+    assert ward.archive().vault.salt(account) == true.salt
+    assert ward.archive(2).vault.salt(account) is None
+
+
+def test_an_old_consent_is_refused_and_still_tells_what_its_scope_stands_for(ward: Ward) -> None:
+    case = Case(ward)
+    old = ward.consent(case.patient, "all", Purpose.IMAGING)
+    ward.consent(case.patient, "all")
+    refused("WrongNonce", lambda: sharing.relay_file(ward.archive(2), old))
+    assert ward.archive(2).vault.salt(case.patient.account.address) == old.salt
+
+
+def test_only_who_gave_a_grant_revokes_it(ward: Ward) -> None:
+    case = Case(ward)
+    archive = ward.archive()
+    for who in (None, case.physician):
+        with pytest.raises(UsageError, match="only whoever gave a grant can revoke it"):
+            sharing.revoked(archive, who, case.grant)
+    signed = sharing.consent(archive, case.patient, "all", frozenset())
+    with pytest.raises(UsageError, match="not revoked but withdrawn"):
+        sharing.revoked(archive, case.patient, signed)
+    with pytest.raises(UsageError, match="a consent, not a grant"):
+        sharing.number_of(archive, signed)
+    unknown = sharing.grant(archive, case.patient, "all", label_of(2), Purpose.EHR, ward.in_a_day())
+    with pytest.raises(UsageError, match="no such grant"):
+        sharing.revoked(archive, case.patient, unknown)
+    with pytest.raises(UsageError, match="does not know this grant yet"):
+        sharing.number_of(archive, unknown)
+
+
+def test_a_revoked_grant_can_be_given_again(ward: Ward) -> None:
+    case = Case(ward)
+    sharing.relay(ward.archive(), sharing.revoked(ward.archive(), case.patient, case.grant))
+    again = ward.grant(case.patient, case.physician.account.address)
+    assert sharing.number_of(ward.archive(), again) == sharing.number_of(ward.archive(), case.grant)
+    assert ward.read(case.physician, again) == ["a", "b"]
+    refused("WrongNonce", lambda: sharing.relay_file(ward.archive(), case.grant))
+
+
+def test_a_permit_in_a_file_is_the_one_that_is_on_chain(ward: Ward, tmp_path: Path) -> None:
+    case = Case(ward)
+    case.grant.write(tmp_path / "grant.json")
+    assert sharing.number_of(ward.archive(), Signed.read(tmp_path / "grant.json")) == ward.granted(case.grant).number
