@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from coordinator.dashboard.reading import Reading, View
-from coordinator.dashboard.tables import SHEETS, Kind
+from coordinator.dashboard.tables import SHEETS, Kind, sheet_of
 
 SCHEMAS: dict[Kind, dict[str, Any]] = {  # JSON Schema; null: not on chain
     Kind.TEXT: {"type": ["string", "null"]},
@@ -41,7 +41,7 @@ class Api:
         if name not in SHEETS or form not in ("json", "csv"):
             raise HTTPException(404, "There is no such table")
         with self._reading.view() as view:
-            sheet = SHEETS[name](view)
+            sheet = sheet_of(view, name)
         if query := request.query_params.get("q", "").strip():
             sheet = sheet.matching(query)
         if form == "json":

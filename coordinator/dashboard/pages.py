@@ -17,8 +17,8 @@ from coordinator.dashboard.charts import Chart, Line, chart
 from coordinator.dashboard.filed import FiledReport
 from coordinator.dashboard.indexer import Indexer
 from coordinator.dashboard.reading import Reading, View
-from coordinator.dashboard.tables import SHEETS, Sheet, training
-from coordinator.dashboard.tables.sheet import moment
+from coordinator.dashboard.sheet import moment
+from coordinator.dashboard.tables import SHEETS, Sheet, sheet_of, training
 from coordinator.dashboard.timeline import timeline
 from coordinator.dashboard.verification import Verification
 from hmchain.history import JobRecord
@@ -166,7 +166,9 @@ class Pages:
 
     def data(self, _: Request) -> Response:
         """Every table, and how programs get it."""
-        return self._page("data.html", "Data", lambda view: {"tables": [(n, make(view)) for n, make in SHEETS.items()]})
+        return self._page(
+            "data.html", "Data", lambda view: {"tables": [(name, sheet_of(view, name)) for name in SHEETS]}
+        )
 
     def api(self, _: Request) -> Response:
         """What /api/openapi.json says, to read."""
@@ -221,13 +223,13 @@ class Pages:
             return HTMLResponse(self._templates.get_template(template).render(**shared, **content(view)), status)
 
     def _excerpt(self, view: View, name: str, rows: int = EXCERPT_ROWS) -> Excerpt:
-        sheet = SHEETS[name](view)
+        sheet = sheet_of(view, name)
         return Excerpt(name, sheet.part(0, rows), len(sheet.rows))
 
     def _searched(self, request: Request, view: View, name: str) -> dict[str, Any]:
         """A table's rows that hold the text asked for, a page of them."""
         query = request.query_params.get("q", "").strip()[:100]
-        sheet = SHEETS[name](view)
+        sheet = sheet_of(view, name)
         found = sheet.matching(query) if query else sheet
         pages = max(1, -(-len(found.rows) // PAGE_ROWS))
         asked = request.query_params.get("page", "1")

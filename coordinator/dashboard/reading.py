@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Engine
 
 from coordinator.dashboard.chronicle import Chronicle
+from coordinator.dashboard.sheet import Sheet
 from coordinator.dashboard.store import Cost, Cursor, costs_of, cursor_of, events_between, marks, times_of
 from hmchain.chain import Head
 from hmchain.contract import Event
@@ -22,7 +23,7 @@ class View:
     """What the pages are made of. head is the last block taken in, None while there is none.
 
     times: seconds since 1970 by block, costs: by transaction, both as far as they are known. fault: why the events past
-    some point could not be made sense of, None as long as they can.
+    some point could not be made sense of, None as long as they can. sheets: tables made of all this so far.
     """
 
     chronicle: Chronicle = field(default_factory=Chronicle)
@@ -35,6 +36,7 @@ class View:
     cursor: Cursor | None = None
     head: Head | None = None
     fault: str | None = None
+    sheets: dict[str, Sheet] = field(default_factory=dict)
 
     @property
     def history(self) -> History:
@@ -84,11 +86,14 @@ class Reading:
                 return  # the index moved meanwhile: the next look is whole again
             view.extend(events)
             view.cursor, view.head = cursor, next(marks(connection), None)
+            view.sheets.clear()
             self._view = view
         if len(view.times) < len(view.blocks):
             view.times = times_of(connection)
+            view.sheets.clear()
         if len(view.costs) < len(view.transactions):
             view.costs = {cost.transaction: cost for cost in costs_of(connection)}
+            view.sheets.clear()
 
     def tick(self) -> str:
         """A text that changes when there is something new."""

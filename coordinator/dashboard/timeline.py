@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coordinator.dashboard.reading import View
-from coordinator.dashboard.tables.sheet import moment
+from coordinator.dashboard.sheet import moment
 from hmchain.history import JobRecord, RoundRecord
 from hmchain.rounds import Phase, quorum_of
 

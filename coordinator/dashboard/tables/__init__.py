@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from coordinator.dashboard.reading import View
+from coordinator.dashboard.sheet import Column as Column
+from coordinator.dashboard.sheet import Kind as Kind
+from coordinator.dashboard.sheet import Sheet as Sheet
 from coordinator.dashboard.tables import access, chain, members, training
-from coordinator.dashboard.tables.sheet import Column as Column
-from coordinator.dashboard.tables.sheet import Kind as Kind
-from coordinator.dashboard.tables.sheet import Sheet as Sheet
 
 SHEETS: Mapping[str, Callable[[View], Sheet]] = {
     "rounds": training.rounds,
@@ -27,3 +27,10 @@ SHEETS: Mapping[str, Callable[[View], Sheet]] = {
     "gas": chain.gas,
     "events": chain.events,
 }
+
+
+def sheet_of(view: View, name: str) -> Sheet:
+    """A table, made once for each state of the index."""
+    if name not in view.sheets:
+        view.sheets[name] = SHEETS[name](view)
+    return view.sheets[name]

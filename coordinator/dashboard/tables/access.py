@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from coordinator.dashboard.reading import View
-from coordinator.dashboard.tables.sheet import Column, Kind, Row, Sheet, hexed, moment
+from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from coordinator.dashboard.tables.training import name_of
 from hmchain.permits import NOBODY, member_of
 from trainers.persons import named

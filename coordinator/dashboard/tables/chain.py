@@ -6,7 +6,7 @@ from collections import defaultdict
 from statistics import median
 
 from coordinator.dashboard.reading import View
-from coordinator.dashboard.tables.sheet import Column, Kind, Sheet, moment
+from coordinator.dashboard.sheet import Column, Kind, Sheet, moment
 
 INTEGER, HASH, TIME = Kind.INTEGER, Kind.HASH, Kind.TIME
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from coordinator.dashboard.chronicle import Ballot
 from coordinator.dashboard.reading import View
-from coordinator.dashboard.tables.sheet import Column, Kind, Row, Sheet, hexed, moment
+from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from coordinator.dashboard.tables.training import name_of
 from hmchain.history import History
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from coordinator.dashboard.reading import View
-from coordinator.dashboard.tables.sheet import Column, Kind, Row, Sheet, hexed, moment
+from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from hmchain.history import History, JobRecord, RoundRecord, verdict_text
 from hmchain.rounds import Phase
 from hmchain.scores import basis_points, is_score

@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 Row = tuple[Any, ...]
@@ -73,6 +74,7 @@ def _searched(cell: Any) -> str:
     return "" if cell is None else str(cell).casefold()
 
 
+@lru_cache(maxsize=1 << 16)
 def moment(seconds: int | None) -> str | None:
     """A time of the chain, in RFC 3339; None for one that no calendar has."""
     try:
