@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,16 @@ ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = "medmnist-cnn"
 
 
-def ours(asked: argparse.Namespace, chain: str | None, masters: int) -> float:
-    """Seconds of `hmchain run`."""
+@dataclass(frozen=True)
+class Took:
+    """Seconds by the clock: all of it, and training alone where that can be told apart."""
+
+    whole: float
+    training: float | None = None
+
+
+def ours(asked: argparse.Namespace, chain: str | None, masters: int) -> Took:
+    """`hmchain run`."""
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(
             out=Path(folder) / "run",
@@ -49,14 +58,18 @@ def ours(asked: argparse.Namespace, chain: str | None, masters: int) -> float:
             masters=masters,
             chain=chain,
         )
-        return timed(lambda: run(options, Silent()))
+        started = time.perf_counter()
+        summary = run(options, Silent())
+        return Took(time.perf_counter() - started, summary["seconds"]["training"])
 
 
-def loop(asked: argparse.Namespace, threads: int) -> float:
-    """Seconds of one client after the other, without protocol, scores or report."""
+def loop(asked: argparse.Namespace, threads: int) -> Took:
+    """One client after the other, without protocol, scores or report."""
     torch.set_num_threads(threads)
+    training = 0.0
 
     def rounds() -> None:
+        nonlocal training
         dataset = load(asked.dataset, asked.data_root)
         shards = split(dataset, asked.members, "iid", 0)
         network = build(ARCHITECTURE, dataset.channels, len(dataset.classes))
@@ -65,12 +78,15 @@ def loop(asked: argparse.Namespace, threads: int) -> float:
         for _ in range(asked.rounds):
             drawn = stream.choice(asked.members, round(asked.members * asked.fraction), replace=False)
             parts = [shards[member].train for member in drawn]
-            model = fedavg([(train(network, model, part, config, seed=0), len(part)) for part in parts])
+            started = time.perf_counter()
+            updates = [(train(network, model, part, config, seed=0), len(part)) for part in parts]
+            training += time.perf_counter() - started
+            model = fedavg(updates)
             load_weights(network, model)
             evaluate(network, dataset.test)
 
     try:
-        return timed(rounds)
+        return Took(timed(rounds), training)
     finally:
         torch.set_num_threads(1)
 
@@ -103,8 +119,8 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measure(asked: argparse.Namespace) -> dict[str, float]:
-    """Seconds by name."""
+def measure(asked: argparse.Namespace) -> dict[str, Took]:
+    """What each took, by name."""
     rows = {
         "ours: chain, blobs, 4 masters": ours(asked, EMBEDDED, 4),
         "ours: no chain, 4 masters": ours(asked, None, 4),
@@ -113,7 +129,8 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
         "plain loop, 2 threads": loop(asked, 2),
     }
     if asked.flower_python:
-        rows["Flower's simulation"], rows["of which its rounds"] = flower(asked)
+        whole, alone = flower(asked)
+        rows |= {"Flower's simulation": Took(whole), "of which its rounds": Took(alone)}
     return rows
 
 
@@ -130,8 +147,9 @@ def main() -> None:
     rows = measure(asked)
     reference = rows.get("Flower's simulation", rows["plain loop, 1 thread"])
     print(f"{asked.dataset}, {asked.members} members, {asked.rounds} rounds")
-    for name, seconds in rows.items():
-        print(f"  {name:32} {seconds:8.1f} s  {seconds / reference:6.2f}")
+    for name, took in rows.items():
+        training = f"  training {took.training:8.1f} s" if took.training is not None else ""
+        print(f"  {name:32} {took.whole:8.1f} s  {took.whole / reference.whole:6.2f}{training}")
 
 
 if __name__ == "__main__":
