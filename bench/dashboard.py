@@ -107,8 +107,9 @@ def _pages(dashboard: str) -> None:
 
 
 def _paint(dashboard: str) -> None:
+    path = browser.find()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
         found = []
         for _ in range(TIMES):
             page = chromium.new_page()

@@ -23,15 +23,16 @@ COLOURS = 256  # as many as the pages need: a picture of 40 KB instead of 100
 def main() -> int:
     """Takes them."""
     command = [sys.executable, "-m", "coordinator", "dashboard", "--run", sys.argv[1], "--port", "0"]
+    path = browser.install()  # which may start a Playwright of its own
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
         assert process.stdout
         url = process.stdout.readline().strip().rstrip("/")
-        chromium = playwright.chromium.launch(executable_path=browser.install(), args=browser.ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1100, "height": 820}, color_scheme="light")
         page.goto(f"{url}/chain")
         page.get_by_text("The others are being looked up").wait_for(state="detached")
-        for name, path in PAGES.items():
-            page.goto(url + path)
+        for name, place in PAGES.items():
+            page.goto(url + place)
             page.wait_for_timeout(500)  # for the times in this zone
             page.screenshot(path=FOLDER / f"dashboard-{name}.png")
             _shrink(FOLDER / f"dashboard-{name}.png")

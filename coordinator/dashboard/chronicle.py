@@ -16,28 +16,32 @@ from hmchain.history import History
 from hmchain.rounds import Phase
 from hmchain.scores import basis_points
 
-# What shows that a phase is under way or over. A phase begins where the one before it ended.
-BEGINS = {"RoundOpened": Phase.REQUEST}
+# The last of these events ended a phase, where everybody said what was awaited; else the phase's deadline did.
 ENDS = {
     "UpdateSubmitted": Phase.REQUEST,
     "ScoresCommitted": Phase.PRE_PREPARE,
-    "ScoresRevealed": Phase.PREPARE,
+    "UpdatesJudged": Phase.PREPARE,
     "ModelProposed": Phase.COMMIT,
     "RoundFinalized": Phase.REPLY,
 }
-# What a member itself sent, so that it was alive then.
-OWN_WORDS = frozenset(
-    (
-        "DatasetCommitted",
-        "MemberEnrolled",
-        "UpdateSubmitted",
-        "ScoresCommitted",
-        "ScoresRevealed",
-        "ModelAttested",
-        "RotationAnnounced",
-        "VoteCast",
-    )
-)
+# What a member itself sent, so that it was alive then, and the argument that says which member.
+OWN_WORDS = {
+    "DatasetCommitted": "member",
+    "MemberEnrolled": "member",
+    "UpdateSubmitted": "member",
+    "ScoresCommitted": "member",
+    "ScoresRevealed": "member",
+    "ModelAttested": "member",
+    "RotationAnnounced": "member",
+    "VoteCast": "member",
+    "BatchRegistered": "holder",
+    "RecordErased": "holder",
+    "PersonVouched": "member",
+    "DelegationChanged": "member",
+    "KeysReleased": "holder",
+    "EmergencyKeysReleased": "holder",
+    "EmergencyReviewed": "reviewer",
+}
 
 RoundName = tuple[int, int]  # job and round
 
@@ -83,8 +87,8 @@ class Chronicle:
         """Applies events in the order of the chain. Raises LookupError, ValueError where they do not follow."""
         for event in events:
             self.history.apply([event])
-            if event.name in OWN_WORDS:
-                self.heard[event.args["member"]] = event.block
+            if speaker := OWN_WORDS.get(event.name):
+                self.heard[event.args[speaker]] = event.block
             if "round" in event.args and "job" in event.args:
                 self._time(event)
             handler = getattr(self, f"_on_{event.name}", None)

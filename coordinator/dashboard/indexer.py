@@ -29,6 +29,7 @@ from hmchain.chain import LOG_SPAN
 from hmchain.errors import ChainBehind, ChainError, HMChainError, StorageError
 
 PAUSE_SECONDS = 1.0  # between looks at the chain
+JOBS = 20  # the last ones, whose present state is asked for
 DETAILS = 200  # receipts and block times looked up between two looks at the chain
 
 
@@ -41,7 +42,7 @@ class Indexer:
         self._first = source.first_block
         self._final = source.final
         self.fault: str | None = None  # why the index stands still, in one line, while it does
-        self.present: Present | None = None  # where the last job stands
+        self.presents: dict[int, Present] = {}  # where the last jobs stand
         self.node: NodeFacts | None = None
         self.details = 0  # how often costs and times were found out since the start
 
@@ -52,9 +53,9 @@ class Indexer:
                 cursor = self._rewound(connection, self._checked(connection))
             return self._extend(cursor)
 
-    def catch_up(self) -> None:
-        """Takes in all that the chain has. Raises ChainError, StorageError."""
-        while self.step():
+    def catch_up(self, stop: threading.Event | None = None) -> None:
+        """Takes in all that the chain has, or until it is stopped. Raises ChainError, StorageError."""
+        while not (stop and stop.is_set()) and self.step():
             pass
 
     def look_up(self, most: int = DETAILS) -> bool:
@@ -70,7 +71,9 @@ class Indexer:
         costs = [self._reader.cost(*transaction) for transaction in transactions]
         times = {number: self._reader.block(number).time for number in blocks}
         with _stored(), self._engine.begin() as connection:
-            if (now := cursor_of(connection)) and now.generation == cursor.generation:
+            # The cursor is written where it is, which keeps another dashboard from taking blocks back meanwhile.
+            now = cursor_of(connection)
+            if now and now.generation == cursor.generation and move(connection, now, now.next_block, now.generation):
                 add_costs(connection, costs, times)
         self.details += 1
         return True
@@ -78,27 +81,29 @@ class Indexer:
     def follow(self, stop: threading.Event) -> None:
         """Catches up again and again; a fault is kept to be shown, and mends itself when its cause is gone."""
         while not stop.is_set():
+            more = False
             try:
-                self.catch_up()
+                self.catch_up(stop)
                 self.node = self._reader.node()
-                self.present = self._now()
-                more = self.look_up()
+                self.presents = self._now()
                 self.fault = None
+                more = self.look_up()
                 if self._final and not more:
                     return
             except HMChainError as fault:
-                self.fault, more = str(fault), False
+                self.fault = str(fault)
             except Exception as fault:  # whatever it is, pages say so instead of growing old in silence
-                self.fault, more = f"a defect of the indexer: {type(fault).__name__}: {fault}", False
+                self.fault = f"a defect of the indexer: {type(fault).__name__}: {fault}"
             if not more:
                 stop.wait(PAUSE_SECONDS)
 
-    def _now(self) -> Present | None:
-        """Where the job that was created last stands, as of the last block that was taken in."""
+    def _now(self) -> dict[int, Present]:
+        """Where the jobs that were created last stand, as of the last block that was taken in."""
         with _stored(), self._engine.connect() as connection:
-            jobs = connection.execute(EVENTS.select().where(EVENTS.c.name == "JobCreated")).all()
+            count = len(connection.execute(EVENTS.select().where(EVENTS.c.name == "JobCreated")).all())
             cursor = cursor_of(connection)
-        return self._reader.present(len(jobs), cursor.next_block - 1) if jobs and cursor else None
+        jobs = range(max(1, count - JOBS + 1), count + 1) if cursor else ()
+        return {job: self._reader.present(job, cursor.next_block - 1) for job in jobs if cursor}
 
     def _checked(self, connection: Connection) -> Cursor:
         """The cursor, if the node's chain is the one that was indexed. Raises ChainError where it is another."""
@@ -112,14 +117,22 @@ class Indexer:
         return cursor
 
     def _rewound(self, connection: Connection, cursor: Cursor) -> Cursor:
-        """The cursor, set back to the last mark that the chain still has."""
-        head, good = self._reader.head().number, self._first - 1
+        """The cursor, set back to the last mark that the chain still has, where the chain contradicts a later one.
+
+        A node that has not got so far contradicts nothing. Raises ChainBehind.
+        """
+        head, good, contradicted = self._reader.head().number, self._first - 1, False
         for mark in marks(connection):
-            if mark.number <= head and self._reader.block(mark.number) == mark:
+            if mark.number > head:
+                continue
+            if self._reader.block(mark.number) == mark:
                 good = mark.number
                 break
+            contradicted = True
         if good + 1 == cursor.next_block:
             return cursor
+        if not contradicted:
+            raise ChainBehind(f"the chain's node is at block {head}, the index at {cursor.next_block - 1}")
         if not move(connection, cursor, good + 1, cursor.generation + 1):
             raise ChainBehind("another dashboard is writing this index")
         cut(connection, good + 1)
@@ -149,4 +162,5 @@ def _stored() -> Iterator[None]:
 
 
 def _words(origin: Origin) -> str:
-    return f"contract {origin.contract} on chain {origin.chain_id} from {origin.genesis[:10]}…"
+    records = f" and {origin.records}" if origin.records else ""
+    return f"contract {origin.contract}{records} on chain {origin.chain_id} from {origin.genesis[:10]}…"

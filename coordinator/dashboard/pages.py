@@ -63,11 +63,11 @@ class Pages:
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
 
-    def overview(self, _: Request) -> Response:
-        """The latest job: where it stands, and how good its model is so far."""
+    def overview(self, request: Request) -> Response:
+        """A job: where it stands, and how good its model is so far."""
 
         def content(view: View) -> dict[str, Any]:
-            job = _last(view.history.jobs)
+            job = self._job(request, view)
             latest = _last(job.rounds) if job else None
             stages = [training.stage(record) for record in job.rounds.values()] if job else []
             return {
@@ -76,6 +76,8 @@ class Pages:
                 "state": training.stage(latest) if latest else None,
                 "counts": {name: stages.count(name) for name in ("completed", "failed")},
                 "present": self._present(job),
+                "jobs": list(view.history.jobs),
+                "drawable": len(job.enrolled & view.history.active) if job else 0,
                 "active": len(view.history.active),
                 "picture": self._quality(job),
                 "rounds": self._excerpt(view, "rounds"),
@@ -96,12 +98,17 @@ class Pages:
             record = job.rounds.get(request.path_params["round"]) if job else None
             if job is None or record is None:
                 raise HTTPException(404, "The chain knows no such round")
+            present = self._indexer.presents.get(job.number)
+            phase = present.phase if present and present.round == record.number else None
+            steps = timeline(view, job, record, phase)
+            running = next((step.name for step in steps if step.state == "now"), None)
             return {
                 "job": job,
                 "record": record,
-                "state": training.stage(record),
+                "state": running or training.stage(record),
                 "present": self._present(job, record.number),
-                "phases": timeline(view, job, record),
+                "phases": steps,
+                "standard": training.standard_of(record),
                 "gas": training.gas_of(view, job.number, record.number),
                 "seconds": training.seconds_of(view, job.number, record.number),
                 "roster": training.roster(view, record),
@@ -118,7 +125,7 @@ class Pages:
         """Every model, and how good it was."""
 
         def content(view: View) -> dict[str, Any]:
-            job = _last(view.history.jobs)
+            job = self._job(request, view)
             return {
                 "picture": self._quality(job),
                 "measured": self._report.rows(job),
@@ -243,12 +250,19 @@ class Pages:
             "last_page": pages,
         }
 
+    def _job(self, request: Request, view: View) -> JobRecord | None:
+        """The job asked for, else the one that matters most."""
+        asked = request.query_params.get("job", "")
+        number = int(asked) if asked.isdecimal() and asked.isascii() and len(asked) < 10 else view.job()
+        return view.history.jobs.get(number)
+
     def _present(self, job: JobRecord | None, round: int | None = None) -> dict[str, Any] | None:
         """The phase that the contract says the job is in, as far as it concerns the round."""
-        now = self._indexer.present
-        if now is None or job is None or now.job != job.number or (round is not None and now.round != round):
+        now = self._indexer.presents.get(job.number) if job else None
+        if now is None or round not in (None, now.round):
             return None
-        return {"phase": now.phase.name, "deadline": moment(now.deadline) if now.deadline else None}
+        deadline = moment(now.deadline) if now.deadline else None
+        return {"round": now.round, "phase": now.phase.name, "deadline": deadline}
 
     def _quality(self, job: JobRecord | None) -> Chart | None:
         """How good the model was by round: the masters' scores, and what the filed report measured."""
@@ -266,8 +280,8 @@ def _last(records: dict[int, Any]) -> Any:
 
 
 def _reputations(view: View) -> Chart | None:
-    """Of the latest job: the members whose reputation moved furthest from where it began."""
-    series = view.chronicle.reputations.get(max(view.history.jobs, default=0), {})
+    """Of the job that matters most: the members whose reputation moved furthest from where it began."""
+    series = view.chronicle.reputations.get(view.job(), {})
     moved = sorted(series, key=lambda member: -abs(series[member][-1][1] - series[member][0][1]))
     lines = [Line(training.name_of(view.history, member), series[member]) for member in moved[:MOST_LINES]]
     return chart("Reputation", lines, 0, 256)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from eth_utils import encode_hex, function_abi_to_4byte_selector, to_int
 from web3 import Web3
+from web3.exceptions import TransactionNotFound
 from web3.types import FilterParams, LogReceipt
 
 from coordinator.dashboard.store import Cost, Origin
@@ -20,7 +21,7 @@ from hmchain.endpoints import Endpoints
 from hmchain.errors import ChainError
 from hmchain.rounds import Phase
 
-CONTRACTS = ("HMChain", "Ballots", "Records")  # no two of them have an event or a function of the same name and form
+CONTRACTS = ("HMChain", "Ballots", "Records")  # no two of them have an event of the same name
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Reader:
                 code = web3.eth.get_code(Web3.to_checksum_address(address))
             if not code:
                 raise ChainError(f"there is no contract at {address} on this chain")
+        if records:
+            told = ChainClient(web3, None, records, Artifact.load("Records")).call("consortium")
+            if Web3.to_checksum_address(told) != self._client.address:
+                raise ChainError(f"{records} keeps the records of another consortium, {told}")
         ballots = self._client.call("ballots")
         self._addresses = [Web3.to_checksum_address(a) for a in (contract, ballots, records) if a]
         self._records = self._addresses[2] if records else ""
@@ -101,15 +106,19 @@ class Reader:
     def cost(self, transaction: str, block: int) -> Cost:
         """What a transaction called and used. Raises ChainError."""
         with answering():
-            sent: Mapping[str, Any] = self._web3.eth.get_transaction(cast(Any, transaction))
-            receipt = self._web3.eth.get_transaction_receipt(cast(Any, transaction))
+            try:
+                sent: Mapping[str, Any] = self._web3.eth.get_transaction(cast(Any, transaction))
+                receipt = self._web3.eth.get_transaction_receipt(cast(Any, transaction))
+            except TransactionNotFound:  # nodes may forget old transactions, and keep their logs
+                return Cost(transaction, block, "unknown", None)
         call = self._calls.get(bytes(sent["input"])[:4], "other") if sent.get("to") else "deployment"
         return Cost(transaction, block, call, receipt["gasUsed"])
 
     def present(self, job: int, block: int) -> Present:
         """Where a job stands, as of a block. Raises ChainError."""
         round_ = self._client.call("roundOf", job, block=block)
-        return Present(job, round_[0], Phase(round_[3]), round_[4])
+        phase = Phase(round_[3])
+        return Present(job, round_[0], phase, round_[4] if Phase.REQUEST <= phase <= Phase.REPLY else 0)
 
     def node(self) -> NodeFacts:
         """Raises ChainError where it does not answer; what it will not tell is left out."""

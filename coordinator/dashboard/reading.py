@@ -14,6 +14,7 @@ from coordinator.dashboard.sheet import Sheet
 from coordinator.dashboard.store import Cost, Cursor, costs_of, cursor_of, events_between, marks, times_of
 from hmchain.chain import Head
 from hmchain.contract import Event
+from hmchain.errors import HMChainError
 from hmchain.history import History
 from hmchain.trail import Trail
 
@@ -43,6 +44,11 @@ class View:
         """Members, jobs and rounds."""
         return self.chronicle.history
 
+    def job(self) -> int:
+        """The job that pages are about: the latest that has rounds, as any member may create one; 0 for none."""
+        jobs = self.history.jobs
+        return max((number for number, job in jobs.items() if job.rounds), default=max(jobs, default=0))
+
     def extend(self, events: list[Event]) -> None:
         """Takes in what follows. What a contract of another make tells stops it, and is said."""
         self.events += events
@@ -53,7 +59,7 @@ class View:
         try:
             self.chronicle.apply(events)
             self.trail.apply(events)
-        except (LookupError, ValueError, TypeError, AssertionError) as fault:
+        except (HMChainError, LookupError, ValueError, TypeError, AssertionError) as fault:
             self.fault = f"the contract's events do not follow from one another ({type(fault).__name__}: {fault})"
 
 
@@ -78,7 +84,7 @@ class Reading:
         if cursor is None:
             return
         old = view.cursor
-        if old is None or (old.origin, old.generation) != (cursor.origin, cursor.generation):
+        if old is None or not _follows(cursor, old):
             view, old = View(), None
         if cursor != old:
             events = list(events_between(connection, old.next_block if old else 0, cursor.next_block))
@@ -100,3 +106,9 @@ class Reading:
         with self._engine.connect() as connection:
             cursor = cursor_of(connection)
         return f"{cursor.generation}.{cursor.next_block}" if cursor else "0.0"
+
+
+def _follows(cursor: Cursor, old: Cursor) -> bool:
+    """Whether the index has only grown since."""
+    same = (old.origin, old.generation) == (cursor.origin, cursor.generation)
+    return same and cursor.next_block >= old.next_block

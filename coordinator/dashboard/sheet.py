@@ -12,6 +12,8 @@ from typing import Any
 
 Row = tuple[Any, ...]
 
+LAST = 253_402_300_799  # 9999-12-31T23:59:59Z
+
 
 class Kind(Enum):
     """What a column holds; the value is for people who read code."""
@@ -33,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table. None in a row is what the chain does not say."""
+    """A table. None in a row is what the chain does not say, or what is not known yet."""
 
     title: str
     about: str
@@ -76,11 +78,8 @@ def _searched(cell: Any) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def moment(seconds: int | None) -> str | None:
-    """A time of the chain, in RFC 3339; None for one that no calendar has."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return None
+    """A time of the chain, in RFC 3339; what lies beyond its calendar is its last second."""
+    return None if seconds is None else datetime.fromtimestamp(min(seconds, LAST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def hexed(value: bytes | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +39,7 @@ SOURCE = Table(
     Column("contract", String(42), nullable=False),
     Column("records", String(42), nullable=False),
     Column("next_block", BigInteger, nullable=False),
-    Column("generation", Integer, nullable=False),  # how often blocks were taken back
+    Column("generation", BigInteger, nullable=False),  # one more whenever blocks are taken back
 )
 MARKS = Table(  # the last block of each range that was read: what a reorganisation is recognised by
     "marks",
@@ -68,7 +69,7 @@ COSTS = Table(  # transactions that made events, as far as their receipts were r
     Column("tx", String(66), primary_key=True),
     Column("block", BigInteger, nullable=False, index=True),
     Column("call", String(64), nullable=False),
-    Column("gas", BigInteger, nullable=False),
+    Column("gas", BigInteger),
 )
 
 
@@ -87,7 +88,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far the index goes: blocks below next_block. generation counts the times that blocks were taken back."""
+    """How far the index goes: blocks below next_block. generation grows when blocks are taken back."""
 
     origin: Origin
     next_block: int
@@ -96,12 +97,12 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a transaction was: the function that it called, and the gas that it used."""
+    """What a transaction was: the function that it called, and the gas that it used; None where no node knows it."""
 
     transaction: str
     block: int
     call: str
-    gas: int
+    gas: int | None
 
 
 def open_database(url: str, rebuild: bool = False) -> Engine:
@@ -140,9 +141,10 @@ def cursor_of(connection: Connection) -> Cursor | None:
 
 
 def begin(connection: Connection, origin: Origin, first_block: int) -> Cursor:
-    """Starts an empty index."""
-    connection.execute(SOURCE.insert().values(**asdict(origin), next_block=first_block, generation=0))
-    return Cursor(origin, first_block, 0)
+    """Starts an empty index. Where one began anew, no reader may take it for the one before: it starts anywhere."""
+    generation = secrets.randbelow(1 << 31)
+    connection.execute(SOURCE.insert().values(**asdict(origin), next_block=first_block, generation=generation))
+    return Cursor(origin, first_block, generation)
 
 
 def move(connection: Connection, before: Cursor, next_block: int, generation: int) -> bool:
@@ -159,8 +161,8 @@ def add(connection: Connection, events: Iterable[Event], times: Mapping[int, int
     """Adds a range of blocks: its events, the times of blocks that are known, and its last block as a mark."""
     if rows := [_row(event) for event in events]:
         connection.execute(EVENTS.insert(), rows)
-    if times:
-        connection.execute(BLOCKS.insert(), [{"block": block, "time": time} for block, time in times.items()])
+    if moments := [{"block": block, "time": time} for block, time in times.items()]:
+        connection.execute(BLOCKS.insert(), moments)
     connection.execute(MARKS.insert().values(block=head.number, hash=head.hash, time=head.time))
 
 

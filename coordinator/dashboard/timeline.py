@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import moment
+from coordinator.dashboard.tables.training import PHASES, is_over, standard_of
 from hmchain.history import JobRecord, RoundRecord
 from hmchain.rounds import Phase, quorum_of
 
 
 @dataclass(frozen=True)
 class Step:
-    """A phase. state is done, now, or ahead; ended is in RFC 3339, seconds by the chain's clock."""
+    """A phase. state is done, now, ahead, failed or never; ended is in RFC 3339, seconds by the chain's clock."""
 
     name: str
     told: str
@@ -21,36 +22,58 @@ class Step:
     seconds: int | None
 
 
-PHASES = (Phase.REQUEST, Phase.PRE_PREPARE, Phase.PREPARE, Phase.COMMIT, Phase.REPLY)
-
-
-def timeline(view: View, job: JobRecord, record: RoundRecord) -> list[Step]:
-    """The five phases of a round, as far as it went."""
-    clock = view.chronicle.clocks.get((job.number, record.number))
+def timeline(view: View, job: JobRecord, record: RoundRecord, present: Phase | None) -> list[Step]:
+    """The five phases of a round, as far as it went. present: the phase that the contract says it is in, if it says."""
     told = dict(zip(PHASES, _told(job, record), strict=True))
-    over = record.model is not None or record.failed is not None
-    reached = max((phase for phase in PHASES if clock and phase in clock.ends), default=None)
+    ends = _ends(view, job, record)
+    clock = view.chronicle.clocks.get((job.number, record.number))
+    since = view.times.get(clock.opened) if clock else None
     steps: list[Step] = []
-    since = clock.opened if clock else None
     for phase in PHASES:
-        ended = clock.ends.get(phase) if clock else None
-        done = ended is not None and (over or _is_over(record, phase))
-        current = (
-            not over and not done and (reached is None or phase >= reached) and all(s.state != "now" for s in steps)
-        )
-        state = "done" if done else "now" if current else "ahead"
-        start, end = view.times.get(since or -1), view.times.get(ended or -1)
-        seconds = end - start if done and start is not None and end is not None else None
-        steps.append(Step(phase.name.replace("_", "-"), told[phase], state, moment(end) if done else None, seconds))
-        since = ended if done else since
+        state = _state(record, phase, present)
+        ended = ends.get(phase) if state in ("done", "failed") else None
+        seconds = ended - since if ended is not None and since is not None else None
+        steps.append(Step(phase.name.replace("_", "-"), told[phase], state, moment(ended), seconds))
+        since = ended
     return steps
+
+
+def _state(record: RoundRecord, phase: Phase, present: Phase | None) -> str:
+    if record.model is not None:
+        return "done"
+    if record.failed is not None:
+        return "done" if phase < record.failed else "failed" if phase == record.failed else "never"
+    if present in PHASES:
+        return "done" if phase < present else "now" if phase == present else "ahead"
+    reached = next(each for each in PHASES if not is_over(record, each))
+    return "done" if phase < reached else "now" if phase == reached else "ahead"
+
+
+def _ends(view: View, job: JobRecord, record: RoundRecord) -> dict[Phase, int]:
+    """When phases ended, in seconds since 1970, as far as known: by the last message awaited, or by their deadline
+    (contracts/lib/RoundClock.sol).
+    """
+    clock = view.chronicle.clocks.get((job.number, record.number))
+    if clock is None:
+        return {}
+    ends = {phase: view.times[block] for phase, block in clock.ends.items() if block in view.times}
+    if len(record.updates) < len(record.clients):
+        ends[Phase.REQUEST] = clock.deadline
+    if len(record.commitments) < len(record.masters) and Phase.REQUEST in ends:
+        ends[Phase.PRE_PREPARE] = ends[Phase.REQUEST] + job.terms.score_seconds
+    if len(record.scores) < len(record.commitments) and Phase.PRE_PREPARE in ends:
+        ends[Phase.PREPARE] = ends[Phase.PRE_PREPARE] + job.terms.reveal_seconds
+    if record.failed is not None and clock.over in view.times:
+        ends[record.failed] = view.times[clock.over]
+    return ends
 
 
 def _told(job: JobRecord, record: RoundRecord) -> list[str]:
     masters, quorum = len(record.masters), quorum_of(job.terms.masters)
     judged = record.judgement
     verdict = f"{len(judged.accepted)} of {len(record.updates)} accepted" if judged else "not judged yet"
-    standard = f", standard {judged.standard / 100:.2f} %" if judged else ""
+    value = standard_of(record)
+    standard = f", standard {value:.2f} %" if value is not None else ""
     return [
         f"{len(record.updates)} of {len(record.clients)} updates",
         f"{len(record.commitments)} of {masters} masters committed",
@@ -58,15 +81,3 @@ def _told(job: JobRecord, record: RoundRecord) -> list[str]:
         f"{verdict}{standard}, {len(record.proposals)} proposed",
         f"{len(record.attested)} attested, {quorum} needed",
     ]
-
-
-def _is_over(record: RoundRecord, phase: Phase) -> bool:
-    """Whether a running round has left a phase, as far as events show."""
-    after = {
-        Phase.REQUEST: len(record.updates) == len(record.clients) or bool(record.commitments),
-        Phase.PRE_PREPARE: len(record.commitments) == len(record.masters) or bool(record.scores),
-        Phase.PREPARE: record.judgement is not None,
-        Phase.COMMIT: bool(record.proposals),
-        Phase.REPLY: record.model is not None,
-    }
-    return after[phase]

@@ -34,7 +34,7 @@ def application(
 
     def state() -> str:
         outcome = verification.outcome.state if verification else ""
-        return f"{indexer.present} {indexer.fault} {indexer.details} {outcome}".replace("\n", " ")
+        return f"{indexer.presents} {indexer.fault} {indexer.details} {outcome}".replace("\n", " ")
 
     api = Api(reading, state, ended)
     routes = [

@@ -20,13 +20,14 @@ from coordinator.dashboard.indexer import Indexer
 from coordinator.dashboard.reader import CONTRACTS
 from coordinator.dashboard.reading import Reading
 from coordinator.dashboard.source import live, recorded
+from coordinator.dashboard.store import open_database
 from coordinator.dashboard.tables import SHEETS
 from coordinator.evidence import gather
 from coordinator.folder import LEDGER, RunFile, read_ledger
 from coordinator.replay import replay
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
-from hmchain.errors import ChainError, VerificationError
+from hmchain.errors import ChainBehind, ChainError, VerificationError
 from tests.e2e.board import dashboard, database, fresh, rows, settled, start
 from tests.e2e.conftest import FinishedRun
 from tests.e2e.stripes import invoke
@@ -102,6 +103,31 @@ class TestLiveChain:
         assert rows(engine) == fresh(source, tmp_path / "again")
         with Reading(engine).view() as view:
             assert view.history.active == {1, 2, 3, 5}
+
+    def test_a_node_that_is_behind_takes_nothing_back(self, emitter: Emitter, tmp_path: Path) -> None:
+        source, engine = live(url_of(emitter), emitter.address), database(tmp_path / "index")
+        emitter.emit(history(4, 1, clients=2, masters=2))
+        snapshot = rpc(emitter.web3, "evm_snapshot")
+        emitter.emit([("MemberStatusChanged", {"member": 4, "status": 2})])
+        indexer = settled(source, engine)
+        before = rows(engine)
+        assert rpc(emitter.web3, "evm_revert", snapshot)
+        with pytest.raises(ChainBehind, match="node is at block"):
+            indexer.catch_up()
+        assert rows(engine) == before
+
+    def test_an_index_that_another_dashboard_begins_anew_is_read_anew(self, emitter: Emitter, tmp_path: Path) -> None:
+        emitter.emit(history(4, 1, clients=2, masters=2))
+        source, engine = live(url_of(emitter), emitter.address), database(tmp_path / "index")
+        settled(source, engine)
+        reading = Reading(engine)
+        with reading.view() as view:
+            count = len(view.events)
+        settled(source, open_database(str(engine.url), rebuild=True))
+        emitter.emit([("MemberStatusChanged", {"member": 4, "status": 2})])
+        Indexer(source, engine).catch_up()
+        with reading.view() as view:
+            assert (len(view.events), view.fault) == (count + 1, None)
 
     def test_another_chain_behind_the_same_url_is_named_and_not_mixed_in(self, tmp_path: Path) -> None:
         engine = database(tmp_path / "index")
@@ -280,7 +306,7 @@ def test_a_database_that_is_gone_is_said_and_read_again_when_it_is_back(emitter:
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE gone RENAME TO source"))
         wait_until(lambda: "stands still" not in requests.get(f"{url}/members", timeout=30).text)
-        assert "Hospital 2" in requests.get(f"{url}/members", timeout=30).text
+        assert "Hospital 2 (2)" in requests.get(f"{url}/members", timeout=30).text
 
 
 class TestVerifyButton:

@@ -30,8 +30,9 @@ PATIENCE = 60_000  # milliseconds; what is waited for takes a second or two on a
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A headless Chromium."""
+    path = browser.install()  # which may start a Playwright of its own
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=browser.install(), args=browser.ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
         yield started
         started.close()
 

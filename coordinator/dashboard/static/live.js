@@ -28,20 +28,34 @@ function clocks() {
   }
 }
 
-function isBeingUsed(element) {
-  return main().contains(element) && (element.matches("input") || element.matches("button"));
-}
+const isTyping = () => document.activeElement?.matches("main input") ?? false;
+
+let missed = false; // a refresh that waits until what is being typed is done
 
 async function refresh() {
+  missed = isTyping();
+  if (missed) return;
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.querySelector("main");
-  if (isBeingUsed(document.activeElement) || fresh === null) return; // what is being typed stays
+  if (fresh === null) throw new Error("no page");
+  if ((missed = isTyping())) return;
+  const places = [...main().querySelectorAll("a, button, .scroll")];
+  const focused = places.indexOf(document.activeElement);
   const scrolled = [...document.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
   main().replaceChildren(...fresh.childNodes);
   document.querySelectorAll(".scroll").forEach((box, i) => (box.scrollLeft = scrolled[i] ?? 0));
+  if (focused >= 0) main().querySelectorAll("a, button, .scroll")[focused]?.focus({ preventScroll: true });
+  announce();
   localTimes();
   clocks();
+}
+
+// What a screen reader is told: the phase and the faults, in a place that refreshing does not replace.
+function announce() {
+  const words = [...main().querySelectorAll(".fault, #phase, #state, #verification")].map((place) => place.textContent.trim());
+  const place = document.querySelector("#news");
+  if (place && place.textContent !== words.join(". ")) place.textContent = words.join(". ");
 }
 
 function lost(isLost) {
@@ -65,17 +79,31 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (button.textContent = "copy"), 1500);
 });
 
-let seen = false;
-const stream = new EventSource("/live");
-stream.onmessage = () => {
-  lost(false);
-  if (seen) refresh().catch(() => lost(true));
-  seen = true;
-};
-stream.onerror = () => {
-  lost(true);
-  if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
-};
+document.addEventListener("focusout", () => setTimeout(() => missed && refresh().catch(() => lost(true)), 0));
+
+// A page that nobody looks at lets go of its stream: browsers allow few connections to one host.
+let stream = null;
+let opened = 0;
+
+function follow() {
+  stream = new EventSource("/live");
+  let first = opened++ === 0; // what the page was made of is fresh; later openings may have missed something
+  stream.onmessage = () => {
+    lost(false);
+    if (!first) refresh().catch(() => lost(true));
+    first = false;
+  };
+  stream.onerror = () => {
+    lost(true);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  };
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) stream?.close();
+  else follow();
+});
+follow();
 localTimes();
 clocks();
 setInterval(clocks, 1000);

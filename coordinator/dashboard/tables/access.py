@@ -8,6 +8,7 @@ from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from coordinator.dashboard.tables.training import name_of
 from hmchain.permits import NOBODY, member_of
+from hmchain.trail import GrantRecord
 from trainers.persons import named
 from trainers.reviewing import REVIEW_SECONDS
 
@@ -98,7 +99,7 @@ def grants(view: View) -> Sheet:
                 _party(view, terms.granter),
                 _party(view, terms.reader),
                 named(terms.purpose),
-                "in force" if terms.expiry > now else "over",
+                _grant_state(view, grant, now),
                 moment(terms.expiry) if terms.expiry else None,
                 terms.consent_of if terms.consent_of != NOBODY else None,
                 len(grant.uses),
@@ -119,11 +120,28 @@ def grants(view: View) -> Sheet:
     return Sheet("Grants", "Who may read what, what for and until when.", columns, rows)
 
 
+def _grant_state(view: View, grant: GrantRecord, now: int) -> str:
+    """What contracts/Permissions.sol would say of a request that it looks at now, as far as the grant decides on it."""
+    terms = grant.terms
+    if terms.expiry <= now:
+        return "over"
+    if terms.consent_of != NOBODY:
+        consent = view.trail.consent(terms.consent_of, terms.consent_scope) or ()
+        return "in force" if terms.purpose in consent else "no consent"
+    return "in force"
+
+
 def delegations(view: View) -> Sheet:
     """Staff that may use what is granted to their organisation."""
     now = view.head.time if view.head else 0
     rows = [
-        (name_of(view.history, member), staff, named(purpose), "in force" if expiry > now else "over", moment(expiry))
+        (
+            name_of(view.history, member),
+            staff,
+            named(purpose),
+            "over" if expiry <= now else "in force" if member in view.history.active else "member not active",
+            moment(expiry),
+        )
         for (member, staff, purpose), expiry in view.trail.delegations.items()
     ]
     columns = Column("member"), Column("staff", HASH), Column("purpose"), Column("state"), Column("expires", TIME)

@@ -15,16 +15,16 @@ def gas(view: View) -> Sheet:
     """Gas by call, dearest first."""
     by_call: dict[str, list[int]] = defaultdict(list)
     for transaction in view.transactions:
-        if cost := view.costs.get(transaction):
+        cost = view.costs.get(transaction)
+        if cost and cost.gas is not None:
             by_call[cost.call].append(cost.gas)
     rows = [(c, len(g), min(g), round(median(g)), max(g), sum(g)) for c, g in by_call.items()]
     rows.sort(key=lambda row: -row[-1])
     columns = Column("call"), *(Column(name, INTEGER) for name in ("times", "least", "median", "most", "sum"))
     known = sum(len(found) for found in by_call.values())
     about = f"Gas by call, of {known:,} transactions of {len(view.transactions):,}."
-    return Sheet(
-        "Gas", about + ("" if known == len(view.transactions) else " The others are being looked up."), columns, rows
-    )
+    waiting = len(view.transactions) - len(view.costs)
+    return Sheet("Gas", about + (" The others are being looked up." if waiting > 0 else ""), columns, rows)
 
 
 def events(view: View) -> Sheet:

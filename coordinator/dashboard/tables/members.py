@@ -17,7 +17,7 @@ def members(view: View) -> Sheet:
     """Every member, with its keys and how often it trained and judged."""
     history, chronicle = view.history, view.chronicle
     trained, accepted, terms = _counts(history)
-    last = max(history.jobs, default=0)
+    last = view.job()
     rows: list[Row] = [
         (
             member,
@@ -49,7 +49,7 @@ def members(view: View) -> Sheet:
         Column("operator", HASH),
         Column("encryption key", HASH),
     )
-    about = "Reputation (1 to 255, newcomers 128) and draws are of the latest job. Last heard: its last own message."
+    about = "Reputation (1 to 255, newcomers 128) and draws are of the latest job that has rounds."
     return Sheet("Members", about, columns, rows)
 
 
@@ -87,7 +87,7 @@ def ballots(view: View) -> Sheet:
             name_of(view.history, ballot.subject) if isinstance(ballot.subject, int) else ballot.subject,
             _state(view, ballot),
             len(ballot.voters),
-            ", ".join(name_of(view.history, voter) for voter in ballot.voters),
+            ", ".join(map(str, ballot.voters)),
             moment(view.times.get(ballot.opened)),
             moment(ballot.expires),
         )
@@ -99,7 +99,7 @@ def ballots(view: View) -> Sheet:
         Column("concerns"),
         Column("state"),
         Column("votes", INTEGER),
-        Column("voters"),
+        Column("voters' numbers"),
         Column("opened", TIME),
         Column("expires", TIME),
     )

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from hmchain.history import History, JobRecord, RoundRecord, verdict_text
 from hmchain.rounds import Phase
-from hmchain.scores import basis_points, is_score
+from hmchain.scores import MAX_BASIS_POINTS, basis_points, is_score
 
 INTEGER, NUMBER, HASH, TIME = Kind.INTEGER, Kind.NUMBER, Kind.HASH, Kind.TIME
+PHASES = (Phase.REQUEST, Phase.PRE_PREPARE, Phase.PREPARE, Phase.COMMIT, Phase.REPLY)
 PLACE = (Column("job", INTEGER), Column("round", INTEGER))
 
 
 def stage(record: RoundRecord) -> str:
-    """How far a round got, by what its events show."""
+    """How far a round got, by what its events show: a phase that ended by its deadline alone shows later."""
     if record.model is not None:
         return "completed"
     if record.failed is not None:
         return "failed"
-    seen = ((record.proposals, Phase.REPLY), (record.judgement, Phase.COMMIT), (record.scores, Phase.PREPARE))
-    early = Phase.PRE_PREPARE if record.commitments else Phase.REQUEST
-    return next((phase for what, phase in seen if what), early).name
+    return next(phase for phase in PHASES if not is_over(record, phase)).name
+
+
+def is_over(record: RoundRecord, phase: Phase) -> bool:
+    """Whether a round has left a phase, as far as events show."""
+    judged = record.judgement is not None
+    scored = judged or bool(record.scores)
+    after = {
+        Phase.REQUEST: len(record.updates) == len(record.clients) or bool(record.commitments) or scored,
+        Phase.PRE_PREPARE: len(record.commitments) == len(record.masters) or scored,
+        Phase.PREPARE: judged,
+        Phase.COMMIT: bool(record.proposals),
+        Phase.REPLY: record.model is not None,
+    }
+    return after[phase]
 
 
 def percent(word: int) -> float | None:
@@ -30,9 +43,17 @@ def percent(word: int) -> float | None:
     return basis_points(word) / 100 if is_score(word) else None
 
 
+def standard_of(record: RoundRecord) -> float | None:
+    """The standard value in per cent; None before the judgement, and where nothing can reach it, since the base model
+    has no score itself.
+    """
+    judged = record.judgement
+    return judged.standard / 100 if judged and judged.standard <= MAX_BASIS_POINTS else None
+
+
 def name_of(history: History, member: int) -> str:
-    """A member's name, with its number where it has none."""
-    return history.names.get(member) or f"member {member}"
+    """A member's name and number: names are what members chose, and two may choose the same."""
+    return f"{history.names.get(member) or 'member'} ({member})"
 
 
 def every_round(history: History) -> Iterator[tuple[JobRecord, RoundRecord]]:
@@ -46,7 +67,7 @@ def gas_of(view: View, job: int, round: int) -> int | None:
     """Gas of a round's transactions; None until all of them have been looked up."""
     clock = view.chronicle.clocks.get((job, round))
     costs = [view.costs.get(transaction) for transaction in clock.transactions] if clock else []
-    known = [cost.gas for cost in costs if cost]
+    known = [cost.gas for cost in costs if cost and cost.gas is not None]
     return sum(known) if known and len(known) == len(costs) else None
 
 
@@ -92,7 +113,7 @@ def _round(view: View, job: int, record: RoundRecord) -> Row:
         len(record.updates),
         len(judgement.accepted) if judgement else None,
         percent(judgement.base) if judgement else None,
-        judgement.standard / 100 if judgement else None,
+        standard_of(record),
         gas_of(view, job, record.number),
         hexed(record.model),
     )
@@ -142,18 +163,22 @@ def updates(view: View) -> Sheet:
 def committee(view: View, record: RoundRecord) -> Sheet:
     """A round's masters: what each of them did of its three duties."""
     over = record.model is not None or record.failed is not None
-    late = "no" if over else "awaited"
+    judged = record.judgement is not None
+    duties = (  # who did it, and whether it can no longer be done
+        (record.commitments, over or judged or bool(record.scores)),
+        (record.scores, over or judged),
+        (record.attested, over),
+    )
     rows: list[Row] = [
-        (
-            name_of(view.history, master),
-            "yes" if master in record.commitments else late,
-            "yes" if master in record.scores else late,
-            "yes" if master in record.attested else late,
-        )
+        (name_of(view.history, master), *(_duty(master, done, past) for done, past in duties))
         for master in record.masters
     ]
     columns = Column("master"), Column("committed"), Column("revealed"), Column("attested")
     return Sheet("Masters", "Who was elected to judge, and what each of them did.", columns, rows)
+
+
+def _duty(master: int, done: Container[int], past: bool) -> str:
+    return "yes" if master in done else "no" if past else "awaited"
 
 
 def matrix(view: View, record: RoundRecord) -> list[tuple[str, list[float | None]]]:
