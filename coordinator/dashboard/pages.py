@@ -16,7 +16,7 @@ from coordinator.dashboard.api import description
 from coordinator.dashboard.charts import Chart, Line, chart
 from coordinator.dashboard.filed import FiledReport
 from coordinator.dashboard.indexer import Indexer
-from coordinator.dashboard.reading import Reading, View
+from coordinator.dashboard.reading import Reading, View, tick_of
 from coordinator.dashboard.sheet import moment
 from coordinator.dashboard.tables import SHEETS, Sheet, sheet_of, training
 from coordinator.dashboard.timeline import timeline
@@ -52,12 +52,18 @@ class Pages:
     """The pages over one index."""
 
     def __init__(
-        self, reading: Reading, indexer: Indexer, report: FiledReport, verification: Verification | None
+        self,
+        reading: Reading,
+        indexer: Indexer,
+        report: FiledReport,
+        verification: Verification | None,
+        state: Callable[[], str],
     ) -> None:
         self._reading = reading
         self._indexer = indexer
         self._report = report
         self._verification = verification
+        self._state = state
         loader = FileSystemLoader(HERE / "templates")
         self._templates = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -216,10 +222,12 @@ class Pages:
         place: str | None = None,
         status: int = 200,
     ) -> Response:
+        state = self._state()  # before what is shown: what changes meanwhile is told again by the stream
         with self._reading.view() as view:
             head = view.head
             shared = {
                 "title": title,
+                "live_state": f"{tick_of(view.cursor)} {state}",
                 "place": template.removesuffix(".html") if place is None else place,
                 "pages": PAGES,
                 "head": head,

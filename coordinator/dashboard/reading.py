@@ -104,8 +104,12 @@ class Reading:
     def tick(self) -> str:
         """A text that changes when there is something new."""
         with self._engine.connect() as connection:
-            cursor = cursor_of(connection)
-        return f"{cursor.generation}.{cursor.next_block}" if cursor else "0.0"
+            return tick_of(cursor_of(connection))
+
+
+def tick_of(cursor: Cursor | None) -> str:
+    """A text for a state of the index."""
+    return f"{cursor.generation}.{cursor.next_block}" if cursor else "0.0"
 
 
 def _follows(cursor: Cursor, old: Cursor) -> bool:

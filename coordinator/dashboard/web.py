@@ -30,12 +30,12 @@ def application(
     ended: Callable[[], bool],
 ) -> Starlette:
     """The application over an index that somebody else keeps up to date. ended: whether the server is being stopped."""
-    pages = Pages(reading, indexer, report, verification)
 
     def state() -> str:
         outcome = verification.outcome.state if verification else ""
         return f"{indexer.presents} {indexer.fault} {indexer.details} {outcome}".replace("\n", " ")
 
+    pages = Pages(reading, indexer, report, verification, state)
     api = Api(reading, state, ended)
     routes = [
         Route("/", pages.overview),

@@ -44,6 +44,7 @@ async function refresh() {
   const focused = places.indexOf(document.activeElement);
   const scrolled = [...document.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
   main().replaceChildren(...fresh.childNodes);
+  document.body.dataset.state = page.body.dataset.state;
   document.querySelectorAll(".scroll").forEach((box, i) => (box.scrollLeft = scrolled[i] ?? 0));
   if (focused >= 0) main().querySelectorAll("a, button, .scroll")[focused]?.focus({ preventScroll: true });
   announce();
@@ -83,15 +84,12 @@ document.addEventListener("focusout", () => setTimeout(() => missed && refresh()
 
 // A page that nobody looks at lets go of its stream: browsers allow few connections to one host.
 let stream = null;
-let opened = 0;
 
 function follow() {
   stream = new EventSource("/live");
-  let first = opened++ === 0; // what the page was made of is fresh; later openings may have missed something
-  stream.onmessage = () => {
+  stream.onmessage = ({ data }) => {
     lost(false);
-    if (!first) refresh().catch(() => lost(true));
-    first = false;
+    if (data !== document.body.dataset.state) refresh().catch(() => lost(true)); // else the page was made of just this
   };
   stream.onerror = () => {
     lost(true);
