@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -95,6 +96,7 @@ class Emitter:
         return topics, encode([_type(part) for part in plain], [args[part["name"]] for part in plain])
 
 
+@cache
 def _compiled() -> dict[str, Any]:
     """By standard JSON: npm's stand-in for the compiler takes nothing else."""
     outputs = {"*": {"*": ["abi", "evm.bytecode.object"]}}
