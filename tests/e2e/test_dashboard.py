@@ -309,30 +309,16 @@ def test_a_database_that_is_gone_is_said_and_read_again_when_it_is_back(emitter:
         assert "Hospital 2 (2)" in requests.get(f"{url}/members", timeout=30).text
 
 
-class TestVerifyButton:
-    def post(self, url: str) -> str:
-        """Presses it, and waits for what it says."""
-        answer = requests.post(f"{url}/verify", headers={"Origin": url}, timeout=30)
-        assert answer.status_code == 200
-        said = ""
-
-        def is_over() -> bool:
-            nonlocal said
-            said = requests.get(f"{url}/models", timeout=30).text
-            return "Recomputing" not in said
-
-        wait_until(is_over)
-        return said
-
-    def test_recomputes_the_run_and_finds_a_blob_that_was_altered(self, copy: Callable[[], Path]) -> None:
-        folder = copy()
-        with dashboard("--run", folder) as url:
-            assert "VALID: 4 models" in self.post(url)
-            largest = max((folder / "blobs").iterdir(), key=lambda blob: blob.stat().st_size)
-            content = bytearray(largest.read_bytes())
-            content[len(content) // 2] ^= 1
-            largest.write_bytes(content)
-            assert "INVALID: " in self.post(url)
+def test_the_verify_button_finds_a_blob_that_was_altered(copy: Callable[[], Path]) -> None:
+    """That it finds a sound run sound is seen in the browser (test_pages)."""
+    folder = copy()
+    largest = max((folder / "blobs").iterdir(), key=lambda blob: blob.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with dashboard("--run", folder) as url:
+        assert requests.post(f"{url}/verify", headers={"Origin": url}, timeout=30).status_code == 200
+        wait_until(lambda: "INVALID: " in requests.get(f"{url}/models", timeout=30).text)
 
 
 @pytest.mark.parametrize(
