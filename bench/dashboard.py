@@ -6,9 +6,6 @@ python -m bench.dashboard [--members 100] [--rounds 500]
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +19,7 @@ from coordinator.dashboard.indexer import Indexer
 from coordinator.dashboard.source import live
 from coordinator.dashboard.store import open_database
 from tools import browser
+from tools.board import dashboard
 
 PAGES = (
     "/",
@@ -54,9 +52,9 @@ def main() -> int:
         print(f"{options.members} members, {options.rounds} rounds: {count:,} events on {emitter.web3.client_version}")
         database = f"sqlite:///{folder}/index.sqlite"
         _index(url, emitter.address, database, count)
-        with _served(url, emitter.address, database) as dashboard:
-            _pages(dashboard)
-            _paint(dashboard)
+        with dashboard("--chain", url, "--contract", emitter.address, "--db", database) as served:
+            _pages(served)
+            _paint(served)
     return 0
 
 
@@ -69,51 +67,30 @@ def _index(url: str, contract: str, database: str, count: int) -> None:
     print(f"indexed in {seconds:.2f} s: {count / seconds:,.0f} events/s into SQLite (2,000 asked for)")
 
 
-class _served:
-    """The real command in a process of its own; gives its URL."""
-
-    def __init__(self, url: str, contract: str, database: str) -> None:
-        command = [sys.executable, "-m", "coordinator", "dashboard", "--chain", url, "--contract", contract]
-        self._process = subprocess.Popen(
-            [*command, "--db", database, "--port", "0"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-
-    def __enter__(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().strip().rstrip("/")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(30)
-
-
-def _pages(dashboard: str) -> None:
+def _pages(url: str) -> None:
     deadline = time.monotonic() + SETTLED_SECONDS
-    while "being looked up" in requests.get(f"{dashboard}/chain", timeout=30).text and time.monotonic() < deadline:
+    while "being looked up" in requests.get(f"{url}/chain", timeout=30).text and time.monotonic() < deadline:
         time.sleep(0.5)
     print(f"server time: the first time after a change of the index, and the median of {TIMES}")
     for page in PAGES:
         seconds = []
         for _ in range(TIMES):
             started = time.perf_counter()
-            answer = requests.get(dashboard + page, timeout=30)
+            answer = requests.get(url + page, timeout=30)
             seconds.append(time.perf_counter() - started)
             answer.raise_for_status()
         first, usual, size = 1000 * seconds[0], 1000 * median(seconds), len(answer.content) / 1024
         print(f"  {first:6.0f} ms  {usual:6.0f} ms  {size:7.0f} KiB  {page}")
 
 
-def _paint(dashboard: str) -> None:
+def _paint(url: str) -> None:
     path = browser.find()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
         found = []
         for _ in range(TIMES):
             page = chromium.new_page()
-            page.goto(dashboard)
+            page.goto(url)
             while (paint := page.evaluate(PAINT)) is None:
                 page.wait_for_timeout(20)
             found.append(paint)

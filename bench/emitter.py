@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import requests
 import solcx
 from eth_abi.abi import encode
 from eth_typing import ABIEvent
 from eth_utils import event_abi_to_log_topic
+from eth_utils.abi import collapse_if_tuple
 from web3 import HTTPProvider, Web3
 
+from coordinator.daemons import free_ports, wait_for_chain
+from coordinator.dashboard.reader import CONTRACTS
 from hmchain.contract import Artifact
 from hmchain.scores import pack, word_of_score
 from tools import daemons, solc
@@ -34,19 +34,11 @@ Told = tuple[str, Mapping[str, Any]]  # an event's name, and its arguments
 @contextmanager
 def node(*options: str, port: int = 0) -> Iterator[str]:
     """An anvil of its own, by default on a free port. Yields its URL."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = port or int(free.getsockname()[1])
+    port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen([daemons.anvil(), "--silent", "--port", str(port), *options], stdin=subprocess.DEVNULL)
     try:
-        while True:
-            try:
-                requests.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}, timeout=5)
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None, "anvil ended"
-                time.sleep(0.02)
+        wait_for_chain(url)
         yield url
     finally:
         process.terminate()
@@ -66,10 +58,7 @@ class Emitter:
         self.address = receipt["contractAddress"]
         self._contract = self.web3.eth.contract(address=self.address, abi=content["abi"])
         self._abi = {
-            part["name"]: part
-            for name in ("HMChain", "Ballots", "Records")
-            for part in Artifact.load(name).abi
-            if part["type"] == "event"
+            part["name"]: part for name in CONTRACTS for part in Artifact.load(name).abi if part["type"] == "event"
         }
 
     def emit(self, events: Iterable[Told]) -> int:
@@ -93,7 +82,7 @@ class Emitter:
             event_abi_to_log_topic(cast(ABIEvent, abi)),
             *(encode([part["type"]], [args[part["name"]]]) for part in indexed),
         ]
-        return topics, encode([_type(part) for part in plain], [args[part["name"]] for part in plain])
+        return topics, encode([collapse_if_tuple(part) for part in plain], [args[part["name"]] for part in plain])
 
 
 @cache
@@ -105,12 +94,6 @@ def _compiled() -> dict[str, Any]:
     task = {"language": "Solidity", "sources": sources, "settings": settings}
     content: dict[str, Any] = solcx.compile_standard(task, solc_binary=solc.use())["contracts"][SOURCE.name]["Emitter"]
     return content
-
-
-def _type(part: Mapping[str, Any]) -> str:
-    if part["type"] != "tuple":
-        return str(part["type"])
-    return f"({','.join(map(_type, part['components']))})"
 
 
 def history(members: int, rounds: int, clients: int = 10, masters: int = 4) -> Iterator[Told]:
@@ -139,7 +122,7 @@ def _round(members: int, number: int, clients: int, masters: int) -> Iterator[To
     drawn = [(number * clients + i) % members + 1 for i in range(clients)]
     judges = [(number * clients + clients + i) % members + 1 for i in range(masters)]
     words = [word_of_score(7_000 + (number * 37 + 91 * i) % 2_000) for i in range(clients + 1)]
-    roster = {"masters": sum(m << 16 * i for i, m in enumerate(judges)), "clients": _words(drawn)}
+    roster = {"masters": _words(judges)[0], "clients": _words(drawn)}
     yield "RoundOpened", {**place, "base": _digest(f"model {number - 1}"), **roster, "deadline": 2_000_000_000}
     for client in drawn:
         blob = _blob(f"{number} {client}")

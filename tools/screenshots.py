@@ -5,8 +5,6 @@ make run && .venv/bin/python -m tools.screenshots runs/latest
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tools import browser
+from tools.board import dashboard
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 PAGES = {"overview": "/", "round": "/rounds/1/10"}
@@ -22,11 +21,8 @@ COLOURS = 256  # as many as the pages need: a picture of 40 KB instead of 100
 
 def main() -> int:
     """Takes them."""
-    command = [sys.executable, "-m", "coordinator", "dashboard", "--run", sys.argv[1], "--port", "0"]
     path = browser.install()  # which may start a Playwright of its own
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, sync_playwright() as playwright:
-        assert process.stdout
-        url = process.stdout.readline().strip().rstrip("/")
+    with dashboard("--run", sys.argv[1]) as url, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
         page = chromium.new_page(viewport={"width": 1100, "height": 820}, color_scheme="light")
         page.goto(f"{url}/chain")
@@ -37,7 +33,6 @@ def main() -> int:
             page.screenshot(path=FOLDER / f"dashboard-{name}.png")
             _shrink(FOLDER / f"dashboard-{name}.png")
         chromium.close()
-        process.send_signal(signal.SIGINT)
     return 0
 
 

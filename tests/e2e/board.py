@@ -1,13 +1,7 @@
-"""A dashboard under test: indexes compared with one another, and the real command in a process of its own."""
+"""Indexes of the dashboard, compared with one another."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +44,3 @@ def fresh(source: Source, path: Path) -> Rows:
     found = rows(engine)
     engine.dispose()
     return found
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """The real command; it prints its URL first."""
-    command = [sys.executable, "-m", "coordinator", "dashboard", *map(str, arguments), "--port", "0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-@contextmanager
-def dashboard(*arguments: object) -> Iterator[str]:
-    """A running dashboard, by its URL; ended as Ctrl-C ends it, which must leave no complaint."""
-    process = start(*arguments)
-    assert process.stdout is not None
-    url = process.stdout.readline().strip().rstrip("/")
-    assert url, process.communicate()[1]
-    try:
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=60)
-    assert "Traceback" not in complaints, complaints

@@ -28,9 +28,10 @@ from coordinator.replay import replay
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
 from hmchain.errors import ChainBehind, ChainError, VerificationError
-from tests.e2e.board import dashboard, database, fresh, rows, settled, start
+from tests.e2e.board import database, fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
 from tests.e2e.stripes import invoke
+from tools.board import dashboard, start
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -16,8 +16,9 @@ from bench.emitter import Emitter, history, node
 from coordinator.dashboard.reading import Reading
 from coordinator.dashboard.source import live, recorded
 from coordinator.dashboard.store import open_database
-from tests.e2e.board import dashboard, fresh, rows, settled
+from tests.e2e.board import fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
+from tools.board import dashboard
 
 
 def program(name: str) -> str | None:

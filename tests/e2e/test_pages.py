@@ -15,10 +15,10 @@ from coordinator.folder import RunFile
 from hmchain.history import History
 from hmchain.rounds import Phase
 from hmchain.scores import basis_points
-from tests.e2e.board import dashboard
 from tests.e2e.conftest import FinishedRun
 from tests.e2e.stripes import federation_of, options_for
 from tools import browser
+from tools.board import dashboard
 from trainers.hospital import propose_aggregate
 
 PAGES = ("/", "/rounds", "/rounds/1/1", "/models", "/members", "/records", "/chain", "/data", "/tables/events", "/api")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-import requests
 
+from coordinator.daemons import free_ports, wait_for_chain
 from coordinator.progress import Silent
 from coordinator.run import run
 from hmchain.errors import ChainError
@@ -26,9 +23,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 @pytest.fixture
 def port() -> int:
     """A port that nobody listens on."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @pytest.fixture
@@ -39,15 +34,8 @@ def anvil(port: int) -> Iterator[Start]:
     def start(*options: str) -> subprocess.Popen[bytes]:
         command = [str(daemons.anvil()), "--silent", "--port", str(port), *options]
         nodes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
-        for _ in range(1000):
-            try:
-                requests.post(
-                    f"http://127.0.0.1:{port}", json={"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"}, timeout=5
-                )
-                return nodes[-1]
-            except requests.ConnectionError:
-                time.sleep(0.02)
-        raise AssertionError("anvil does not answer")
+        wait_for_chain(f"http://127.0.0.1:{port}")
+        return nodes[-1]
 
     yield start
     for node in nodes:
