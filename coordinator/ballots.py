@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coordinator.consortium_cli import Desk
 
-NAMES = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
+MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
 
 
 def listing(desk: Desk) -> list[dict[str, Any]]:
@@ -26,14 +26,19 @@ def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> di
     motion, member, votes, expires, carried, opened_at, candidate = ballot
     operator, _, name = candidate
     text = bytes(name).rstrip(bytes(1)).decode(errors="replace")
-    open_ = now <= expires and opened_at == departures
     return {
         "ballot": number,
-        "motion": NAMES[motion],
+        "motion": MOTIONS[motion],
         "member": member,
         "candidate": f"{text if text.isprintable() else repr(text)} {operator}" if motion == 0 else None,
         "votes": votes,
         "needed": needed,
-        "state": "carried" if carried else "open" if open_ else "closed",
+        "state": state_of(carried, expires, opened_at, now, departures),
         "expires": expires,
     }
+
+
+def state_of(carried: bool, expires: int, opened_at: int, now: int, departures: int) -> str:
+    """A ballot that is not carried is open until its time is over or another member departs."""
+    open_ = now <= expires and opened_at == departures
+    return "carried" if carried else "open" if open_ else "closed"

@@ -15,7 +15,7 @@ from hmchain.contract import Event
 from hmchain.errors import Reason
 from hmchain.judgement import Judgement
 from hmchain.rounds import Phase, Terms
-from hmchain.scores import MAX_BASIS_POINTS, basis_points, is_score, unpack
+from hmchain.scores import basis_points, is_score, unpack
 
 ACTIVE = 1  # IConsortium.Status
 
@@ -37,7 +37,7 @@ def verdict_text(judgement: Judgement, position: int) -> str:
     score = f"scored {basis_points(word) / 100:.2f} %"
     if position in judgement.accepted:
         return score
-    if judgement.standard > MAX_BASIS_POINTS:  # the contract's, where the base model has no score
+    if not judgement.reachable:  # the base model has no score
         return f"{score}, but the base model has none, so that nothing passes"
     return f"{score}, below the standard of {judgement.standard / 100:.2f} %"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hmchain.errors import Reason
 from hmchain.phases import revealed
 from hmchain.rounds import RoundState, Terms
-from hmchain.scores import basis_points, is_score, lower_median, unpack
+from hmchain.scores import MAX_BASIS_POINTS, basis_points, is_score, lower_median, unpack
 
 NOTHING_PASSES = 65_535
 
@@ -32,6 +32,11 @@ class Judgement:
     standard: int
     medians: tuple[int, ...]
     base: int
+
+    @property
+    def reachable(self) -> bool:
+        """Whether any score reaches the standard."""
+        return self.standard <= MAX_BASIS_POINTS
 
     def points(self, position: int) -> int:
         """What the client's reputation moves towards: its update's score, or 0 if it was refused or never came."""

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.ballots import NAMES as MOTIONS
+from coordinator.ballots import MOTIONS
 from hmchain.contract import Event
 from hmchain.election import NEUTRAL, Pool
+from hmchain.errors import Reason
 from hmchain.history import History
 from hmchain.rounds import Phase
-from hmchain.scores import basis_points
 
 # The last of these events ended a phase, where everybody said what was awaited; else the phase's deadline did.
 ENDS = {
@@ -126,12 +126,11 @@ class Chronicle:
     def _on_UpdatesJudged(self, e: dict[str, Any], _: Event) -> None:
         """contracts/Rounds.sol, _judge: what nobody scored teaches nothing, what was refused counts as 0."""
         record = self.history.jobs[e["job"]].rounds[e["round"]]
-        assert record.judgement is not None
-        pool = self.pools[e["job"]]
+        judgement, pool = record.judgement, self.pools[e["job"]]
+        assert judgement is not None
         for position, member in enumerate(record.clients):
-            median = record.judgement.medians[position]
-            if median:
-                pool.learn(member, basis_points(median) if position in record.judgement.accepted else 0)
+            if judgement.medians[position] != Reason.UNSCORED:
+                pool.learn(member, judgement.points(position))
                 self.reputations[e["job"]][member].append((e["round"], pool.reputation[member]))
 
     def _on_MotionOpened(self, e: dict[str, Any], event: Event) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import moment
 from coordinator.dashboard.tables.training import PHASES, is_over, standard_of
+from coordinator.progress import PAPER_NAMES
 from hmchain.history import JobRecord, RoundRecord
 from hmchain.rounds import Phase, quorum_of
 
@@ -33,7 +34,7 @@ def timeline(view: View, job: JobRecord, record: RoundRecord, present: Phase | N
         state = _state(record, phase, present)
         ended = ends.get(phase) if state in ("done", "failed") else None
         seconds = ended - since if ended is not None and since is not None else None
-        steps.append(Step(phase.name.replace("_", "-"), told[phase], state, moment(ended), seconds))
+        steps.append(Step(PAPER_NAMES[phase], told[phase], state, moment(ended), seconds))
         since = ended
     return steps
 

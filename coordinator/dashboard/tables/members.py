@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from coordinator.dashboard.chronicle import Ballot
+from coordinator.ballots import state_of
 from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from coordinator.dashboard.tables.training import name_of
@@ -80,12 +80,13 @@ def reputations(view: View) -> Sheet:
 
 def ballots(view: View) -> Sheet:
     """Every vote on membership, latest first."""
+    now = view.head.time if view.head else 0
     rows = [
         (
             ballot.number,
             ballot.motion,
             name_of(view.history, ballot.subject) if isinstance(ballot.subject, int) else ballot.subject,
-            _state(view, ballot),
+            state_of(ballot.carried, ballot.expires, ballot.departures, now, view.chronicle.departures),
             len(ballot.voters),
             ", ".join(map(str, ballot.voters)),
             moment(view.times.get(ballot.opened)),
@@ -104,10 +105,3 @@ def ballots(view: View) -> Sheet:
         Column("expires", TIME),
     )
     return Sheet("Ballots", "Votes to admit, suspend, reinstate or remove a member.", columns, rows)
-
-
-def _state(view: View, ballot: Ballot) -> str:
-    if ballot.carried:
-        return "carried"
-    now = view.head.time if view.head else 0
-    return "open" if now <= ballot.expires and ballot.departures == view.chronicle.departures else "closed"

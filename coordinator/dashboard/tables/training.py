@@ -6,12 +6,13 @@ from collections.abc import Container, Iterator
 
 from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
+from coordinator.progress import PAPER_NAMES
 from hmchain.history import History, JobRecord, RoundRecord, verdict_text
 from hmchain.rounds import Phase
-from hmchain.scores import MAX_BASIS_POINTS, basis_points, is_score
+from hmchain.scores import basis_points, is_score
 
 INTEGER, NUMBER, HASH, TIME = Kind.INTEGER, Kind.NUMBER, Kind.HASH, Kind.TIME
-PHASES = (Phase.REQUEST, Phase.PRE_PREPARE, Phase.PREPARE, Phase.COMMIT, Phase.REPLY)
+PHASES = tuple(PAPER_NAMES)  # of a round, in their order
 PLACE = (Column("job", INTEGER), Column("round", INTEGER))
 
 
@@ -48,7 +49,7 @@ def standard_of(record: RoundRecord) -> float | None:
     has no score itself.
     """
     judged = record.judgement
-    return judged.standard / 100 if judged and judged.standard <= MAX_BASIS_POINTS else None
+    return judged.standard / 100 if judged and judged.reachable else None
 
 
 def name_of(history: History, member: int) -> str:
