@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from coordinator.dashboard.reader import NodeFacts, Present
 from coordinator.dashboard.source import Source
 from coordinator.dashboard.store import (
-    EVENTS,
     Cursor,
     Origin,
     add,
@@ -25,7 +24,7 @@ from coordinator.dashboard.store import (
     unknown_costs,
     unknown_times,
 )
-from hmchain.chain import LOG_SPAN
+from hmchain.chain import LOG_SPAN, Head
 from hmchain.errors import ChainBehind, ChainError, HMChainError, StorageError
 
 PAUSE_SECONDS = 1.0  # between looks at the chain
@@ -49,9 +48,10 @@ class Indexer:
     def step(self) -> bool:
         """Takes in one range of blocks; False where there is none. Raises ChainError, StorageError."""
         with _stored():
+            head = self._reader.head()
             with self._engine.begin() as connection:
-                cursor = self._rewound(connection, self._checked(connection))
-            return self._extend(cursor)
+                cursor = self._rewound(connection, self._checked(connection), head.number)
+            return self._extend(cursor, head)
 
     def catch_up(self, stop: threading.Event | None = None) -> None:
         """Takes in all that the chain has, or until it is stopped. Raises ChainError, StorageError."""
@@ -100,10 +100,8 @@ class Indexer:
     def _now(self) -> dict[int, Present]:
         """Where the jobs that were created last stand, as of the last block that was taken in."""
         with _stored(), self._engine.connect() as connection:
-            count = len(connection.execute(EVENTS.select().where(EVENTS.c.name == "JobCreated")).all())
             cursor = cursor_of(connection)
-        jobs = range(max(1, count - JOBS + 1), count + 1) if cursor else ()
-        return {job: self._reader.present(job, cursor.next_block - 1) for job in jobs if cursor}
+        return {now.job: now for now in self._reader.presents(cursor.next_block - 1, JOBS)} if cursor else {}
 
     def _checked(self, connection: Connection) -> Cursor:
         """The cursor, if the node's chain is the one that was indexed. Raises ChainError where it is another."""
@@ -116,12 +114,12 @@ class Indexer:
             )
         return cursor
 
-    def _rewound(self, connection: Connection, cursor: Cursor) -> Cursor:
+    def _rewound(self, connection: Connection, cursor: Cursor, head: int) -> Cursor:
         """The cursor, set back to the last mark that the chain still has, where the chain contradicts a later one.
 
         A node that has not got so far contradicts nothing. Raises ChainBehind.
         """
-        head, good, contradicted = self._reader.head().number, self._first - 1, False
+        good, contradicted = self._first - 1, False
         for mark in marks(connection):
             if mark.number > head:
                 continue
@@ -138,11 +136,11 @@ class Indexer:
         cut(connection, good + 1)
         return Cursor(cursor.origin, good + 1, cursor.generation + 1)
 
-    def _extend(self, cursor: Cursor) -> bool:
-        last = min(self._reader.head().number, cursor.next_block + LOG_SPAN - 1)
+    def _extend(self, cursor: Cursor, head: Head) -> bool:
+        last = min(head.number, cursor.next_block + LOG_SPAN - 1)
         if last < cursor.next_block:
             return False
-        before = self._reader.block(last)
+        before = head if last == head.number else self._reader.block(last)
         batch = self._reader.read(cursor.next_block, last)
         if self._reader.block(last) != before:
             raise ChainBehind(f"block {last} changed while it was read")

@@ -68,6 +68,7 @@ class Pages:
         self._templates = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
+        self._templates.filters["moment"] = moment
 
     def overview(self, request: Request) -> Response:
         """A job: where it stands, and how good its model is so far."""
@@ -81,7 +82,7 @@ class Pages:
                 "latest": latest,
                 "state": training.stage(latest) if latest else None,
                 "counts": {name: stages.count(name) for name in ("completed", "failed")},
-                "present": self._present(job),
+                "present": self._indexer.presents.get(job.number) if job else None,
                 "jobs": list(view.history.jobs),
                 "drawable": len(job.enrolled & view.history.active) if job else 0,
                 "active": len(view.history.active),
@@ -105,14 +106,15 @@ class Pages:
             if job is None or record is None:
                 raise HTTPException(404, "The chain knows no such round")
             present = self._indexer.presents.get(job.number)
-            phase = present.phase if present and present.round == record.number else None
-            steps = timeline(view, job, record, phase)
+            if present and present.round != record.number:
+                present = None
+            steps = timeline(view, job, record, present.phase if present else None)
             running = next((step.name for step in steps if step.state == "now"), None)
             return {
                 "job": job,
                 "record": record,
                 "state": running or training.stage(record),
-                "present": self._present(job, record.number),
+                "present": present,
                 "phases": steps,
                 "standard": training.standard_of(record),
                 "gas": training.gas_of(view, job.number, record.number),
@@ -168,11 +170,10 @@ class Pages:
         """The node, the chain's age, gas by call."""
 
         def content(view: View) -> dict[str, Any]:
-            node, rows = self._indexer.node, EXCERPT_ROWS
             return {
-                "node": node,
+                "node": self._indexer.node,
                 "gas": self._excerpt(view, "gas", PAGE_ROWS),
-                "events": self._excerpt(view, "events", rows),
+                "events": self._excerpt(view, "events"),
             }
 
         return self._page("chain.html", "Chain", content)
@@ -231,7 +232,6 @@ class Pages:
                 "place": template.removesuffix(".html") if place is None else place,
                 "pages": PAGES,
                 "head": head,
-                "head_time": moment(head.time) if head else None,
                 "cursor": view.cursor,
                 "faults": [text for text in (self._indexer.fault, view.fault) if text],
             }
@@ -247,8 +247,7 @@ class Pages:
         sheet = sheet_of(view, name)
         found = sheet.matching(query) if query else sheet
         pages = max(1, -(-len(found.rows) // PAGE_ROWS))
-        asked = request.query_params.get("page", "1")
-        number = max(1, min(int(asked), pages)) if asked.isdecimal() and asked.isascii() and len(asked) < 10 else 1
+        number = max(1, min(_number(request, "page", 1), pages))
         shown = found.part((number - 1) * PAGE_ROWS, PAGE_ROWS)
         return {
             "table": Excerpt(name, shown, len(found.rows)),
@@ -260,17 +259,7 @@ class Pages:
 
     def _job(self, request: Request, view: View) -> JobRecord | None:
         """The job asked for, else the one that matters most."""
-        asked = request.query_params.get("job", "")
-        number = int(asked) if asked.isdecimal() and asked.isascii() and len(asked) < 10 else view.job()
-        return view.history.jobs.get(number)
-
-    def _present(self, job: JobRecord | None, round: int | None = None) -> dict[str, Any] | None:
-        """The phase that the contract says the job is in, as far as it concerns the round."""
-        now = self._indexer.presents.get(job.number) if job else None
-        if now is None or round not in (None, now.round):
-            return None
-        deadline = moment(now.deadline) if now.deadline else None
-        return {"round": now.round, "phase": now.phase.name, "deadline": deadline}
+        return view.history.jobs.get(_number(request, "job", view.job()))
 
     def _quality(self, job: JobRecord | None) -> Chart | None:
         """How good the model was by round: the masters' scores, and what the filed report measured."""
@@ -281,6 +270,12 @@ class Pages:
             Line("ACC on the test set, %", [(row.round, round(100 * row.accuracy, 2)) for row in measured]),
         ]
         return chart("The global model", lines, 0, 100)
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    """A whole number that the address asks for; the default for anything else."""
+    asked = request.query_params.get(name, "")
+    return int(asked) if asked.isdecimal() and asked.isascii() and len(asked) < 10 else default
 
 
 def _last(records: dict[int, Any]) -> Any:

@@ -114,8 +114,12 @@ class Reader:
         call = self._calls.get(bytes(sent["input"])[:4], "other") if sent.get("to") else "deployment"
         return Cost(transaction, block, call, receipt["gasUsed"])
 
-    def present(self, job: int, block: int) -> Present:
-        """Where a job stands, as of a block. Raises ChainError."""
+    def presents(self, block: int, most: int) -> list[Present]:
+        """Where the jobs that were created last stand, as of a block. Raises ChainError."""
+        count = self._client.call("jobCount", block=block)
+        return [self._present(job, block) for job in range(max(1, count - most + 1), count + 1)]
+
+    def _present(self, job: int, block: int) -> Present:
         round_ = self._client.call("roundOf", job, block=block)
         phase = Phase(round_[3])
         return Present(job, round_[0], phase, round_[4] if Phase.REQUEST <= phase <= Phase.REPLY else 0)
