@@ -24,7 +24,7 @@ from hmchain.exchange import DirectExchange, Exchange, SealedExchange, model_hea
 from hmchain.identity import MemberIdentity
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.keyring import open_key
-from hmchain.ledger import ContractLedger, JobFeed, Ledger
+from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.stopwatch import Stopwatch
@@ -156,7 +156,7 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
 
     opened = open_key(store.get(keyring, MAX_KEYRING), 1, identities[0].encryption)
     exchange = SealedExchange(store, opened, specification(parts.initial), watch)
-    feed, gas = JobFeed(clients[0], deployment.block), GasTable()
+    feed, gas = (SoleFeed if embedded else JobFeed)(clients[0], deployment.block), GasTable()
     ledgers = [ContractLedger(client, feed, job, n, watch, gas.add) for n, client in enumerate(clients)]
     file = LedgerFile(folder, embedded) if embedded else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from hmchain.chain import ChainClient, Head
-from hmchain.contract import Event
+from hmchain.contract import Event, Receipt
 from hmchain.errors import ChainBehind
 
 PATIENCE_SECONDS = 60.0  # with a node that is behind, before the chain is taken to have been set back
@@ -65,6 +65,10 @@ class Feed(Generic[H]):
     def reached(self, block: int) -> None:
         """Tells of a block that the chain has; a node that has not yet got so far is not listened to."""
         self._reached = max(self._reached, block)
+
+    def took(self, receipt: Receipt) -> None:
+        """Tells of a transaction of this process's own."""
+        self.reached(receipt.block)
 
     def _start_over(self) -> None:
         """The chain is not the one that was read: it was set back, or continued otherwise."""

@@ -19,7 +19,7 @@ from hmchain.contract import Event
 from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ChainBehind, ChainError, ContractError
 from hmchain.identity import MemberIdentity
-from hmchain.ledger import ContractLedger, JobFeed, Ledger
+from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.rounds import Phase
@@ -41,7 +41,7 @@ def on_contract() -> tuple[list[Ledger], EmbeddedChain]:
     for client in clients[1:]:
         client.transact("enrol", job)
     clients[0].transact("startJob", job)
-    feed = JobFeed(clients[0], deployment.block)
+    feed = SoleFeed(clients[0], deployment.block)
     with pytest.raises(ChainError, match="knows no job 2"):
         feed.job(2)
     return [ContractLedger(c, feed, job, n, on_gas=lambda *a: GAS.append(a)) for n, c in enumerate(clients)], chain
@@ -94,6 +94,17 @@ def test_both_tell_the_same_story() -> None:
         "proposeModel",
         "attestModel",
     }
+
+
+def test_receipts_tell_what_the_chain_tells() -> None:
+    ledgers, chain = on_contract()
+    play(ledgers)
+    chain.wait_until(ledgers[0].state().deadline)
+    ledgers[0].advance()  # the last round failed, and the job is over
+    coordinator = cast(ContractLedger, ledgers[0])
+    told, read = coordinator.records(), JobFeed(coordinator.client, 1).job(coordinator.job)
+    assert [record.failed for record in told] == [None, Phase.REQUEST]
+    assert told == list(read.rounds.values())
 
 
 @pytest.mark.parametrize("build", [on_contract, on_plain])
