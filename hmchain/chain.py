@@ -18,7 +18,7 @@ from web3 import Web3
 from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.types import BlockIdentifier, TxParams, TxReceipt
 
-from hmchain.contract import Artifact, Decoder, Event, Receipt, revert_data
+from hmchain.contract import Artifact, Decoder, Event, Function, Receipt, revert_data
 from hmchain.endpoints import Endpoints
 from hmchain.errors import ChainBehind, ChainError, ContractError, HMChainError, NonceClash
 
@@ -94,7 +94,8 @@ class ChainClient:
         self.on_receipt = on_receipt
         self._gap_since: float | None = None
         self.address = Web3.to_checksum_address(address)
-        self._contract = web3.eth.contract(address=self.address, abi=artifact.abi)
+        abi = cast(list[Any], artifact.abi)
+        self._functions = {entry["name"]: Function(web3.codec, entry) for entry in abi if entry["type"] == "function"}
         self._decoder = Decoder(web3, artifact)
         self._nonce: int | None = None
 
@@ -113,13 +114,13 @@ class ChainClient:
     def call(self, function: str, *arguments: Any, block: BlockIdentifier = "latest") -> Any:
         """Reads from the contract as of a block. Raises ContractError, ChainError."""
         sender: TxParams = {"from": self.account.address} if self.account else {}
+        question: TxParams = {"to": self.address, "data": self.encode(function, *arguments), **sender}
         with self._translated():
-            return self._contract.functions[function](*arguments).call(sender, block)
+            return self._functions[function].decode(self.web3.eth.call(question, block))
 
-    def encode(self, function: str, *arguments: Any) -> HexStr:
+    def encode(self, function: str, *arguments: Any) -> bytes:
         """A call as transactions carry it. Raises ChainError for arguments that do not fit."""
-        with self._translated():
-            return HexStr(self._contract.encode_abi(function, arguments))
+        return self._functions[function].encode(arguments)
 
     def transact(self, function: str, *arguments: Any) -> Receipt:
         """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""

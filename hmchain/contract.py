@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, cast
 
 from eth_abi.codec import ABICodec
-from eth_abi.exceptions import DecodingError
-from eth_typing import ABIEvent
+from eth_abi.exceptions import DecodingError, EncodingError
+from eth_typing import ABIEvent, ABIFunction
 from eth_utils import (
     decode_hex,
     encode_hex,
@@ -23,7 +23,7 @@ from eth_utils.abi import collapse_if_tuple
 from web3 import Web3
 from web3.types import LogReceipt
 
-from hmchain.errors import ContractError
+from hmchain.errors import ChainError, ContractError
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,36 @@ class Receipt:
     events: tuple[Event, ...]
 
 
+class Function:
+    """One function's calls and answers: what web3's contracts give, without looking through the ABI for every call."""
+
+    def __init__(self, codec: ABICodec, abi: ABIFunction) -> None:
+        self._codec = codec
+        self._name = abi["name"]
+        self._selector = function_abi_to_4byte_selector(abi)
+        self._takes = [collapse_if_tuple(cast(dict[str, Any], part)) for part in abi["inputs"]]
+        self._outputs = abi["outputs"]
+        self._gives = [collapse_if_tuple(cast(dict[str, Any], part)) for part in self._outputs]
+
+    def encode(self, arguments: Sequence[Any]) -> bytes:
+        """A call's data. Raises ChainError for arguments that do not fit."""
+        try:
+            return self._selector + self._codec.encode(self._takes, arguments)
+        except (EncodingError, TypeError, ValueError) as fault:
+            raise ChainError(f"{self._name}({','.join(self._takes)}) takes no such arguments: {fault}") from fault
+
+    def decode(self, data: bytes) -> Any:
+        """The value that a call returned, a tuple of several; structs are tuples. Raises ChainError."""
+        if self._gives and not data:  # said by what has no code; some decoders take it for zeros
+            raise ChainError(f"nothing answers to {self._name}: is this the contract's address?")
+        try:
+            values = self._codec.decode(self._gives, data)
+        except DecodingError as fault:
+            raise ChainError(f"the contract's answer to {self._name} is none: {fault}") from fault
+        shaped = tuple(_shaped(part, value, _plain) for part, value in zip(self._outputs, values, strict=True))
+        return shaped[0] if len(shaped) == 1 else shaped
+
+
 class EventDecoder:
     """One event's logs as Events: what web3's `process_log` gives, without looking through the ABI for every log."""
 
@@ -81,9 +111,9 @@ class EventDecoder:
         found = {}
         try:
             for part, topic in zip(self._indexed, topics, strict=True):
-                found[part["name"]] = _named(part, self._decode([part["type"]], topic)[0])
+                found[part["name"]] = _shaped(part, self._decode([part["type"]], topic)[0], dict)
             for part, value in zip(self._plain, self._decode(self._types, log["data"]), strict=True):
-                found[part["name"]] = _named(part, value)
+                found[part["name"]] = _shaped(part, value, dict)
         except DecodingError as fault:
             raise ValueError(f"{self._name} whose data do not fit: {fault}") from fault
         args = {part["name"]: found[part["name"]] for part in self._inputs}
@@ -127,13 +157,17 @@ def revert_data(fault: Exception) -> bytes:
     return b""
 
 
-def _named(part: Mapping[str, Any], value: Any) -> Any:
-    """A value as the ABI describes it: structs as dicts, addresses with their checksum (EIP-55)."""
+def _shaped(part: Mapping[str, Any], value: Any, struct: Callable[[Iterable[tuple[str, Any]]], Any]) -> Any:
+    """A value as the ABI describes it: structs made of names and values, addresses with their checksum (EIP-55)."""
     kind: str = part["type"]
     if kind.endswith("]"):
         inner = {**part, "type": kind[: kind.rindex("[")]}
-        return [_named(inner, each) for each in value]
+        return [_shaped(inner, each, struct) for each in value]
     if kind == "tuple":
-        components = part["components"]
-        return {c["name"]: _named(c, each) for c, each in zip(components, value, strict=True)}
+        parts = zip(part["components"], value, strict=True)
+        return struct((each["name"], _shaped(each, item, struct)) for each, item in parts)
     return to_checksum_address(value) if kind == "address" else value
+
+
+def _plain(fields: Iterable[tuple[str, Any]]) -> tuple[Any, ...]:
+    return tuple(value for _, value in fields)

@@ -25,6 +25,8 @@ RECIPES: dict[str, dict[str, Any]] = {  # candidates, to choose from on validati
     "local momentum, cosine, shift and flip": TRAINING,
     "local momentum, cosine, shift and flip, every update counts": TRAINING | {"standard": UNSCORED},
     "likewise, 6 epochs": TRAINING | {"standard": UNSCORED, "epochs": 6},
+    "likewise, class balance": TRAINING | {"standard": UNSCORED, "balanced": True},
+    "likewise, weight decay 0.001": TRAINING | {"standard": UNSCORED, "weight_decay": 0.001},
     "GroupNorm": {"architecture": "groupnorm-cnn"},
     "server momentum, cosine": {"strategy": "fedavgm", "schedule": "cosine"},
     "GroupNorm, local momentum, cosine, shifts": {

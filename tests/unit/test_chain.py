@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from eth_utils import keccak, to_hex
+from eth_utils import decode_hex, keccak, to_hex
 from web3 import HTTPProvider, Web3
 from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
@@ -100,6 +100,29 @@ def test_a_client_without_an_account_reads_only(deployed: Deployed) -> None:
     assert reader.call("jobCount") == 0
     with pytest.raises(ChainError, match="no account"):
         reader.transact("seal")
+
+
+def test_calls_and_answers_are_those_of_web3(deployed: Deployed) -> None:
+    deployed.owner.transact("found", [ORGANISATION])
+    theirs = deployed.web3.eth.contract(address=deployed.owner.address, abi=Artifact.load().abi)
+    for name, *arguments in (("member", 1), ("memberOf", MEMBER.address), ("ballots",), ("memberCount",)):
+        assert deployed.member.encode(name, *arguments) == decode_hex(theirs.encode_abi(name, arguments))
+        said = theirs.functions[name](*arguments).call()
+        assert deployed.member.call(name, *arguments) == (tuple(said) if isinstance(said, list) else said)
+    admission = deployed.member.encode("found", [ORGANISATION])
+    assert admission == decode_hex(theirs.encode_abi("found", [[ORGANISATION]]))
+
+
+@pytest.mark.parametrize("arguments", [(), ("one",), (-1,), (2**300,), (1, 2), (b"\1",)])
+def test_arguments_that_do_not_fit_are_a_chain_error(deployed: Deployed, arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ChainError, match=r"^member\(uint\d+\) takes no such arguments"):
+        deployed.owner.call("member", *arguments)
+
+
+def test_an_address_without_the_contract_is_a_chain_error(deployed: Deployed) -> None:
+    stranger = ChainClient(deployed.web3, None, MEMBER.address)
+    with pytest.raises(ChainError, match="nothing answers to jobCount: is this the contract's address"):
+        stranger.call("jobCount")
 
 
 def test_facts_of_the_chain(deployed: Deployed) -> None:
