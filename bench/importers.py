@@ -24,8 +24,8 @@ from hmchain.record import Code, Kind, Record
 from trainers import keystore
 from trainers.importers import detect
 from trainers.importers.base import Context
-from trainers.storing import Reading, Storing
-from trainers.vault import Vault
+from trainers.records.storing import Reading, Storing
+from trainers.records.vault import Vault
 
 NOWHERE = Consortium(1337, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x" + "1a" * 32, 0)
 

@@ -27,13 +27,13 @@ from hmchain.identity import MemberIdentity
 from hmchain.ledger import JobFeed
 from hmchain.record import Kind
 from hmchain.registry import Registry
-from trainers.archive import Archive
 from trainers.config import Config, Records
-from trainers.holdings import Sealed, Wanted
 from trainers.keystore import Keys
-from trainers.records_verify import verify
-from trainers.storing import BATCH_RECORDS
-from trainers.vault import Vault
+from trainers.records.archive import Archive
+from trainers.records.holdings import Sealed, Wanted
+from trainers.records.storing import BATCH_RECORDS
+from trainers.records.vault import Vault
+from trainers.records.verify import verify
 
 LENGTH = 600  # bytes of a sealed observation
 
@@ -72,7 +72,7 @@ def pretended(vault: Vault, count: int) -> Iterator[list[Sealed]]:
 
 
 def write_down(vault: Vault, count: int) -> None:
-    """As trainers.storing does it, without blobs."""
+    """As trainers.records.storing does it, without blobs."""
     for rows in pretended(vault, count):
         root = merkle.root_of([row.leaf for row in rows])
         size = LENGTH * len(rows)

@@ -21,7 +21,7 @@ from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
 from trainers.config import load as load_config
-from trainers.services_cli import records
+from trainers.services.cli import records
 
 
 @click.group(epilog=EXIT_CODES, context_settings=CONTEXT)

@@ -17,11 +17,11 @@ from hmchain.permits import Purpose, Role
 from hmchain.record import Record
 from hmchain.trail import Trail
 from trainers.importers.base import Context
-from trainers.importing import ImportReport, import_records
 from trainers.keystore import Keys
+from trainers.records.importing import ImportReport, import_records
+from trainers.records.storing import Reading, Storing
+from trainers.records.vault import Vault
 from trainers.services.consented import ConsentedData, TrainingService
-from trainers.storing import Reading, Storing
-from trainers.vault import Vault
 
 SNOMED, LOINC = "http://snomed.info/sct", "http://loinc.org"
 DIABETES = f"{SNOMED}|44054006"

@@ -1,7 +1,7 @@
 """python -m trainers: one hospital's commands, without the consortium's side."""
 
 from trainers.cli import main
-from trainers.services_cli import records
+from trainers.services.cli import records
 
 main.add_command(records)
 

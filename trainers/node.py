@@ -15,13 +15,13 @@ from hmchain.contract import Receipt
 from hmchain.errors import BlobError, ChainError, ContractError, HMChainError, NonceClash, StorageError, UsageError
 from hmchain.history import History, JobRecord
 from hmchain.ledger import JobFeed
-from trainers.answering import Answering
 from trainers.coordination import Coordination
 from trainers.logs import defect, say, warn
 from trainers.opening import Site
 from trainers.participation import Participation
 from trainers.parts import Parts
-from trainers.record_keeping import RecordKeeping
+from trainers.records.answering import Answering
+from trainers.records.record_keeping import RecordKeeping
 from trainers.worker import NO_DATA, StillWorking
 
 JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest

@@ -28,19 +28,19 @@ from hmchain.registry import Registry
 from hmchain.stopwatch import Stopwatch
 from tests.cohort import DIABETES, GLUCOSE, HBA1C, Ward, write_cohort, write_recordings
 from trainers import config as configuration
-from trainers import record_keeping
 from trainers.datasets import Dataset
 from trainers.importers.base import Context
-from trainers.importing import import_records
 from trainers.keystore import Keys
 from trainers.networks import initial_weights
 from trainers.parts import Parts as NodeParts
-from trainers.record_keeping import RecordKeeping, service_of
+from trainers.records import record_keeping
+from trainers.records.importing import import_records
+from trainers.records.record_keeping import RecordKeeping, service_of
+from trainers.records.storing import Storing
+from trainers.records.vault import Vault
 from trainers.services.neuro import NAMES
 from trainers.splits import Shard, load_shard
-from trainers.storing import Storing
 from trainers.team import Team
-from trainers.vault import Vault
 from trainers.worker import NO_DATA, Worker, WorkerOptions
 
 PERSONS = 40  # of whom a fifth is held out, by chance: none of forty would be one test in ten thousand

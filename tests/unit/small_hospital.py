@@ -24,9 +24,9 @@ from hmchain.trail import Trail
 from trainers.importers.base import Context
 from trainers.importers.detect import import_files
 from trainers.keystore import Keys
+from trainers.records.storing import Reading, Storing
+from trainers.records.vault import Vault
 from trainers.services.answers import Answer, Place
-from trainers.storing import Reading, Storing
-from trainers.vault import Vault
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples"
 CONSORTIUM = Consortium(1337, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x" + "1a" * 32, 7)

@@ -13,7 +13,7 @@ from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role
 from hmchain.record import Kind
-from trainers import releasing, sharing
+from trainers.records import releasing, sharing
 
 from .case import Case, refused, released_nothing
 from .ward import Ward, answer_all, record, sign

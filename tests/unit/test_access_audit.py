@@ -12,8 +12,8 @@ import pytest
 from hmchain.errors import UsageError, VerificationError
 from hmchain.permits import Purpose, label_of
 from hmchain.trail import Trail, Use
-from trainers import access_audit
-from trainers.access_audit import audit, render
+from trainers.records import access_audit
+from trainers.records.access_audit import audit, render
 
 from .case import Case
 from .ward import Ward, answer_all

@@ -14,10 +14,10 @@ from hmchain.envelope import new_identity, seal, unseal
 from hmchain.errors import BlobError, ChainBehind, ChainError, DataError, UsageError, VerificationError
 from hmchain.record import Kind, canonical
 from hmchain.trail import Trail
-from trainers import releasing
-from trainers.holdings import Holding
-from trainers.receiving import Key
-from trainers.storing import commitment_of
+from trainers.records import releasing
+from trainers.records.holdings import Holding
+from trainers.records.receiving import Key
+from trainers.records.storing import commitment_of
 
 from .case import Case, digest_of
 from .ward import Ward, answer_all, record
@@ -229,7 +229,7 @@ def test_a_part_that_is_too_large_is_not_fetched(liar: Liar, monkeypatch: pytest
     part = liar.part(canonical(liar.keys))
     with pytest.raises(BlobError, match="are allowed"):
         liar.read({"parts": [[*part[:2], 2**40]]})
-    monkeypatch.setattr("trainers.receiving.MAX_PART_BYTES", part[2] - 1)
+    monkeypatch.setattr("trainers.records.receiving.MAX_PART_BYTES", part[2] - 1)
     with pytest.raises(BlobError, match="are allowed"):
         liar.read({"parts": [part]})
 
@@ -264,7 +264,7 @@ def test_a_holder_that_does_not_answer_is_waited_for_so_long(ward: Ward, monkeyp
     case = Case(ward)
     which = ward.ask(case.physician, case.grant)
     reader = ward.reader(case.physician)
-    monkeypatch.setattr("trainers.receiving.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("trainers.records.receiving.LOOK_SECONDS", 0.01)
     with pytest.raises(ChainError, match="has not answered in 0 s; ask again later"):
         reader.wait(lambda trail: trail.released.get(which, {}).get(1), 0)
     answer_all(ward.releasing())

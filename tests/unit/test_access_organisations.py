@@ -10,8 +10,8 @@ import pytest
 from hmchain.errors import ContractError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role, label_of
-from trainers import sharing
-from trainers.persons import Signed
+from trainers.records import sharing
+from trainers.records.persons import Signed
 
 from .case import Case, no_keys_went_out, refused
 from .ward import Ward, answer_all, record, sign

@@ -11,7 +11,7 @@ from hmchain.envelope import seal, unseal
 from hmchain.errors import BlobError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Role
-from trainers import releasing
+from trainers.records import releasing
 
 from .case import Case, digest_of, released_nothing
 from .ward import Ward, answer_all, labels_of

@@ -18,12 +18,12 @@ from hmchain.identity import MemberIdentity
 from hmchain.permits import NO_SCOPE, NOBODY, Grant, Purpose, Role, label_of
 from hmchain.record import Kind
 from hmchain.trail import EmergencyRecord, GrantRecord, Trail, Use
-from trainers.entitlement import Entitlement, Refusal, consented
-from trainers.holdings import Wanted
 from trainers.importers.base import Context
 from trainers.keystore import Keys
-from trainers.storing import Storing
-from trainers.vault import Vault
+from trainers.records.entitlement import Entitlement, Refusal, consented
+from trainers.records.holdings import Wanted
+from trainers.records.storing import Storing
+from trainers.records.vault import Vault
 
 from .ward import record
 

@@ -14,16 +14,16 @@ from hmchain.blobs import DirectoryStore
 from hmchain.consortium import Consortium
 from hmchain.errors import StorageError, UsageError
 from hmchain.identity import MemberIdentity
-from trainers import importing as module
-from trainers.holdings import Wanted
 from trainers.importers.base import Context
 from trainers.importers.images import TYPE
-from trainers.importing import FileReport, ImportReport, import_records
 from trainers.keystore import Keys
+from trainers.records import importing as module
+from trainers.records.holdings import Wanted
+from trainers.records.importing import FileReport, ImportReport, import_records
+from trainers.records.storing import Reading, Storing
+from trainers.records.vault import Vault
 from trainers.services.imaging import split_of
 from trainers.splits import SIDE
-from trainers.storing import Reading, Storing
-from trainers.vault import Vault
 
 from .full_disk import files_of_at_most
 

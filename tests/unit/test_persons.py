@@ -19,9 +19,9 @@ from hmchain.errors import UsageError
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.permits import NO_SCOPE, NOBODY, SENDER, Consent, Grant, Purpose, Role, label_of
-from trainers import persons
 from trainers.keystore import LIGHT
-from trainers.persons import Signed, checked_account, named, party, purpose_named, role_named, salt_of
+from trainers.records import persons
+from trainers.records.persons import Signed, checked_account, named, party, purpose_named, role_named, salt_of
 
 PATIENT, READER = MemberIdentity.create(), MemberIdentity.create()
 CONTRACT = label_of(9)

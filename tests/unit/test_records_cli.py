@@ -19,12 +19,13 @@ from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Consent, Purpose, label_of
 from hmchain.scopes import scope_of
-from trainers import keystore, persons
-from trainers.importing import FileReport
+from trainers import keystore
 from trainers.keystore import LIGHT, Keys
-from trainers.persons import Signed, salt_of
-from trainers.records_cli import print_file
-from trainers.vault import Vault
+from trainers.records import persons
+from trainers.records.cli import print_file
+from trainers.records.importing import FileReport
+from trainers.records.persons import Signed, salt_of
+from trainers.records.vault import Vault
 
 from .ward import Ward
 
@@ -256,9 +257,9 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Two hospitals' folders of one consortium, whose chain is in this process."""
     ward = Ward.found(tmp_path_factory.mktemp("town"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainers.archive.connect", lambda *_: ward.chain.web3)
+        patch.setattr("trainers.records.archive.connect", lambda *_: ward.chain.web3)
         patch.setattr("trainers.parts.connect", lambda *_: ward.chain.web3)
-        patch.setattr("trainers.receiving.LOOK_SECONDS", 0.01)
+        patch.setattr("trainers.records.receiving.LOOK_SECONDS", 0.01)
         for number, hospital in enumerate(ward.hospitals, start=1):
             folder = ward.folder / str(number)
             (folder / "keys").mkdir(parents=True)

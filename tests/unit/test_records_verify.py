@@ -13,8 +13,8 @@ import pytest
 from hmchain.blobs import DirectoryStore
 from hmchain.errors import ChainError, UsageError, VerificationError
 from hmchain.identity import MemberIdentity
-from trainers.archive import Archive
-from trainers.records_verify import verify
+from trainers.records.archive import Archive
+from trainers.records.verify import verify
 
 from .ward import OUTSIDER, Ward, record
 
@@ -74,7 +74,7 @@ def test_who_is_no_member_has_no_number(own_ward: Ward) -> None:
         archive.context(zone="Nowhere/Atlantis")
 
 
-# ---------------------------------------------------------------- records_verify
+# ---------------------------------------------------------------- records.verify
 
 
 @pytest.fixture(scope="module")

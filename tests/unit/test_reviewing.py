@@ -16,10 +16,10 @@ from hmchain.errors import BlobError, ContractError, Reason, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role, label_of
 from tests.unit.ward import Ward, answer_all, labels_of
-from trainers import reviewing, sharing
-from trainers.access_audit import audit, render
-from trainers.holdings import Holding
-from trainers.releasing import MAX_TRIES, REFUSED, Releasing
+from trainers.records import reviewing, sharing
+from trainers.records.access_audit import audit, render
+from trainers.records.holdings import Holding
+from trainers.records.releasing import MAX_TRIES, REFUSED, Releasing
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hmchain.permits import Purpose
 from hmchain.record import Code, Kind, Record
 from tests.cohort import DIABETES, GLUCOSE, HBA1C, LOINC, Ward, write_cohort, write_conditions, write_laboratory
 from trainers.config import Data
-from trainers.record_keeping import service_of
+from trainers.records.record_keeping import service_of
 from trainers.services.imaging import Imaging
 from trainers.services.neuro import Neuroscience
 from trainers.services.rows import HELD_OUT, Row, is_held_out, shard_of

@@ -19,10 +19,10 @@ from hmchain.envelope import Identity, new_identity, seal
 from hmchain.errors import BlobError, DataError, Reason, StorageError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.record import Kind, Record
-from trainers import storing as module
 from trainers.keystore import Keys
-from trainers.storing import Reading, Storing, commitment_of, open_record, seal_record
-from trainers.vault import Vault
+from trainers.records import storing as module
+from trainers.records.storing import Reading, Storing, commitment_of, open_record, seal_record
+from trainers.records.vault import Vault
 
 from .full_disk import files_of_at_most
 from .ward import record

@@ -18,11 +18,11 @@ from hmchain.errors import UsageError
 from hmchain.record import Code, Kind, Record
 from tests.unit.small_hospital import SAMPLES, sample
 from trainers.importers.base import Context
-from trainers.reading_cli import _write as write_as_get
+from trainers.records.reading_cli import _write as write_as_get
 from trainers.services import timeline_views as views
 from trainers.services.abnormal import mark_of
+from trainers.services.cli import records as commands
 from trainers.services.timeline import Timeline, moment_of, records_in, timeline
-from trainers.services_cli import records as commands
 
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the public samples in shared/data/samples")
 LOINC = "http://loinc.org"

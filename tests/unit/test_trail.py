@@ -14,9 +14,9 @@ from hmchain import scopes
 from hmchain.contract import Event
 from hmchain.permits import Purpose, Role, label_of
 from hmchain.trail import Trail
-from trainers import sharing
-from trainers.holdings import Wanted
-from trainers.persons import salt_of
+from trainers.records import sharing
+from trainers.records.holdings import Wanted
+from trainers.records.persons import salt_of
 
 from .ward import Ward, answer_all, labels_of
 

@@ -23,13 +23,13 @@ from hmchain.errors import BlobError, StorageError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.merkle import root_of
 from hmchain.record import Code, Kind, Record
-from trainers import vault as vault_module
-from trainers import vault_file as module
-from trainers.holdings import Batch, Sealed, Wanted
 from trainers.keystore import Keys
-from trainers.storing import seal_record
-from trainers.vault import Vault
-from trainers.vault_file import FILE
+from trainers.records import vault as vault_module
+from trainers.records import vault_file as module
+from trainers.records.holdings import Batch, Sealed, Wanted
+from trainers.records.storing import seal_record
+from trainers.records.vault import Vault
+from trainers.records.vault_file import FILE
 
 from .full_disk import files_of_at_most
 from .ward import CODE, record
@@ -503,7 +503,7 @@ def killed(folder: Path, program: str) -> None:
         from hmchain.identity import MemberIdentity
         from eth_account import Account
         from trainers.keystore import Keys
-        from trainers.vault import Vault
+        from trainers.records.vault import Vault
         identity = Identity.parse({KEYS.identity.encryption.secret!r})
         keys = Keys(MemberIdentity(Account.create(), identity, bytes(32)))
         vault = Vault.open(Path(sys.argv[1]), keys, {CONSORTIUM!r})

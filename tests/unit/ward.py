@@ -22,15 +22,15 @@ from hmchain.permits import Permit, Purpose, Role
 from hmchain.record import Code, Kind, Record
 from hmchain.registry import Registry
 from hmchain.trail import GrantRecord
-from trainers import sharing
-from trainers.archive import Archive
 from trainers.config import Config, Records
-from trainers.holdings import Holding, Wanted
 from trainers.keystore import Keys
-from trainers.persons import Signed
-from trainers.receiving import Holder, Labels, Reader
-from trainers.releasing import Releasing
-from trainers.vault import Vault
+from trainers.records import sharing
+from trainers.records.archive import Archive
+from trainers.records.holdings import Holding, Wanted
+from trainers.records.persons import Signed
+from trainers.records.receiving import Holder, Labels, Reader
+from trainers.records.releasing import Releasing
+from trainers.records.vault import Vault
 
 DAY = 86_400
 OUTSIDER = Account.from_key("0x" + "0f" * 32)

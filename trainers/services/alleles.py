@@ -30,12 +30,12 @@ from hmchain.errors import DataError, UsageError
 from hmchain.permits import Purpose
 from hmchain.record import Record
 from hmchain.trail import Trail
-from trainers.entitlement import consented
-from trainers.holdings import Holding, Wanted
 from trainers.importers.genomics.vcf import CALL_COLUMNS
+from trainers.records.entitlement import consented
+from trainers.records.holdings import Holding, Wanted
+from trainers.records.storing import Reading
+from trainers.records.vault import Vault
 from trainers.services.answers import Part, Total, parsed, read_toml
-from trainers.storing import Reading
-from trainers.vault import Vault
 
 SERVICE, TYPE, GENOMES = "alleles", "genome", "genomes"
 MAX_SITES = 100_000  # of a query, in memory and in an answer

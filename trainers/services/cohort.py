@@ -26,10 +26,10 @@ from pydantic import Field, field_validator
 from hmchain.permits import Purpose
 from hmchain.record import Code, Kind
 from hmchain.trail import Trail
-from trainers.entitlement import consented
-from trainers.holdings import Wanted
+from trainers.records.entitlement import consented
+from trainers.records.holdings import Wanted
+from trainers.records.vault import Vault
 from trainers.services.answers import Part, Total, parsed, read_toml
-from trainers.vault import Vault
 
 SERVICE = "cohort"
 TOTAL, REST = "total", "rest"

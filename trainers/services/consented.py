@@ -17,12 +17,12 @@ from hmchain.errors import BlobError, DataError
 from hmchain.permits import Purpose
 from hmchain.record import Record
 from hmchain.trail import Trail
-from trainers.entitlement import consented
-from trainers.holdings import Holding, Wanted
 from trainers.logs import warn
+from trainers.records.entitlement import consented
+from trainers.records.holdings import Holding, Wanted
+from trainers.records.storing import Reading
+from trainers.records.vault import Vault
 from trainers.splits import Shard, write_shard
-from trainers.storing import Reading
-from trainers.vault import Vault
 
 
 class TrainingService(Protocol):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hmchain.errors import DataError
 from hmchain.permits import Purpose
 from hmchain.record import Record
-from trainers.holdings import Wanted
 from trainers.importers.images import TYPE
+from trainers.records.holdings import Wanted
 from trainers.splits import SIDE, Shard, Split
 
 

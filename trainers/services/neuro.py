@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from hmchain.permits import Purpose
 from hmchain.record import Code, Record
-from trainers.holdings import Wanted
 from trainers.importers.eeg.edf import bytes_of, digital, tracks_of
 from trainers.importers.eeg.edf_layout import read_layout
 from trainers.importers.reading.bounded import Unreadable
 from trainers.logs import say
+from trainers.records.holdings import Wanted
 from trainers.services.rows import Row, conditions, is_diagnosis, shard_of
 from trainers.splits import Shard
 

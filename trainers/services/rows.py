@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmchain.record import Code, Record
-from trainers.holdings import Wanted
+from trainers.records.holdings import Wanted
 from trainers.splits import Shard, Split
 
 CONDITION = "condition"

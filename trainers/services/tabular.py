@@ -14,8 +14,8 @@ import numpy as np
 from hmchain.permits import Purpose
 from hmchain.record import Code, Record
 from trainers.config import quantity_named
-from trainers.holdings import Wanted
 from trainers.logs import say
+from trainers.records.holdings import Wanted
 from trainers.services.rows import Row, conditions, is_diagnosis, shard_of
 from trainers.splits import Shard
 

@@ -9,8 +9,8 @@ from coordinator.dashboard.sheet import Column, Kind, Row, Sheet, hexed, moment
 from coordinator.dashboard.tables.training import name_of
 from hmchain.permits import NOBODY, member_of
 from hmchain.trail import GrantRecord
-from trainers.persons import named
-from trainers.reviewing import REVIEW_SECONDS
+from trainers.records.persons import named
+from trainers.records.reviewing import REVIEW_SECONDS
 
 INTEGER, HASH, TIME = Kind.INTEGER, Kind.HASH, Kind.TIME
 

@@ -15,13 +15,13 @@ from hmchain.consortium import Consortium
 from hmchain.errors import HMChainError
 from hmchain.registry import Registry
 from trainers.config import Config
-from trainers.entitlement import Entitlement
 from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.logs import defect, warn
 from trainers.parts import connect
-from trainers.releasing import Releasing
-from trainers.vault import Vault
+from trainers.records.entitlement import Entitlement
+from trainers.records.releasing import Releasing
+from trainers.records.vault import Vault
 
 LETTER_SECONDS = 5.0  # that a letter is waited for: whoever asks has it stored where we find it
 LOOK_SECONDS = 2.0  # between looks at the chain: a reader can wait so long, and an idle node stays idle

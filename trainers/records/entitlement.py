@@ -11,8 +11,8 @@ from hmchain.errors import HMChainError, UsageError
 from hmchain.permits import CLINICAL_ROLES, NOBODY, Grant, Purpose, label_of, member_of
 from hmchain.record import Kind
 from hmchain.trail import EmergencyRecord, Trail, Use
-from trainers.holdings import Holding, Wanted
-from trainers.vault import Vault
+from trainers.records.holdings import Holding, Wanted
+from trainers.records.vault import Vault
 
 Consents = Callable[[str], frozenset[Purpose] | None]  # by label
 

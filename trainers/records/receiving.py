@@ -20,7 +20,7 @@ from hmchain.permits import Access, EmergencyAccess
 from hmchain.record import MAX_RECORD_BYTES, Record
 from hmchain.registry import Registry
 from hmchain.trail import GrantRecord, Trail
-from trainers.storing import BATCH_BYTES, open_record
+from trainers.records.storing import BATCH_BYTES, open_record
 
 MAX_PART_BYTES = 16 << 20
 MAX_BLOB_BYTES = BATCH_BYTES + MAX_RECORD_BYTES + (1 << 20)

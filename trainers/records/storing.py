@@ -16,8 +16,8 @@ from hmchain.blobs import BlobStore
 from hmchain.envelope import Identity, new_identity, seal, unseal
 from hmchain.errors import BlobError, Reason, UsageError
 from hmchain.record import Kind, Record
-from trainers.holdings import Batch, Holding, Sealed
-from trainers.vault import Vault
+from trainers.records.holdings import Batch, Holding, Sealed
+from trainers.records.vault import Vault
 
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 8 << 20  # of sealed records in a blob: what a reader of one of them fetches at most, unless one is larger

@@ -9,12 +9,12 @@ from hmchain.record import Code
 from trainers.config import Data
 from trainers.logs import say, warn
 from trainers.parts import Parts
+from trainers.records.storing import Reading
+from trainers.records.vault import Vault
 from trainers.services.consented import ConsentedData, TrainingService
 from trainers.services.imaging import Imaging
 from trainers.services.neuro import Neuroscience
 from trainers.services.tabular import ClinicalResearch
-from trainers.storing import Reading
-from trainers.vault import Vault
 from trainers.worker import NO_DATA, DataFacts
 
 LOOK_SECONDS = 10.0  # between looks: whoever changes its mind all the time does not keep the node from its rounds

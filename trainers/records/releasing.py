@@ -20,9 +20,9 @@ from hmchain.errors import BlobError, DaemonError, Reason, UsageError
 from hmchain.record import canonical
 from hmchain.registry import Registry
 from hmchain.trail import EmergencyRecord, Use
-from trainers.entitlement import Entitlement, Refusal
-from trainers.holdings import Batch, Holding
 from trainers.logs import say, warn
+from trainers.records.entitlement import Entitlement, Refusal
+from trainers.records.holdings import Batch, Holding
 
 PART_RECORDS = 1_000
 MAX_RECORDS = 20_000  # of one release: the parts that one letter can list

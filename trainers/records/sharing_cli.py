@@ -1,4 +1,4 @@
-"""hmchain records: persons, consents, grants. Adds its commands to the group in records_cli.py."""
+"""hmchain records: persons, consents, grants. Adds its commands to the group in cli.py."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from hmchain.command import EXIT_CODES, guarded
 from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Purpose, Role
-from trainers import keystore, persons
+from trainers import keystore
 from trainers.cli import File, ask, with_config, with_password
 from trainers.config import Config
-from trainers.persons import Signed, named
-from trainers.records_cli import archive_of, records
+from trainers.records import persons
+from trainers.records.cli import archive_of, records
+from trainers.records.persons import Signed, named
 
 __all__ = ["records"]
 PURPOSES = click.Choice([named(purpose) for purpose in Purpose if purpose is not Purpose.EMERGENCY])
@@ -69,7 +70,7 @@ def accept(
 
     Nobody can vouch for you without it. It takes the place of whoever vouched for you before.
     """
-    from trainers import sharing
+    from trainers.records import sharing
 
     who = person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
@@ -84,7 +85,7 @@ def accept(
 @with_password
 def vouch(config: Config, password_file: Path | None, file: Path | None, withdraw: str) -> None:
     """Vouch for a person that accepts it, by the file that `hmchain records accept` made."""
-    from trainers import sharing
+    from trainers.records import sharing
 
     if (file is None) != bool(withdraw):
         raise UsageError("name the file of an acceptance, or say --withdraw ACCOUNT")
@@ -121,7 +122,7 @@ def consent(
     SCOPE is all, kind:clinical, type:imaging or record:<its 64 digits>. What is said replaces what was said of the same
     scope. The most specific scope that anything was ever said of decides.
     """
-    from trainers import sharing
+    from trainers.records import sharing
 
     scopes.checked(label)
     if bool(purposes) == withdraw:
@@ -167,7 +168,7 @@ def share(
     A person shares its own records (--as). A hospital shares records about nobody, or, with --consent-of, a person's:
     those work only while that person consents to the purpose.
     """
-    from trainers import sharing
+    from trainers.records import sharing
 
     to, expiry = persons.party(reader), sharing.expiry_of(until, days)
     whose = (persons.checked_account(consent_of), scopes.checked(consent_scope)) if consent_of else None
@@ -191,7 +192,7 @@ def revoke(
     config: Config, password_file: Path | None, file: Path, person: Path | None, person_password_file: Path | None
 ) -> None:
     """Revoke a grant, by its file. What was read stays read; no key goes out after this."""
-    from trainers import sharing
+    from trainers.records import sharing
 
     given, who = Signed.read(file), person_of(person, person_password_file) if person else None
     with archive_of(config, password_file) as archive:
@@ -206,7 +207,7 @@ def revoke(
 @with_password
 def relay(config: Config, password_file: Path | None, files: tuple[Path, ...]) -> None:
     """Bring consents and grants that persons signed onto the chain, and remember what their scopes stand for."""
-    from trainers import sharing
+    from trainers.records import sharing
 
     permits = [(file, Signed.read(file)) for file in files]
     with archive_of(config, password_file) as archive:
@@ -227,7 +228,7 @@ def delegate(
     config: Config, password_file: Path | None, account: str, purpose: str, until: str, days: int, end: bool
 ) -> None:
     """Let a person of the staff use grants made to this organisation, for one purpose."""
-    from trainers import sharing
+    from trainers.records import sharing
 
     expiry = 0 if end else sharing.expiry_of(until, days)
     staff = persons.checked_account(account)

@@ -19,8 +19,8 @@ from hmchain.blobs import BlobRef
 from hmchain.envelope import seal, unseal
 from hmchain.errors import BlobError, StorageError, UsageError
 from hmchain.record import Code, Kind
-from trainers.holdings import SELECT, Batch, Holding, Sealed, Wanted
-from trainers.vault_file import VaultFile
+from trainers.records.holdings import SELECT, Batch, Holding, Sealed, Wanted
+from trainers.records.vault_file import VaultFile
 
 PAGE = 1_000  # rows held in memory while a million are listed
 

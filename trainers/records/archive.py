@@ -20,13 +20,13 @@ from hmchain.ledger import JobFeed
 from hmchain.registry import Registry, require_records
 from hmchain.trail import Entry, Trail
 from trainers.config import Config
-from trainers.entitlement import Entitlement
-from trainers.holdings import Batch, Holding
 from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.parts import connect
-from trainers.storing import Reading, Storing
-from trainers.vault import Vault
+from trainers.records.entitlement import Entitlement
+from trainers.records.holdings import Batch, Holding
+from trainers.records.storing import Reading, Storing
+from trainers.records.vault import Vault
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from hmchain.permits import (
     label_of,
     member_of,
 )
-from trainers.archive import Archive
-from trainers.persons import Signed, grant_salt_of, salt_of
+from trainers.records.archive import Archive
+from trainers.records.persons import Signed, grant_salt_of, salt_of
 
 DAY = 86_400
 WORD_SECONDS = 7 * DAY  # that what a person signed can be brought onto the chain; then it is worth nothing

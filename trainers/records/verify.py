@@ -9,9 +9,9 @@ from hmchain import merkle
 from hmchain.errors import BlobError, DataError, StorageError, VerificationError
 from hmchain.record import Record
 from hmchain.trail import Entry, Trail
-from trainers.archive import Archive
-from trainers.holdings import Batch, Holding
-from trainers.storing import open_record
+from trainers.records.archive import Archive
+from trainers.records.holdings import Batch, Holding
+from trainers.records.storing import open_record
 
 
 def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from hmchain.errors import UsageError, VerificationError
 from hmchain.record import Code, Kind, Record
 from trainers.cli import File, unlock, with_config, with_password
 from trainers.config import Config
-from trainers.holdings import Holding, Wanted
+from trainers.records.holdings import Holding, Wanted
 
 if TYPE_CHECKING:
-    from trainers.archive import Archive
-    from trainers.importing import FileReport
+    from trainers.records.archive import Archive
+    from trainers.records.importing import FileReport
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, and nothing else.")
 
@@ -28,7 +28,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
 @contextmanager
 def archive_of(config: Config, password_file: Path | None) -> Iterator[Archive]:
     """The hospital's archive, unlocked and opened."""
-    from trainers.archive import open_archive
+    from trainers.records.archive import open_archive
 
     with open_archive(config, unlock(config, password_file)) as archive:
         yield archive
@@ -91,7 +91,7 @@ def import_(
     is here already, and what was rejected, with position and reason; one bad record never stops the rest, nor makes
     the exit code another than 0. Interrupted, it goes on where it was when it is started again.
     """
-    from trainers.importing import import_records
+    from trainers.records.importing import import_records
 
     with archive_of(config, password_file) as archive:
         archive.member  # noqa: B018 - nothing is stored for whoever cannot register it
@@ -227,7 +227,7 @@ def content_of(record: Record) -> dict[str, Any]:
 @with_password
 def link(config: Config, password_file: Path | None, subject: str, account: str, undo: bool) -> None:
     """Note which account a patient signs with: NUMBER is the hospital's own for that person. Stays in the vault."""
-    from trainers.persons import checked_account
+    from trainers.records.persons import checked_account
 
     if bool(account) == undo:
         raise UsageError("name an account, or say --undo")
@@ -292,7 +292,7 @@ def verify(config: Config, password_file: Path | None, quick: bool, as_json: boo
 
     Prints VALID, or the first thing that is not.
     """
-    from trainers.records_verify import verify as check
+    from trainers.records.verify import verify as check
 
     with archive_of(config, password_file) as archive:
         try:

@@ -1,4 +1,4 @@
-"""hmchain records: reading, answering, reviewing, auditing. Adds its commands to the group in records_cli.py."""
+"""hmchain records: reading, answering, reviewing, auditing. Adds its commands to the group in cli.py."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from hmchain.permits import LAST_LABEL
 from hmchain.record import Record
 from trainers.cli import File, with_config, with_password
 from trainers.config import Config
-from trainers.persons import Signed
-from trainers.records_cli import archive_of, content_of
-from trainers.sharing_cli import as_person, person_of, records
+from trainers.records.cli import archive_of, content_of
+from trainers.records.persons import Signed
+from trainers.records.sharing_cli import as_person, person_of, records
 
 if TYPE_CHECKING:
-    from trainers.archive import Archive
+    from trainers.records.archive import Archive
 
 __all__ = ["records"]
 
@@ -61,7 +61,7 @@ def get(
 
     Every record is proved to be the one that was registered. One JSON object a line.
     """
-    from trainers import receiving, sharing
+    from trainers.records import receiving, sharing
 
     scopes.checked(wanted)
     signed, who = Signed.read(file), person_of(person, person_password_file)
@@ -80,7 +80,7 @@ def get(
 
 def holder_of(archive: Archive, member: int) -> Any:
     """Whom to ask. Raises UsageError where there is no such member."""
-    from trainers.receiving import Holder
+    from trainers.records.receiving import Holder
 
     key = archive.history.keys.get(member)
     if key is None:
@@ -131,7 +131,7 @@ def emergency(
 
     It cannot be undone or hidden, and must be reviewed by the holder: unreviewed for 72 hours, you open no other.
     """
-    from trainers import receiving
+    from trainers.records import receiving
 
     if number is None and not reason:
         raise UsageError("say why: --reason")
@@ -154,7 +154,7 @@ def emergency(
 @with_password
 def emergencies(config: Config, password_file: Path | None, everyone: bool, as_json: bool) -> None:
     """Emergency accesses that wait for a review by this hospital, with the reasons that it can read."""
-    from trainers import reviewing
+    from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:
         cases = list(reviewing.cases(archive, everyone))
@@ -174,7 +174,7 @@ def emergencies(config: Config, password_file: Path | None, everyone: bool, as_j
 @with_password
 def review(config: Config, password_file: Path | None, number: int, upheld: bool, report: str) -> None:
     """Review an emergency access: the holder's duty, and after 72 hours every other member's right."""
-    from trainers import reviewing
+    from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:
         reviewing.review(archive, number, upheld, report)
@@ -187,7 +187,7 @@ def review(config: Config, password_file: Path | None, number: int, upheld: bool
 @with_password
 def release(config: Config, password_file: Path | None, watch: bool) -> None:
     """Answer the requests that the chain has logged. A running node does this by itself."""
-    from trainers.releasing import Releasing
+    from trainers.records.releasing import Releasing
 
     with archive_of(config, password_file) as archive:
         releasing = Releasing(archive.rules, archive.registry, archive.store, archive.keys.identities)
@@ -214,7 +214,7 @@ def audit(config: Config, password_file: Path | None, form: str, out: Path | Non
 
     fhir gives a Bundle of AuditEvent resources (R4).
     """
-    from trainers import access_audit
+    from trainers.records import access_audit
 
     with archive_of(config, password_file) as archive:
         text = access_audit.render(access_audit.audit(archive), form)

@@ -10,9 +10,9 @@ from typing import Any
 from hmchain import letters, scopes
 from hmchain.errors import BlobError, UsageError
 from hmchain.trail import EmergencyRecord
-from trainers.archive import Archive
-from trainers.persons import named
-from trainers.sharing import when
+from trainers.records.archive import Archive
+from trainers.records.persons import named
+from trainers.records.sharing import when
 
 REVIEW_SECONDS = 72 * 3600  # as in contracts/Emergency.sol: from then on others review, and the reader opens no other
 

@@ -13,9 +13,9 @@ from typing import Any
 from hmchain.errors import UsageError, VerificationError
 from hmchain.permits import member_of
 from hmchain.trail import EmergencyRecord, Trail, Use
-from trainers.archive import Archive
-from trainers.persons import named
-from trainers.releasing import REFUSED
+from trainers.records.archive import Archive
+from trainers.records.persons import named
+from trainers.records.releasing import REFUSED
 
 VERDICTS = (None, True, False)  # as the contract's Verdict counts them
 CARE = ("ehr", "emr", "treatment")

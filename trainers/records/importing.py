@@ -10,7 +10,7 @@ from typing import Any
 from hmchain.record import Record
 from trainers.importers.base import Context, Rejection
 from trainers.importers.detect import Skipped, import_files
-from trainers.storing import Storing
+from trainers.records.storing import Storing
 
 EXPLAINED = 10_000  # rejections and skips kept to be told; beyond them only counted
 

@@ -1,4 +1,4 @@
-"""hmchain records: services over granted and consented records. Adds its commands to the group in records_cli.py."""
+"""hmchain records: services over granted and consented records. Adds its commands to the group in records/cli.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hmchain.errors import UsageError
 from hmchain.files import write_secret
 from trainers.cli import File, with_config, with_password
 from trainers.config import Config
-from trainers.reading_cli import records
-from trainers.records_cli import archive_of, as_json_option
+from trainers.records.cli import archive_of, as_json_option
+from trainers.records.reading_cli import records
 
 if TYPE_CHECKING:
-    from trainers.archive import Archive
+    from trainers.records.archive import Archive
     from trainers.services.answers import Answer
 
 __all__ = ["records"]

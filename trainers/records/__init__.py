@@ -1,0 +1,1 @@
+"""A hospital's records: kept, shared, read and accounted for."""
