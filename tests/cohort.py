@@ -36,6 +36,7 @@ class Ward:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.vault = Vault.open(folder / "records", Keys(MemberIdentity.create()), CONSORTIUM)
+        self.vault.pseudonym_key = bytes(range(32))  # so that chance does not choose who is held out, or nobody
         self.store = DirectoryStore(folder / "blobs")
         self.storing = Storing(self.vault, self.store)
         self.context = Context(self.vault.pseudonym_key)
