@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coordinator.consortium_cli import Desk
+    from coordinator.desk import Desk
 
 MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
 

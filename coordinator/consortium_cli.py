@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmchain import registry
-from hmchain.card import Card
-from hmchain.chain import ChainClient, insist
 from hmchain.command import EXIT_CODES
-from hmchain.consortium import Consortium
-from hmchain.contract import Artifact, Receipt
 from hmchain.errors import UsageError
-from hmchain.history import History
-from hmchain.ledger import JobFeed
 from trainers.cli import File, password_of, unlock, with_config, with_password
 from trainers.config import Config
-from trainers.keystore import Keys
+
+if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no use for
+    from hmchain.contract import Receipt
 
 MOTIONS = {"suspend": 1, "reinstate": 2, "remove": 3}  # IBallots.Motion
-
-
-@dataclass(frozen=True)
-class Desk:
-    """A hospital at the consortium's table: its clients of both contracts, and what has happened so far."""
-
-    client: ChainClient
-    history: History
-    keys: Keys | None
-
-    @property
-    def ballots(self) -> ChainClient:
-        """The contract that holds the votes."""
-        address = self.client.call("ballots")
-        return ChainClient(self.client.web3, self.client.account, address, Artifact.load("Ballots"))
-
-
-def sit_down(config: Config, keys: Keys | None) -> Desk:
-    """Connects to the consortium; without keys only to read. Raises HMChainError."""
-    from trainers.parts import connect
-
-    consortium = Consortium.read(config.chain.consortium)
-    web3 = connect(config, consortium)
-    client = ChainClient(web3, keys.identity.account if keys else None, consortium.contract)
-    return Desk(client, JobFeed(client, consortium.block, wary=True).poll(), keys)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -63,6 +33,9 @@ def deploy(config: Config, password_file: Path | None, cards: tuple[Path, ...], 
     gave: from then on members are admitted and removed by vote. Name your own card, too, to be a founder.
     """
     from coordinator.deploy import connect_any, found
+    from hmchain import registry
+    from hmchain.card import Card
+    from hmchain.consortium import Consortium
 
     founders = [Card.read(path) for path in cards]
     if len({card.operator for card in founders}) < len(founders):
@@ -92,6 +65,7 @@ def members() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def list_members(config: Config, as_json: bool) -> None:
     """List all members, past ones too."""
+    from coordinator.desk import sit_down
     from trainers.status import members as of
 
     rows = list(of(sit_down(config, None).history))
@@ -109,6 +83,7 @@ def list_members(config: Config, as_json: bool) -> None:
 def ballots(config: Config, as_json: bool) -> None:
     """List the votes, open and closed."""
     from coordinator.ballots import listing
+    from coordinator.desk import sit_down
 
     rows = listing(sit_down(config, None))
     if as_json:
@@ -130,6 +105,10 @@ def ballots(config: Config, as_json: bool) -> None:
 @with_password
 def propose(config: Config, password_file: Path | None, motion: str, subject: str) -> None:
     """Call a vote, and give the first vote for it: admit CARD, or suspend, reinstate, remove MEMBER (its number)."""
+    from coordinator.desk import sit_down
+    from hmchain.card import Card
+    from hmchain.chain import insist
+
     if motion == "admit":
         arguments: tuple[Any, ...] = ("proposeAdmission", Card.read(Path(subject)).to_abi())
     elif subject.isdecimal() and 0 < int(subject) < 2**16:
@@ -149,6 +128,9 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
 @with_password
 def vote(config: Config, password_file: Path | None, ballot: int) -> None:
     """Vote for a motion; the vote that completes the majority carries it out."""
+    from coordinator.desk import sit_down
+    from hmchain.chain import insist
+
     table = sit_down(config, unlock(config, password_file)).ballots
     _told(insist(lambda: table.transact("vote", ballot)), ballot)
 
@@ -169,6 +151,7 @@ def rotate(config: Config, password_file: Path | None) -> None:
     Two transactions: the old account names the new keys, the new account takes over. Cut short, do it again. The old
     keys stay in keys/retired, so that old envelopes stay readable.
     """
+    from coordinator.desk import sit_down
     from coordinator.rotation import rotate as replace
     from trainers import founding, keystore
     from trainers.state import sole_use
@@ -208,6 +191,7 @@ def print_example(context: click.Context) -> None:
 @with_password
 def create_job(config: Config, password_file: Path | None, file: Path) -> None:
     """Create a job that this hospital coordinates. Its node hands out the key and opens the first round."""
+    from coordinator.desk import sit_down
     from coordinator.jobs import create, read_manifest
     from hmchain.blobs import open_store
 
@@ -244,6 +228,7 @@ def list_jobs(config: Config, as_json: bool) -> None:
 @with_config
 def show_job(config: Config, number: int) -> None:
     """Print a job, its rounds and its manifest as JSON."""
+    from coordinator.desk import sit_down
     from hmchain.blobs import open_store
     from hmchain.manifest import MAX_BYTES, Manifest
     from trainers.status import status

@@ -6,8 +6,8 @@ import pytest
 from eth_account import Account
 
 from coordinator.ballots import listing
-from coordinator.consortium_cli import Desk
 from coordinator.deploy import found
+from coordinator.desk import Desk
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
 from hmchain.embedded import EmbeddedChain
