@@ -17,12 +17,14 @@ RUN := runs/latest
 # Three workers on two cores: consortia of processes on two of them, which wait much, everything else on the third, and
 # then on all (tests/conftest.py).
 TEST := $(BIN)/ape test --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# Before the workers start: each would compile everything for itself, which takes half a minute alone.
+COMPILE := $(BIN)/ape compile --verbosity WARNING
 
 export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)
 export APE_DATA_FOLDER := $(CURDIR)/.tools/ape
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help run test check lint figures artifacts bench daemons clean
+.PHONY: help run test check compiled lint figures artifacts bench daemons clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -36,12 +38,16 @@ test: $(VENV)/.dev-installed ## the whole test suite through ape (ARGS="-k elect
 	@$(BIN)/python -m tools.solc
 	@$(BIN)/python -m tools.daemons
 	@$(BIN)/python -m tools.browser
+	@$(COMPILE)
 	$(TEST) $(ARGS)
 
 check: $(VENV)/.dev-installed ## the gate: lint, figures, test (artifact drift among them)
 	@$(BIN)/python -m tools.solc
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint figures
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target compiled lint figures
 	$(MAKE) --no-print-directory test
+
+compiled: $(VENV)/.dev-installed ## the contracts as ape's tests use them
+	@$(COMPILE)
 
 lint: $(VENV)/.dev-installed ## format, lint, types
 	$(BIN)/ruff format --check .
