@@ -68,7 +68,7 @@ class Registry:
     def transact(self, function: str, *arguments: object) -> Receipt:
         """Sends a transaction; the trail then reaches at least as far. Raises ContractError, ChainError."""
         receipt = insist(lambda: self.client.transact(function, *arguments))
-        self.feed.reached(receipt.block)
+        self.feed.took(receipt)
         return receipt
 
 

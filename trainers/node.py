@@ -255,7 +255,7 @@ class Node:
 
     def _told(self, call: str, receipt: Receipt) -> None:
         """Counts and logs a transaction, and has the chain read at least as far."""
-        self._feed.reached(receipt.block)
+        self._feed.took(receipt)
         self._parts.health.acted(call, receipt)
         event = receipt.events[0].args if receipt.events else {}
         facts = {name: event[name] for name in ("job", "round") if name in event}
