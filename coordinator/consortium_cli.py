@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coordinator.ballots import MOTIONS
 from hmchain.command import EXIT_CODES
 from hmchain.errors import UsageError
 from trainers.cli import File, password_of, unlock, with_config, with_password
@@ -17,8 +18,6 @@ from trainers.config import Config
 
 if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no use for
     from hmchain.contract import Receipt
-
-MOTIONS = {"suspend": 1, "reinstate": 2, "remove": 3}  # IBallots.Motion
 
 
 @click.command(epilog=EXIT_CODES)
@@ -99,7 +98,7 @@ def ballots(config: Config, as_json: bool) -> None:
 
 
 @members.command(epilog=EXIT_CODES)
-@click.argument("motion", type=click.Choice(["admit", *MOTIONS]))
+@click.argument("motion", type=click.Choice(MOTIONS))
 @click.argument("subject")
 @with_config
 @with_password
@@ -112,7 +111,7 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
     if motion == "admit":
         arguments: tuple[Any, ...] = ("proposeAdmission", Card.read(Path(subject)).to_abi())
     elif subject.isdecimal() and 0 < int(subject) < 2**16:
-        arguments = ("proposeMotion", MOTIONS[motion], int(subject))
+        arguments = ("proposeMotion", MOTIONS.index(motion), int(subject))
     else:
         raise UsageError(f"{motion} takes a member's number, not {subject!r}; members list shows them")
     desk = sit_down(config, unlock(config, password_file))

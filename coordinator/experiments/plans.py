@@ -19,14 +19,15 @@ ATTACKS = ("label-flip", "sign-flip", "noise")
 SHARES = (0.1, 0.2, 0.3, 0.4)  # of the members that attack
 UNSCORED = "absolute:0"  # a standard that every update reaches
 TRAINING: dict[str, Any] = {"momentum": 0.9, "schedule": "cosine", "augmentation": "shift-flip"}
+UNREFUSED = TRAINING | {"standard": UNSCORED}
 RECIPES: dict[str, dict[str, Any]] = {  # candidates, to choose from on validation data
     "FedAvg": {},
     "FedAvg, every update counts": {"standard": UNSCORED},
     "local momentum, cosine, shift and flip": TRAINING,
-    "local momentum, cosine, shift and flip, every update counts": TRAINING | {"standard": UNSCORED},
-    "likewise, 6 epochs": TRAINING | {"standard": UNSCORED, "epochs": 6},
-    "likewise, class balance": TRAINING | {"standard": UNSCORED, "balanced": True},
-    "likewise, weight decay 0.001": TRAINING | {"standard": UNSCORED, "weight_decay": 0.001},
+    "local momentum, cosine, shift and flip, every update counts": UNREFUSED,
+    "likewise, 6 epochs": UNREFUSED | {"epochs": 6},
+    "likewise, class balance": UNREFUSED | {"balanced": True},
+    "likewise, weight decay 0.001": UNREFUSED | {"weight_decay": 0.001},
     "GroupNorm": {"architecture": "groupnorm-cnn"},
     "server momentum, cosine": {"strategy": "fedavgm", "schedule": "cosine"},
     "GroupNorm, local momentum, cosine, shifts": {
