@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hmchain.errors import DataError, HMChainError, StorageError, UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
-from trainers.child import belong_to_parent
+from trainers import child
 
 if TYPE_CHECKING:  # their modules bring torch, which the node does without
     from trainers.learner import LocalLearner
@@ -174,7 +174,7 @@ class Worker:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, self._options), daemon=True, name="hmchain-worker")
-        self._process.start()
+        child.start(self._process)
         theirs.close()
 
     def _ended(self) -> str:
@@ -215,7 +215,7 @@ class RemoteLearner:
 
 def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
     """Answers calls until the pipe closes."""
-    belong_to_parent()
+    child.belong_to_parent()
     if options.memory_mib:
         limit = options.memory_mib * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -13,7 +13,7 @@ from pathlib import Path
 from coordinator.experiments.cells import Cell
 from coordinator.experiments.store import Result, Store
 from hmchain.errors import HMChainError, StorageError
-from trainers.child import belong_to_parent
+from trainers import child
 
 # Imported once, in a process that does nothing but fork: they take longer than a run on a small data set.
 PRELOADED = ["coordinator.experiments.measuring", "coordinator.experiments.baselines", "matplotlib.pyplot"]
@@ -45,7 +45,7 @@ def results(cells: Sequence[Cell], store: Store, data_root: Path | None, jobs: i
 def _start(cell: Cell, store: Store, data_root: Path | None, running: Running, context: ForkServerContext) -> None:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, cell, data_root, store.workplace(cell)), daemon=True)
-    process.start()
+    child.start(process)
     theirs.close()
     running[ours] = cell, process
 
@@ -67,7 +67,7 @@ def _received(cell: Cell, pipe: Connection, process: BaseProcess) -> Result:
 
 def _work(pipe: Connection, cell: Cell, data_root: Path | None, folder: Path) -> None:
     """The child's end."""
-    belong_to_parent()
+    child.belong_to_parent()
     from coordinator.experiments.measuring import measured  # here: the parent does without torch
 
     try:

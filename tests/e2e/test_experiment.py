@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.e2e.stripes import NAME, invoke, start
@@ -89,6 +92,26 @@ def test_an_interrupted_experiment_says_so_and_shows_what_it_has(data: Path, tmp
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "hmchain: interrupted\n")
     assert "1 of 2 runs are done" in (tmp_path / "figure5.md").read_text()
+
+
+def test_ctrl_c_while_its_processes_start_is_one_line_too(data: Path, tmp_path: Path) -> None:
+    process = start(*arguments(data, tmp_path, jobs=1))
+    server = fork_server_of(process)
+    while not any("torch" in map.path for map in server.memory_maps()):
+        time.sleep(0.01)
+    for pid in (server.pid, process.pid):  # a terminal sends it to the whole group
+        os.kill(pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "hmchain: interrupted\n")
+
+
+def fork_server_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The process that others will be forked from, as soon as there is one."""
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children():
+            if "forkserver" in " ".join(child.cmdline()):
+                return child
+    raise AssertionError(process.communicate())
 
 
 @pytest.mark.parametrize(
