@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eth_abi.abi import encode
@@ -70,6 +71,13 @@ class Registry:
         receipt = insist(lambda: self.client.transact(function, *arguments))
         self.feed.took(receipt)
         return receipt
+
+    def transact_all(self, calls: Sequence[tuple[str, Sequence[object]]]) -> Receipt:
+        """transact, of functions with their arguments, as one transaction: all of them, or none."""
+        if len(calls) == 1:
+            ((function, arguments),) = calls
+            return self.transact(function, *arguments)
+        return self.transact("together", [self.client.encode(function, *arguments) for function, arguments in calls])
 
 
 def _argument(consortium: Consortium) -> bytes:

@@ -14,7 +14,7 @@ from trainers.records import sharing
 from trainers.records.persons import Signed
 
 from .case import Case, no_keys_went_out, refused
-from .ward import Ward, answer_all, record, sign
+from .ward import Ward, answer_all, labels_of, record, sign
 
 # ---------------------------------------------------------------- organisations: grants, consents, staff
 
@@ -99,10 +99,51 @@ def test_a_delegation_that_ends_between_access_and_release(ward: Ward) -> None:
 def test_a_hospital_relays_what_persons_signed_and_once(ward: Ward) -> None:
     case = Case(ward)
     signed = sharing.consent(ward.archive(), case.patient, "all", frozenset({Purpose.IMAGING}))
-    assert sharing.relay_file(ward.archive(2), signed)
-    assert not sharing.relay_file(ward.archive(), signed)
+    assert list(sharing.relay_files(ward.archive(2), [signed])) == [True]
+    assert list(sharing.relay_files(ward.archive(), [signed])) == [False]
     assert ward.archive().vault.salt(case.patient.account.address) == signed.salt
-    assert not sharing.relay_file(ward.archive(), case.grant)
+    assert list(sharing.relay_files(ward.archive(), [case.grant])) == [False]
+
+
+def test_several_files_are_one_transaction(ward: Ward) -> None:
+    case, archive = Case(ward), ward.archive(2)
+    consents = [
+        sharing.consent(archive, case.patient, label, frozenset({Purpose.IMAGING}))
+        for label in ("all", "kind:clinical")
+    ]
+    block = ward.chain.web3.eth.block_number
+    assert list(sharing.relay_files(archive, [consents[0], case.grant, consents[1]])) == [True, False, True]
+    assert ward.chain.web3.eth.block_number == block + 1
+    told = archive.trail().consents
+    assert all((signed.permit.person, signed.permit.scope) in told for signed in consents)
+
+
+def test_a_file_that_is_refused_keeps_only_what_follows_it_from_being_relayed(ward: Ward) -> None:
+    case, archive = Case(ward), ward.archive(2)
+    first, last = (
+        sharing.consent(archive, case.patient, label, frozenset({Purpose.IMAGING}))
+        for label in ("all", "kind:clinical")
+    )
+    forged = replace(last, signature=first.signature)
+    with pytest.raises(ContractError):
+        list(sharing.relay_files(archive, [first, forged, last]))
+    told = archive.trail().consents
+    assert (case.patient.account.address, first.permit.scope) in told
+    assert (case.patient.account.address, last.permit.scope) not in told
+
+
+def test_a_reader_asks_several_holders_in_one_transaction(ward: Ward) -> None:
+    patient, physician = ward.patient("S-1", 1, 2), ward.person(Role.PHYSICIAN, 2)
+    for member in (1, 2):
+        ward.about("S-1", f"at {member}", member=member)
+    grant, block = ward.grant(patient, physician.account.address), ward.chain.web3.eth.block_number
+    reader, known = ward.reader(physician), ward.granted(grant)
+    uses = reader.ask(known, labels_of(grant).request("all"), [ward.holder(1), ward.holder(2)])
+    assert (uses, ward.chain.web3.eth.block_number) == ([1, 2], block + 1)
+    for member, use in enumerate(uses, 1):
+        assert answer_all(ward.releasing(member)) == 1
+        (found,) = reader.records(ward.envelope((known.number, use), member), member)
+        assert found.value["what"][1] == f"at {member}"
 
 
 def test_a_hospital_relays_nothing_in_its_own_name(ward: Ward) -> None:
@@ -115,7 +156,7 @@ def test_a_hospital_relays_nothing_in_its_own_name(ward: Ward) -> None:
     before = ward.archive().trail().revision
     for signed in (forged, replace(forged, signature=(salt, salt)), unsigned):
         with pytest.raises(UsageError, match="no person signed this"):
-            sharing.relay_file(ward.archive(), signed)
+            list(sharing.relay_files(ward.archive(), [signed]))
     assert ward.archive().trail().revision == before
 
 
@@ -128,7 +169,7 @@ def test_a_forged_consent_is_refused_and_teaches_nothing(ward: Ward) -> None:
     permit = replace(forged.permit, person=account)
     for signature in (forged.signature, sign(ward, permit, forger), true.signature):
         with pytest.raises(ContractError):
-            sharing.relay_file(ward.archive(), replace(forged, permit=permit, signature=signature))
+            list(sharing.relay_files(ward.archive(), [replace(forged, permit=permit, signature=signature)]))
     assert ward.archive().vault.salt(account) == true.salt
     assert ward.archive(2).vault.salt(account) is None
 
@@ -137,7 +178,7 @@ def test_an_old_consent_is_refused_and_still_tells_what_its_scope_stands_for(war
     case = Case(ward)
     old = ward.consent(case.patient, "all", Purpose.IMAGING)
     ward.consent(case.patient, "all")
-    refused("WrongNonce", lambda: sharing.relay_file(ward.archive(2), old))
+    refused("WrongNonce", lambda: list(sharing.relay_files(ward.archive(2), [old])))
     assert ward.archive(2).vault.salt(case.patient.account.address) == old.salt
 
 
@@ -165,7 +206,7 @@ def test_a_revoked_grant_can_be_given_again(ward: Ward) -> None:
     again = ward.grant(case.patient, case.physician.account.address)
     assert sharing.number_of(ward.archive(), again) == sharing.number_of(ward.archive(), case.grant)
     assert ward.read(case.physician, again) == ["a", "b"]
-    refused("WrongNonce", lambda: sharing.relay_file(ward.archive(), case.grant))
+    refused("WrongNonce", lambda: list(sharing.relay_files(ward.archive(), [case.grant])))
 
 
 def test_a_permit_in_a_file_is_the_one_that_is_on_chain(ward: Ward, tmp_path: Path) -> None:

@@ -331,6 +331,7 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     get = ["get", grant, "--from", "1", "--wait", "0", *as_physician]
     assert "there is no member 9" in town(2, *get[:3], "9", *get[4:], code=2)
     assert "has not answered" in town(2, *get, code=4)
+    assert "goes with one --from" in town(2, *get, "--from", "2", "--use", "1", code=2)
     assert town(1, "release").strip() == "1 requests answered"
     out = tmp_path / "out"
     assert town(2, *get, "--use", "1", "--out", str(out)) == ""

@@ -76,7 +76,7 @@ def test_a_hospital_vouches_by_what_a_person_signed_for_it(ward: Ward, tmp_path:
     with pytest.raises(UsageError, match="no person accepts a vouch here"):
         sharing.vouch(ward.archive(2), replace(accepted, signature=SENDER))
     with pytest.raises(UsageError, match="is for the hospital that it names"):
-        sharing.relay_file(ward.archive(), accepted)
+        list(sharing.relay_files(ward.archive(), [accepted]))
     with pytest.raises(UsageError, match="no person accepts a vouch here"):
         sharing.vouch(ward.archive(2), sharing.consent(ward.archive(), person, "all", frozenset()))
     accepted.write(tmp_path / "acceptance.json")
@@ -167,7 +167,7 @@ def test_a_letter_that_never_turns_up_is_given_up(ward: Ward) -> None:
     grant = ward.grant(patient, physician.account.address)
     number = ward.granted(grant).number
     reader = ward.reader(physician)
-    use = reader.ask(ward.granted(grant), labels_of(grant).request("all"), ward.holder())
+    (use,) = reader.ask(ward.granted(grant), labels_of(grant).request("all"), [ward.holder()])
     missing = ward.archive().trail().grants[number].uses[-1].request
     next(path for path in (ward.folder / "blobs").iterdir() if path.name == str(letters.ref_of(missing).cid)).unlink()
     releasing = ward.releasing()

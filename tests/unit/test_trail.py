@@ -50,7 +50,7 @@ def story(ward: Ward) -> dict[str, Any]:
     archive = ward.archive(2)
     archive.registry.transact("setDelegation", physician.account.address, int(Purpose.EMR), ward.in_a_day())
     labels = labels_of(other)
-    use = ward.reader(physician).ask(ward.granted(other), labels.request("all"), ward.holder(), 2)
+    (use,) = ward.reader(physician).ask(ward.granted(other), labels.request("all"), [ward.holder()], 2)
     sharing.relay(ward.archive(), sharing.revoked(ward.archive(), patient, grant))
     case = ward.reader(physician).ask_in_emergency("7", "unconscious", ward.holder())
     answer_all(ward.releasing())

@@ -186,7 +186,7 @@ class Ward:
     ) -> tuple[int, int]:
         """Asks under a grant. Which: the grant's number and the use."""
         grant, labels = self.granted(signed), labels_of(signed)
-        use = self.reader(person).ask(grant, labels.request(wanted), self.holder(member), institution)
+        (use,) = self.reader(person).ask(grant, labels.request(wanted), [self.holder(member)], institution)
         return grant.number, use
 
     def releasing(self, member: int = 1) -> Releasing:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,7 @@ import click
 
 from hmchain import scopes
 from hmchain.command import EXIT_CODES
-from hmchain.errors import ContractError, StorageError, UsageError
+from hmchain.errors import ContractError, HMChainError, StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.permits import LAST_LABEL
 from hmchain.record import Record
@@ -23,6 +26,8 @@ from trainers.records.persons import Signed
 from trainers.records.sharing_cli import as_person, person_of, records
 
 if TYPE_CHECKING:
+    from hmchain.trail import Trail
+    from trainers.records import receiving
     from trainers.records.archive import Archive
 
 __all__ = ["records"]
@@ -30,7 +35,14 @@ __all__ = ["records"]
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("file", metavar="GRANT", type=File)
-@click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
+@click.option(
+    "--from",
+    "holders",
+    type=click.IntRange(1),
+    multiple=True,
+    required=True,
+    help="Number of a member to ask; several are asked in one transaction.",
+)
 @click.option("--wanted", default="all", show_default=True, help="What of the grant's scope, such as type:imaging.")
 @click.option(
     "--institution",
@@ -48,7 +60,7 @@ def get(
     config: Config,
     password_file: Path | None,
     file: Path,
-    holder: int,
+    holders: tuple[int, ...],
     wanted: str,
     institution: int,
     use: int | None,
@@ -57,25 +69,51 @@ def get(
     person: Path,
     person_password_file: Path | None,
 ) -> None:
-    """Read records under a grant, as a person: one signed request on chain, answered by the holder's node.
+    """Read records under a grant, as a person: a signed request on chain, answered by the holder's node.
 
     Every record is proved to be the one that was registered. One JSON object a line.
     """
     from trainers.records import receiving, sharing
 
     scopes.checked(wanted)
+    holders = tuple(dict.fromkeys(holders))
+    if use is not None and len(holders) > 1:
+        raise UsageError("an earlier use was one member's: --use goes with one --from")
     signed, who = Signed.read(file), person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
         number = sharing.number_of(archive, signed)
         reader = receiving.Reader(who, archive.registry, archive.store)
         if use is None:
             labels = receiving.Labels(signed.label, signed.salt)
-            grant = archive.trail().grants[number]
-            use = reader.ask(grant, labels.request(wanted), holder_of(archive, holder), institution)
-        answer = (number, use)
-        envelope = reader.wait(lambda trail: trail.released.get(answer, {}).get(holder), wait)
-        count = _write(reader.records(envelope, holder), out)
-    click.echo(f"{count:,} records by use {use} of grant {number}", err=True)
+            grant, asked = archive.trail().grants[number], [holder_of(archive, holder) for holder in holders]
+            uses = reader.ask(grant, labels.request(wanted), asked, institution)
+        else:
+            uses = [use]
+        code = _gather(reader, number, list(zip(holders, uses, strict=True)), wait, out)
+    sys.exit(code)
+
+
+def _gather(
+    reader: receiving.Reader, number: int, asked: Sequence[tuple[int, int]], wait: int, out: Path | None
+) -> int:
+    """Writes what each holder answers to its use of a grant, whatever the others do. Returns the exit code."""
+    code, numbers = 0, itertools.count(1)
+    for holder, use in asked:
+        try:
+            envelope = reader.wait(partial(_released, (number, use), holder), wait)
+            count = _write(reader.records(envelope, holder), out, numbers)
+        except HMChainError as fault:
+            if len(asked) == 1:
+                raise
+            click.echo(f"hmchain: member {holder}, use {use}: {fault}", err=True)
+            code = fault.exit_code
+        else:
+            click.echo(f"{count:,} records by use {use} of grant {number}", err=True)
+    return code
+
+
+def _released(which: tuple[int, int], holder: int, trail: Trail) -> bytes | None:
+    return trail.released.get(which, {}).get(holder)
 
 
 def holder_of(archive: Archive, member: int) -> Any:
@@ -88,9 +126,10 @@ def holder_of(archive: Archive, member: int) -> Any:
     return Holder(member, key)
 
 
-def _write(found: Iterable[Record], out: Path | None) -> int:
+def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) -> int:
     count = 0
-    for count, record in enumerate(found, 1):
+    for record in found:
+        count += 1
         text = json.dumps(content_of(record), ensure_ascii=False)
         if out is None:
             click.echo(text)
@@ -99,9 +138,10 @@ def _write(found: Iterable[Record], out: Path | None) -> int:
             out.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as fault:
             raise StorageError(f"cannot make {out}: {fault.strerror}") from fault
-        write_secret(out / f"{count:06}.json", text.encode() + b"\n")
+        name = f"{next(numbers):06}"
+        write_secret(out / f"{name}.json", text.encode() + b"\n")
         if record.attachment:
-            write_secret(out / f"{count:06}.bin", record.attachment)
+            write_secret(out / f"{name}.bin", record.attachment)
     return count
 
 
@@ -143,7 +183,7 @@ def emergency(
             click.echo(f"emergency {number}: it will be reviewed", err=True)
         opened = number
         envelope = reader.wait(lambda trail: trail.emergency_released.get(opened, {}).get(holder), wait)
-        count = _write(reader.records(envelope, holder), out)
+        count = _write(reader.records(envelope, holder), out, itertools.count(1))
     click.echo(f"{count:,} records", err=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -87,25 +87,30 @@ class Reader:
     registry: Registry
     store: BlobStore
 
-    def ask(self, grant: GrantRecord, request: dict[str, Any], holder: Holder, institution: int = 0) -> int:
-        """Asks a holder for records under a grant. Returns the number of this use. Raises HMChainError."""
-        digest = letters.send(self.store, request | self._recipient(), holder.key)
-        terms, use = grant.terms, len(grant.uses) + 1
-        access = Access(
-            granter=terms.granter,
-            scope=terms.scope,
-            purpose=terms.purpose,
-            holder=holder.member,
-            request=digest,
-            use=use,
-            institution=institution,
-            consent_of=terms.consent_of,
-            consent_scope=terms.consent_scope,
-        )
-        client = self.registry.client
-        signature = access.sign(self.keys.account, client.chain_id, client.address)
-        self.registry.transact("logAccess", access.abi(), *signature)
-        return use
+    def ask(
+        self, grant: GrantRecord, request: dict[str, Any], holders: Sequence[Holder], institution: int = 0
+    ) -> list[int]:
+        """Asks holders for records under a grant, in one transaction. Returns the number of each of these uses.
+
+        Raises HMChainError.
+        """
+        terms, client, calls, first = grant.terms, self.registry.client, [], len(grant.uses) + 1
+        for use, holder in enumerate(holders, first):
+            access = Access(
+                granter=terms.granter,
+                scope=terms.scope,
+                purpose=terms.purpose,
+                holder=holder.member,
+                request=letters.send(self.store, request | self._recipient(), holder.key),
+                use=use,
+                institution=institution,
+                consent_of=terms.consent_of,
+                consent_scope=terms.consent_scope,
+            )
+            signature = access.sign(self.keys.account, client.chain_id, client.address)
+            calls.append(("logAccess", (access.abi(), *signature)))
+        self.registry.transact_all(calls)
+        return list(range(first, first + len(holders)))
 
     def ask_in_emergency(self, identifier: str, reason: str, holder: Holder) -> int:
         """Breaks the glass for the person with this number at the holder. Returns the emergency's number."""

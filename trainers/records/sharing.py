@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import compress
 
 from hmchain import scopes
-from hmchain.errors import UsageError
+from hmchain.errors import ContractError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import (
     NOBODY,
@@ -111,41 +113,52 @@ def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> 
     return replace(signed, permit=terms, signature=_signature(archive, terms, person))
 
 
-def relay(archive: Archive, signed: Signed) -> bool:
-    """Brings a permit onto the chain, from this hospital's account, and remembers what its scope stands for.
+def relay(archive: Archive, *several: Signed) -> list[bool]:
+    """Brings permits onto the chain, from this hospital's account, and remembers what their scopes stand for.
 
-    False where the chain has it already. Raises ContractError, ChainError. Not for what others hand in: see relay_file.
+    In one transaction: all of them, or none. False for each that the chain has already. Raises UsageError,
+    ContractError, ChainError. Not for what others hand in: see relay_files.
     """
-    permit = signed.permit
-    if isinstance(permit, Acceptance):
+    if any(isinstance(signed.permit, Acceptance) for signed in several):
         raise UsageError("a person's acceptance is for the hospital that it names: hmchain records vouch")
-    if isinstance(permit, Grant):
-        return _send(archive, "setGrant", signed)
-    if (permit.person, permit.scope) in archive.trail().consents:  # so the salt is the person's: nobody else knew it
-        archive.vault.learn(permit.person, signed.salt)
-    sent = _send(archive, "setConsent", signed)
-    archive.vault.learn(permit.person, signed.salt)
-    return sent
+    told = archive.trail().consents
+    for consent, salt in _consents(several):
+        if (consent.person, consent.scope) in told:  # so the salt is the person's: nobody else knew it
+            archive.vault.learn(consent.person, salt)
+    new = [not _is_on_chain(archive, signed.permit) for signed in several]
+    if any(new):
+        archive.registry.transact_all([_call(signed) for signed in compress(several, new)])
+    for consent, salt in _consents(several):
+        archive.vault.learn(consent.person, salt)
+    return new
 
 
-def relay_file(archive: Archive, signed: Signed) -> bool:
-    """relay, of a file that anyone may have written: only what a person signed, nothing in this hospital's own name.
+def relay_files(archive: Archive, several: Sequence[Signed]) -> Iterator[bool]:
+    """relay, of files that anyone may have written: only what persons signed, nothing in this hospital's own name.
 
-    Raises UsageError as well.
+    Where the contract refuses one of them, those before it are relayed.
     """
-    if signed.signature == SENDER or (
-        isinstance(signed.permit, Grant) and member_of(signed.permit.granter) is not None
-    ):
-        raise UsageError("no person signed this; a hospital's own grants are made by: hmchain records share")
-    return relay(archive, signed)
+    for signed in several:
+        if signed.signature == SENDER or (
+            isinstance(signed.permit, Grant) and member_of(signed.permit.granter) is not None
+        ):
+            raise UsageError("no person signed this; a hospital's own grants are made by: hmchain records share")
+    try:
+        yield from relay(archive, *several)
+    except ContractError:
+        if len(several) == 1:
+            raise
+        for signed in several:
+            yield from relay(archive, signed)
 
 
-def _send(archive: Archive, function: str, signed: Signed) -> bool:
-    assert not isinstance(signed.permit, Acceptance)
-    if _is_on_chain(archive, signed.permit):
-        return False
-    archive.registry.transact(function, signed.permit.abi(), *signed.signature)
-    return True
+def _consents(several: Sequence[Signed]) -> Iterator[tuple[Consent, bytes]]:
+    return ((signed.permit, signed.salt) for signed in several if isinstance(signed.permit, Consent))
+
+
+def _call(signed: Signed) -> tuple[str, Sequence[object]]:
+    function = "setGrant" if isinstance(signed.permit, Grant) else "setConsent"
+    return function, (signed.permit.abi(), *signed.signature)
 
 
 def number_of(archive: Archive, signed: Signed) -> int:
@@ -180,11 +193,11 @@ def when(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _is_on_chain(archive: Archive, permit: Consent | Grant) -> bool:
+def _is_on_chain(archive: Archive, permit: Permit) -> bool:
     trail = archive.trail()
     if isinstance(permit, Consent):
         return trail.consents.get((permit.person, permit.scope)) == (permit.purposes, permit.nonce)
-    known = trail.grant_like(permit)
+    known = trail.grant_like(permit) if isinstance(permit, Grant) else None
     return known is not None and known.terms == permit
 
 
