@@ -14,16 +14,14 @@ def listing(desk: Desk) -> list[dict[str, Any]]:
     """Every vote ever called, oldest first. Raises ChainError."""
     table = desk.ballots
     departures, now = desk.client.call("departures"), desk.client.block().time
+    ballots = {number: table.call("ballot", number) for number in range(1, table.call("ballotCount") + 1)}
     return [
-        _row(
-            table.call("ballot", number), number, table.call("quorum", table.call("ballot", number)[1]), departures, now
-        )
-        for number in range(1, table.call("ballotCount") + 1)
+        _row(ballot, number, table.call("quorum", ballot[1]), departures, now) for number, ballot in ballots.items()
     ]
 
 
 def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> dict[str, Any]:
-    motion, member, votes, expires, carried, opened_at, candidate = ballot
+    motion, member, votes, expires, carried, departures_then, candidate = ballot
     operator, _, name = candidate
     text = bytes(name).rstrip(bytes(1)).decode(errors="replace")
     return {
@@ -33,12 +31,12 @@ def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> di
         "candidate": f"{text if text.isprintable() else repr(text)} {operator}" if motion == 0 else None,
         "votes": votes,
         "needed": needed,
-        "state": state_of(carried, expires, opened_at, now, departures),
+        "state": state_of(carried, expires, departures_then, now, departures),
         "expires": expires,
     }
 
 
-def state_of(carried: bool, expires: int, opened_at: int, now: int, departures: int) -> str:
+def state_of(carried: bool, expires: int, departures_then: int, now: int, departures: int) -> str:
     """A ballot that is not carried is open until its time is over or another member departs."""
-    open_ = now <= expires and opened_at == departures
+    open_ = now <= expires and departures_then == departures
     return "carried" if carried else "open" if open_ else "closed"

@@ -1,9 +1,8 @@
-"""The `hmchain` command. Only here is the environment read, and only here does an exception become an exit code."""
+"""The `hmchain` command: a group of those of all modules, and `run`, `verify` and `story`."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from coordinator.dashboard_cli import dashboard
 from coordinator.experiment_cli import experiment
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, data_root_option, guarded
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
 from trainers.config import load as load_config
@@ -36,6 +35,7 @@ def main() -> None:
       hmchain experiment table3        the paper's tables and figures, run again
       hmchain dashboard --run DIR      look at it in a browser; or at a live chain, with --chain and --contract
       hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
+      hmchain story                    all of it once through, on such a consortium
     \b
     One hospital:
       hmchain init DIR                 make its keys and a commented hospital.toml
@@ -83,12 +83,7 @@ for command in (experiment, dashboard, up, down, init, node, status, deploy, mem
 @click.option("--seed", default=0, show_default=True, help="Of partition, initial weights, shuffles and draws.")
 @click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
 @click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Folder with NAME.npz. [default: MEDMNIST_ROOT, else medmnist's own download]",
-)
+@data_root_option("Folder with NAME.npz. [default: medmnist's own download]")
 @click.option("--workers", type=int, help="Clients that train at a time; the model is the same. [default: one a core]")
 @click.option("--validate", is_flag=True, help="Measure the last model on the validation split too: choose by that.")
 @click.option("--no-chain", is_flag=True, help="Same protocol in plain Python: no EVM, blobs or encryption.")
@@ -107,9 +102,8 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     from coordinator.progress import ConsoleProgress, Silent
     from coordinator.run import run as run_federation
 
-    root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
     folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    chosen = RunOptions(out=folder, data_root=root, chain=None if no_chain else chain, **options)
+    chosen = RunOptions(out=folder, data_root=data_root, chain=None if no_chain else chain, **options)
     if as_json:
         click.echo(json.dumps(run_federation(chosen, Silent()), sort_keys=True))
         return
@@ -139,9 +133,7 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--data-root", type=click.Path(path_type=Path), default=None, help="As for run; to measure the model again."
-)
+@data_root_option("As for run; to measure the model again.")
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="A hospital.toml: check a job, not a run's DIR.")
 @click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
 @click.option("--allow-module", "modules", multiple=True, help="An own network, package.module:Class, that may be run.")
@@ -165,6 +157,8 @@ def verify(
     """
     if (folder is None) == (config is None) or (config is None) != (number is None):
         raise UsageError("name a run's folder, or a hospital's --config and the --job to check")
+    if config is not None and modules:
+        raise UsageError("which own networks a hospital runs stands in its configuration: [roles] modules")
 
     def check() -> dict[str, Any]:
         if config is not None and number is not None:
@@ -175,8 +169,7 @@ def verify(
         from coordinator.verify import verify as verify_run
 
         assert folder is not None
-        root = data_root or (Path(os.environ["MEDMNIST_ROOT"]) if os.environ.get("MEDMNIST_ROOT") else None)
-        return verify_run(folder, root, Console(quiet=as_json), modules)
+        return verify_run(folder, data_root, Console(quiet=as_json), modules)
 
     try:
         verdict = check()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, data_root_option, guarded
 from hmchain.errors import UsageError
 
 
@@ -20,9 +20,7 @@ from hmchain.errors import UsageError
 @click.option("--port", default=8088, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--db", help="SQLAlchemy URL of the index. [default: a temporary SQLite file]")
 @click.option("--rebuild", is_flag=True, help="Forget the index and read the chain from its beginning.")
-@click.option(
-    "--data-root", type=click.Path(path_type=Path), help="Folder with NAME.npz, for the button that verifies."
-)
+@data_root_option("Folder with NAME.npz, for the button that verifies.")
 @guarded
 def dashboard(
     folder: Path | None,

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, data_root_option, guarded
 from hmchain.errors import UsageError
 
 NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
@@ -26,7 +26,7 @@ NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 )
 @click.option("--members", type=click.IntRange(2), default=100, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), envvar="MEDMNIST_ROOT", help="Folder with NAME.npz.")
+@data_root_option("Folder with NAME.npz.")
 @click.option("--jobs", type=click.IntRange(1), default=None, help="Runs at a time. [default: one a core]")
 @click.option("--only", default="", metavar="TEXT", help="Run only the rows whose label contains TEXT; draw all.")
 @click.option("--draw-only", is_flag=True, help="Run nothing: tables and figures of the results that are there.")

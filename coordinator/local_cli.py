@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, data_root_option, guarded
 from hmchain.errors import ChainError, HMChainError, UsageError
 from trainers.cli import File
 
@@ -20,7 +20,7 @@ DEFAULT = Path("local")
 @click.argument("folder", metavar="[DIR]", type=File, default=DEFAULT)
 @click.option("--hospitals", default=5, show_default=True, type=click.IntRange(2, 50))
 @click.option("--dataset", default="organamnist-sample", show_default=True, help="Divided among them; as for run.")
-@click.option("--data-root", type=File, default=None, help="Folder with NAME.npz.")
+@data_root_option("Folder with NAME.npz.")
 @click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
 @click.option("--rounds", default=10, show_default=True)
 @click.option("--fraction", default=0.4, show_default=True, help="Share of them that trains in a round.")

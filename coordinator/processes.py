@@ -101,10 +101,11 @@ class Processes:
         """Ends a process, by force where it does not end by itself."""
         process = self.find(name)
         if process is not None:
-            (process.kill if force else process.terminate)()
-            if not self._started[name].ended(PATIENCE_SECONDS):
-                process.kill()
-                self._started[name].ended(PATIENCE_SECONDS)
+            with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+                (process.kill if force else process.terminate)()
+                if not self._started[name].ended(PATIENCE_SECONDS):
+                    process.kill()
+                    self._started[name].ended(PATIENCE_SECONDS)
         self._started.pop(name, None)
         self._save()
 

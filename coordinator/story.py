@@ -131,7 +131,7 @@ def _found(folder: Path, say: Say) -> Local:
 
 
 def configure_records(local: Local, hospital: int) -> None:
-    """This hospital trains on what its patients consent to: 300 of its images are one patient's."""
+    """This hospital trains on what its patients consent to: every third of its images is one patient's."""
     folder = local.hospitals[hospital - 1]
     shard = load_shard(folder / "data.npz")
     arrays = {"train": shard.train, "val": shard.holdout}

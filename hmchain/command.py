@@ -1,4 +1,4 @@
-"""What every hmchain command has in common: expected faults end it with one line and a documented exit code."""
+"""What hmchain's commands have in common: expected faults end them with one line and a documented exit code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,14 @@ Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or 
 6 local disk, 70 a defect of ours, 130 interrupted.
 """
 DEFECT, INTERRUPTED = 70, 130
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def data_root_option(text: str) -> Option:
+    """--data-root, the folder with data sets, which may stand in the environment as for medmnist itself."""
+    return click.option(
+        "--data-root", type=click.Path(path_type=Path), envvar="MEDMNIST_ROOT", show_envvar=True, help=text
+    )
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

@@ -28,8 +28,9 @@ Weights = dict[str, np.ndarray[Any, Any]]
 FORMAT = "hmchain-weights/1"
 MAX_HEADER = 1 << 20
 RANGE = 2.0**15
-STATE = "server/"  # how the names of a model's tensors begin that are the server's, not the network's
 """No weight may be larger in magnitude; hmchain.aggregate says why."""
+STATE = "server/"
+"""How the names of a model's tensors begin that are the server's, not the network's."""
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 _METADATA = "__metadata__"

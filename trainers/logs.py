@@ -23,6 +23,7 @@ def set_up(level: str, form: str, stream: TextIO | None = None) -> None:
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(level.upper())
     LOGGER.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())  # without any, Python shows others' warnings on its own
 
 
 def say(event: str, level: int = logging.INFO, **facts: Any) -> None:

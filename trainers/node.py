@@ -169,6 +169,7 @@ class Node:
                 self._postpone(number, fault)
                 continue
             self._put_off.pop(number, None)
+            self._noted.pop(number, None)
             if acted:
                 return True
         for number in [number for number in self._jobs if history.jobs[number].closed]:

@@ -41,10 +41,14 @@ class Verification:
         with self._lock:
             if self.outcome.state == RUNNING:
                 return
+            try:
+                self._process = subprocess.Popen(
+                    self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+                )
+            except OSError as fault:
+                self.outcome = Outcome(FAILED, f"cannot start it: {fault.strerror}")
+                return
             self.outcome = Outcome(RUNNING)
-            self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-            )
         threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
 
     def close(self) -> None:

@@ -56,7 +56,12 @@ class Cell:
             return f"hmchain experiment table3 --datasets {self.dataset} --seeds {self.seed + 1} --data-root DIR"
         settings = self.settings
         chain = settings.pop("chain", None)
-        flags = [f"--{FLAGS.get(name, name.replace('_', '-'))} {value}" for name, value in settings.items()]
+        flags = [_flag(name, value) for name, value in settings.items()]
         return " ".join(
             ["hmchain run", *flags, "--no-chain" if chain is None else f"--chain {chain}", "--data-root DIR"]
         )
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = f"--{FLAGS.get(name, name.replace('_', '-'))}"
+    return flag if value is True else f"{flag} {value}"

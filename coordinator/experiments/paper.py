@@ -24,4 +24,3 @@ PUBLISHED: dict[str, Published] = {
         "organamnist": (0.997, 0.935),
     },
 }
-PAPER_FEDERATION = "FL-CNN-HMChain (paper)"

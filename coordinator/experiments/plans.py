@@ -11,7 +11,6 @@ from coordinator.experiments.cells import Cell, Kind
 from coordinator.experiments.paper import PUBLISHED, Published
 from hmchain.errors import UsageError
 
-DATASETS = ("breastmnist", "pneumoniamnist", "organamnist")  # the paper's fourth, tissuemnist, where its file is there
 BEST_RATE = 0.1  # of the paper's Table 4
 RATES = (0.001, 0.01, 0.1, 0.5)
 SKEWS = ("dirichlet:0.5", "dirichlet:0.1")
