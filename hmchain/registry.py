@@ -14,6 +14,7 @@ from hmchain.consortium import Consortium
 from hmchain.contract import Artifact, Receipt
 from hmchain.errors import ChainError, UsageError
 from hmchain.feed import Feed
+from hmchain.history import ACTIVE
 from hmchain.permits import KIND_NUMBERS
 from hmchain.record import Kind
 from hmchain.trail import Trail
@@ -40,10 +41,11 @@ def require_records(consortium: Consortium) -> None:
 
 @dataclass(frozen=True)
 class Registry:
-    """One account's hand on the Records contract, and its trail of events."""
+    """One account's hand on the Records contract, and its trail of events. members: the consortium's own contract."""
 
     client: ChainClient
     feed: Feed[Trail]
+    members: ChainClient
 
     @classmethod
     def open(cls, web3: Web3, account: LocalAccount | None, consortium: Consortium) -> Registry:
@@ -55,11 +57,16 @@ class Registry:
         if found.bytecode != artifact().bytecode + _argument(consortium):
             raise ChainError(f"contract {found.address} is not the Records contract of this consortium")
         client = ChainClient(web3, account, found.address, artifact())
-        return cls(client, Feed(client, found.block, Trail, wary=True))
+        members = ChainClient(web3, None, consortium.contract)
+        return cls(client, Feed(client, found.block, Trail, wary=True), members)
 
     def trail(self) -> Trail:
         """All that happened, up to date. Raises ChainError."""
         return self.feed.poll()
+
+    def is_active(self, member: int) -> bool:
+        """Whether a member, of those there ever were, is neither suspended nor removed by now. Raises ChainError."""
+        return bool(self.members.call("member", member)[1] == ACTIVE)
 
     def register(self, kind: Kind, count: int, root: bytes, blob: tuple[bytes, bytes, int]) -> int:
         """Registers a batch of ours. Returns its index. Raises ContractError, ChainError."""

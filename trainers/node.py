@@ -202,7 +202,7 @@ class Node:
         """Where our data are records: other ones, when other ones are consented to. Requests are another thread's."""
         parts = self._parts
         if self._answering is None and parts.consortium.records and parts.config.records.release:
-            self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member, self._is_active)
+            self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member)
             self._answering.start()
         if parts.registry is None:
             return False
@@ -213,9 +213,6 @@ class Node:
         self._data, self._site = data, None  # what was begun with the data before is begun again
         self._jobs.clear()
         return True
-
-    def _is_active(self, member: int) -> bool:
-        return member in self._feed.history.active
 
     # ------------------------------------------------------------------ faults
 

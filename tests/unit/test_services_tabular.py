@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hmchain.blobs import BlobRef, DirectoryStore
+from hmchain.errors import DaemonError
 from hmchain.permits import Purpose
 from hmchain.record import Code, Kind, Record
 from tests.cohort import DIABETES, GLUCOSE, HBA1C, LOINC, Ward, write_cohort, write_conditions, write_laboratory
 from trainers.config import Data
 from trainers.records.record_keeping import service_of
+from trainers.services import consented
+from trainers.services.consented import ConsentedData
 from trainers.services.imaging import Imaging
 from trainers.services.neuro import Neuroscience
 from trainers.services.rows import HELD_OUT, Row, is_held_out, shard_of
@@ -193,6 +197,67 @@ def test_who_withholds_the_condition_alone_is_left_out_and_not_called_healthy(tm
     shard = load_shard(data.file)
     assert len(shard.train) + len(shard.holdout) == 22
     assert int(shard.train.labels.sum() + shard.holdout.labels.sum()) == 10
+
+
+class Away(DirectoryStore):
+    """A blob store whose daemon is down, or from which single blobs are gone."""
+
+    down = False
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        if self.down:
+            raise DaemonError("down")
+        return super().get(ref, limit)
+
+
+def persons_in(data: ConsentedData) -> tuple[int, int]:
+    """How many there are in the file, and how many of them are ill."""
+    shard = load_shard(data.file)
+    return len(shard.train) + len(shard.holdout), int(shard.train.labels.sum() + shard.holdout.labels.sum())
+
+
+def test_a_daemon_that_is_down_is_no_reason_to_forget_the_records(tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "ward")
+    files, numbers = write_cohort(tmp_path, 24, seed=1)
+    ward.imports(*files)
+    ward.consent(numbers, RESEARCH)
+    ward.store = Away(tmp_path / "ward" / "blobs")
+    data = ward.data(SERVICE)
+    ward.store.down = True
+    with pytest.raises(DaemonError):
+        data.refresh(ward.trail)
+    assert not data.file.exists()
+    ward.store.down = False
+    assert data.refresh(ward.trail)
+    assert persons_in(data) == (24, 12)
+
+
+def test_whose_condition_cannot_be_read_is_left_out_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not called healthy meanwhile."""
+    now = [1_000.0]
+    monkeypatch.setattr(consented.time, "monotonic", lambda: now[0])
+    ward = Ward(tmp_path / "ward")
+    (laboratory, _), numbers = write_cohort(tmp_path, 24, seed=1)
+    ward.imports(laboratory)
+    known = set((tmp_path / "ward" / "blobs").iterdir())
+    ward.imports(write_conditions(tmp_path / "first.ndjson", numbers[1:5:2]))
+    (blob,) = set((tmp_path / "ward" / "blobs").iterdir()) - known
+    ward.imports(write_conditions(tmp_path / "others.ndjson", numbers[5::2]))
+    ward.consent(numbers, RESEARCH)
+    content = blob.read_bytes()
+    blob.unlink()
+    data = ward.data(SERVICE)
+    assert data.refresh(ward.trail)
+    assert persons_in(data) == (22, 10)
+    blob.write_bytes(content)
+    assert not data.refresh(ward.trail), "it is not asked for all the time"
+    now[0] += consented.RETRY_SECONDS
+    assert data.refresh(ward.trail)
+    assert persons_in(data) == (24, 12)
+    now[0] += consented.RETRY_SECONDS
+    assert not data.refresh(ward.trail)
 
 
 def test_a_record_that_has_two_of_the_codes_counts_once(tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ class Ward:
     archives: dict[int, Archive] = field(default_factory=dict)
 
     @classmethod
-    def found(cls, folder: Path) -> Ward:
+    def found(cls, folder: Path, members: int = 2) -> Ward:
         """Deploys both contracts; takes a second or two."""
-        hospitals = [MemberIdentity.create() for _ in range(2)]
+        hospitals = [MemberIdentity.create() for _ in range(members)]
         chain = EmbeddedChain([OUTSIDER.address, *(hospital.account.address for hospital in hospitals)])
-        members = [(h.account.address, h.encryption.public, b"H".ljust(32, b"\0")) for h in hospitals]
-        _, deployment = found(chain.web3, OUTSIDER, members)
+        founders = [(h.account.address, h.encryption.public, b"H".ljust(32, b"\0")) for h in hospitals]
+        _, deployment = found(chain.web3, OUTSIDER, founders)
         contract = ChainClient(chain.web3, None, _address(chain.web3, deployment.transaction)).address
         bare = Consortium(chain.web3.eth.chain_id, contract, deployment.transaction, deployment.block)
         records = registry.deploy(chain.web3, OUTSIDER, bare)

@@ -7,7 +7,7 @@ transactions is refused for its number and sent again; what was answered is seen
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from hmchain.blobs import open_store
@@ -30,13 +30,12 @@ LONGEST_PAUSE = 60.0  # seconds between tries while something fails
 
 @dataclass
 class Answering:
-    """Answers until it is stopped. is_active: of members; it may be asked from this thread."""
+    """Answers until it is stopped."""
 
     config: Config
     keys: Keys
     consortium: Consortium
     member: int
-    is_active: Callable[[int], bool]
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -52,29 +51,28 @@ class Answering:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        pause, told = self.config.chain.poll_seconds, ""
-        while not self._stop.is_set():
-            try:
-                self._answer_all()
-            except HMChainError as fault:
-                if told != (told := str(fault)):
-                    warn("requests for records wait", reason=told)
-            except Exception as fault:  # nothing that others sent may end the thread
-                defect(fault)
-            pause = min(2 * pause, LONGEST_PAUSE)
-            self._stop.wait(pause)
+        """Opens what is needed, once it can be opened, and answers; waits longer each time while something fails."""
+        poll, opened = self.config.chain.poll_seconds, ExitStack()
+        releasing, pause, told = None, poll, ""
+        with opened:
+            while not self._stop.is_set():
+                try:
+                    releasing = releasing or self._open(opened)
+                    wait = 0.0 if releasing.step() else max(poll, LOOK_SECONDS)
+                    pause, told = poll, ""
+                except HMChainError as fault:
+                    if told != (told := str(fault)):
+                        warn("requests for records wait", reason=told)
+                    wait = pause = min(2 * pause, LONGEST_PAUSE)
+                except Exception as fault:  # nothing that others sent may end the thread
+                    defect(fault)
+                    wait = pause = min(2 * pause, LONGEST_PAUSE)
+                self._stop.wait(wait)
 
-    def _answer_all(self) -> None:
-        """Opens what is needed, and works until something fails. Raises HMChainError."""
+    def _open(self, opened: ExitStack) -> Releasing:
         config = self.config
         registry = Registry.open(connect(config, self.consortium), self.keys.identity.account, self.consortium)
         store = open_store(config.blobs.store, LETTER_SECONDS, config.limits.disk_mib * 2**20)
-        vault = Vault.open(config.records.folder, self.keys, self.consortium)
-        try:
-            rules = Entitlement(self.member, vault, Context(vault.pseudonym_key).pseudonym, self.is_active)
-            releasing = Releasing(rules, registry, store, self.keys.identities)
-            while not self._stop.is_set():
-                if not releasing.step():
-                    self._stop.wait(max(config.chain.poll_seconds, LOOK_SECONDS))
-        finally:
-            vault.close()
+        vault = opened.enter_context(closing(Vault.open(config.records.folder, self.keys, self.consortium)))
+        rules = Entitlement(self.member, vault, Context(vault.pseudonym_key).pseudonym, registry.is_active)
+        return Releasing(rules, registry, store, self.keys.identities)

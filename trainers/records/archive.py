@@ -58,7 +58,7 @@ class Archive:
     @property
     def rules(self) -> Entitlement:
         """What others may read."""
-        return Entitlement(self.member, self.vault, self.context().pseudonym, self.history.active.__contains__)
+        return Entitlement(self.member, self.vault, self.context().pseudonym, self.registry.is_active)
 
     @property
     def storing(self) -> Storing:

@@ -33,6 +33,7 @@ class RecordKeeping:
         reading = Reading(self._vault, parts.store)
         self._samples = ConsentedData(self._vault, reading, config.training_file, self._service)
         self._looked = -LOOK_SECONDS
+        self._told, self._fault = NO_DATA, ""
 
     def look(self) -> DataFacts | None:
         """What there is to train on from here on, where that has changed, else None; at most every LOOK_SECONDS."""
@@ -48,13 +49,17 @@ class RecordKeeping:
         """
         trail = self._registry.trail()
         try:
-            if not self._samples.refresh(trail):
-                return None
-            facts = self._facts()
-        except HMChainError as fault:
-            warn("no consented data for now", reason=str(fault))
+            changed, fault = self._samples.refresh(trail), ""
+            facts = self._facts() if changed else self._told
+        except HMChainError as error:
             self._samples.clear()
-            facts = NO_DATA
+            facts, fault = NO_DATA, str(error)
+        if fault not in ("", self._fault):
+            warn("no consented data for now", reason=fault)
+        self._fault = fault
+        if facts == self._told:
+            return None
+        self._told = facts
         say("consented records changed", purpose=self._service.purpose.name, samples=facts.samples)
         return facts
 

@@ -7,13 +7,15 @@ another root and another next round.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from hmchain.errors import BlobError, DataError
+from hmchain.errors import BlobError, DaemonError, DataError
 from hmchain.permits import Purpose
 from hmchain.record import Record
 from hmchain.trail import Trail
@@ -23,6 +25,8 @@ from trainers.records.holdings import Holding, Wanted
 from trainers.records.storing import Reading
 from trainers.records.vault import Vault
 from trainers.splits import Shard, write_shard
+
+RETRY_SECONDS = 600.0  # until records that could not be had are looked for again
 
 
 class TrainingService(Protocol):
@@ -49,9 +53,16 @@ class ConsentedData:
     service: TrainingService
     chosen: bytes = b""
     _seen: tuple[Trail | None, int, int] = (None, -1, -1)
+    _missing: list[Holding] = field(default_factory=list)
+    _retry: float = 0.0
 
     def refresh(self, trail: Trail) -> bool:
-        """Writes the file anew where other records are consented to than before, and says so. Raises HMChainError."""
+        """Writes the file anew where other records are consented to than before, or one has turned up, and says so.
+
+        Raises HMChainError; DaemonError where none can be had for now.
+        """
+        if self._one_turned_up():
+            self.clear()
         seen = trail, trail.revision, self.vault.revision()  # of the very trail: a chain that was set back has another
         if seen == self._seen:
             return False
@@ -70,7 +81,7 @@ class ConsentedData:
     def clear(self) -> None:
         """Takes the file away: what nobody consents to any more is not left lying about."""
         self.file.unlink(missing_ok=True)
-        self.chosen, self._seen = b"", (None, -1, -1)
+        self.chosen, self._seen, self._missing = b"", (None, -1, -1), []
 
     def _holdings(self, trail: Trail) -> list[Holding]:
         """Each once, in the order they were imported, without those of persons that withhold what labels them."""
@@ -85,8 +96,35 @@ class ConsentedData:
 
     def _usable(self, holdings: list[Holding]) -> Iterator[Record]:
         """Those that can be had: one that cannot is no reason to train on none."""
+        unlabelled = self._unlabelled(holdings)
         for holding in holdings:
-            try:
-                yield self.reading.open(holding)
-            except (BlobError, DataError) as fault:
-                warn("record left out", record=holding.name, reason=str(fault))
+            record = None if holding.subject in unlabelled else self._opened(holding)
+            if record is not None:
+                yield record
+
+    def _unlabelled(self, holdings: list[Holding]) -> set[str]:
+        """The persons of whom a record that labels them cannot be had: they may not be class 0."""
+        label = self.service.label
+        labels = {holding.id for holding in self.vault.holdings(replace(label, erased=False))} if label else set()
+        return {holding.subject for holding in holdings if holding.id in labels and self._opened(holding) is None}
+
+    def _opened(self, holding: Holding) -> Record | None:
+        try:
+            return self.reading.open(holding)
+        except DaemonError:
+            raise
+        except (BlobError, DataError) as fault:
+            warn("record left out", record=holding.name, reason=str(fault))
+            self._missing.append(holding)
+            self._retry = time.monotonic() + RETRY_SECONDS
+            return None
+
+    def _one_turned_up(self) -> bool:
+        if not self._missing or time.monotonic() < self._retry:
+            return False
+        self._retry = time.monotonic() + RETRY_SECONDS
+        for holding in self._missing:
+            with suppress(BlobError, DataError):
+                self.reading.open(holding)
+                return True
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +12,7 @@ from hmchain.errors import DataError
 from hmchain.permits import Purpose
 from hmchain.record import Record
 from trainers.importers.images import TYPE
+from trainers.logs import warn
 from trainers.records.holdings import Wanted
 from trainers.splits import SIDE, Shard, Split
 
@@ -24,15 +26,17 @@ class Imaging:
 
     def shard(self, records: Iterable[Record]) -> Shard | None:
         """See TrainingService."""
-        by_split: dict[str, list[Record]] = {"train": [], "val": []}
-        shape: object = None
+        by_shape: dict[tuple[int, ...], list[Record]] = defaultdict(list)
         for record in records:
-            shape = shape or record.value["shape"]
-            if record.value["shape"] == shape:  # one image of another shape is no reason to train on none
-                by_split[record.value["split"]].append(record)
-        if not all(by_split.values()):
+            by_shape[tuple(record.value["shape"])].append(record)
+        if not by_shape:
             return None
-        return Shard(split_of(by_split["train"]), split_of(by_split["val"]))
+        most = max(sorted(by_shape), key=lambda shape: len(by_shape[shape]))
+        left_out = sum(map(len, by_shape.values())) - len(by_shape[most])
+        if left_out:  # images of another shape are no reason to train on none
+            warn("images of another shape left out", shape=most, images=len(by_shape[most]), left_out=left_out)
+        train, held = ([each for each in by_shape[most] if each.value["split"] == split] for split in ("train", "val"))
+        return Shard(split_of(train), split_of(held)) if train and held else None
 
 
 def split_of(records: Iterable[Record]) -> Split:
