@@ -16,7 +16,7 @@ from hmchain.errors import HMChainError, StorageError
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or weights,
-6 local disk, 70 a defect of ours, 130 interrupted.
+6 local disk or memory, 70 a defect of ours, 130 interrupted.
 """
 DEFECT, INTERRUPTED = 70, 130
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]

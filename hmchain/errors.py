@@ -11,6 +11,7 @@
     │   ├── WeightsError            5   bytes that are not the weights they claim to be (has a Reason)
     │   └── DaemonError             5   our own IPFS daemon is gone or at fault, which says nothing about the blob
     ├── StorageError                6   the local disk: full, read-only, not a folder
+    ├── TrainingError               6   computing: too little memory or time, or what an own network raised
     └── VerificationError           1   a run that does not prove what it claims
 
 The command line turns each into one line on standard error and the exit code above. Anything outside this
@@ -118,6 +119,12 @@ class DaemonError(BlobError):
 
 class StorageError(HMChainError):
     """The local disk: full, read-only, not a folder."""
+
+    exit_code = 6
+
+
+class TrainingError(HMChainError):
+    """Computing failed: there was too little memory or time, or an own network raised something."""
 
     exit_code = 6
 

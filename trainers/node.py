@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from threading import Event as Flag
 
 from hmchain.contract import Receipt
-from hmchain.errors import BlobError, ChainError, ContractError, HMChainError, NonceClash, StorageError, UsageError
+from hmchain.errors import (
+    BlobError,
+    ChainError,
+    ContractError,
+    HMChainError,
+    NonceClash,
+    StorageError,
+    TrainingError,
+    UsageError,
+)
 from hmchain.history import History, JobRecord
 from hmchain.ledger import JobFeed
 from trainers.coordination import Coordination
@@ -276,5 +285,11 @@ def _pause(poll: float, failures: int, longest: float) -> float:
 
 
 def _kind(fault: Exception) -> str:
-    kinds = {ContractError: "refused", ChainError: "chain", BlobError: "blobs", StorageError: "disk"}
+    kinds = {
+        ContractError: "refused",
+        ChainError: "chain",
+        BlobError: "blobs",
+        StorageError: "disk",
+        TrainingError: "training",
+    }
     return next((name for kind, name in kinds.items() if isinstance(fault, kind)), "defect")

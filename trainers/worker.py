@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hmchain.errors import DataError, HMChainError, StorageError, UsageError
+from hmchain.errors import DataError, HMChainError, StorageError, TrainingError, UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 from trainers import child
@@ -67,7 +68,7 @@ class WorkerOptions:
 class Worker:
     """The node's end. Not for several threads at once. Calls raise HMChainError as the same call in process would.
 
-    StorageError where the process ended, which with too little memory it does.
+    TrainingError where the process ended, which with too little memory it does.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -89,7 +90,7 @@ class Worker:
         return weights
 
     def train(self, manifest: Manifest, base: Weights, seed: int, round: int, seconds: float) -> Weights:
-        """See Learner.train. Raises StillWorking until it is done, StorageError where it takes more than `seconds`."""
+        """See Learner.train. Raises StillWorking until it is done, TrainingError where it takes more than `seconds`."""
         key = manifest.digest(), seed
         if self._training is None and key not in self._trained:
             self._send("train", manifest, base, seed, round)
@@ -139,7 +140,7 @@ class Worker:
             self._trained = {key: self._receive()}
         elif time.monotonic() > until:
             self.close()
-            raise StorageError("a training was given up: it takes longer than the round has, or the limit allows")
+            raise TrainingError("a training was given up: it takes longer than the round has, or the limit allows")
 
     def _send(self, name: str, *arguments: Any) -> None:
         if self._process is None or not self._process.is_alive():
@@ -160,7 +161,7 @@ class Worker:
             yield
         except (EOFError, OSError) as fault:
             code = self._ended()
-            raise StorageError(f"the training process ended ({code}): is its memory limit too low?") from fault
+            raise TrainingError(f"the training process ended ({code}): is its memory limit too low?") from fault
         finally:
             self._used = time.monotonic()
 
@@ -234,10 +235,10 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return call(*arguments)
     except (DataError, UsageError, StorageError) as fault:
         return fault
-    except HMChainError as fault:
-        return StorageError(str(fault))
-    except (MemoryError, RuntimeError) as fault:  # torch says RuntimeError where it gets no memory
-        return StorageError(f"the training process failed: {' '.join(str(fault).split())[:200] or 'no memory left'}")
+    except Exception as fault:  # of torch, which says RuntimeError where it gets no memory, of an own network, of ours
+        *_, last = traceback.extract_tb(fault.__traceback__)
+        said = " ".join(str(fault).split())[:200] or "no reason given"
+        return TrainingError(f"{type(fault).__name__} at {Path(last.filename).name}:{last.lineno}: {said}")
 
 
 class _Bench:

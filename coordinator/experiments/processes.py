@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coordinator.experiments.cells import Cell
 from coordinator.experiments.store import Result, Store
-from hmchain.errors import HMChainError, StorageError
+from hmchain.errors import HMChainError, TrainingError
 from trainers import child
 
 # Imported once, in a process that does nothing but fork: they take longer than a run on a small data set.
@@ -24,7 +24,7 @@ Running = dict[Connection, tuple[Cell, BaseProcess]]
 def results(cells: Sequence[Cell], store: Store, data_root: Path | None, jobs: int) -> Iterator[tuple[Cell, Result]]:
     """Runs cells, `jobs` at a time, and yields each when it is done. Whatever ends the caller ends them.
 
-    Raises the HMChainError of a cell that could not be run, StorageError where its process ended.
+    Raises the HMChainError of a cell that could not be run, TrainingError where its process ended.
     """
     waiting, running, context = deque(cells), Running(), get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -55,7 +55,7 @@ def _received(cell: Cell, pipe: Connection, process: BaseProcess) -> Result:
         answer = pipe.recv()
     except EOFError as fault:
         process.join()
-        raise StorageError(
+        raise TrainingError(
             f"the process of {cell.dataset}, seed {cell.seed}, ended ({process.exitcode}): is there too little memory?"
         ) from fault
     process.join()

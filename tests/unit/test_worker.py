@@ -19,7 +19,7 @@ import psutil
 import pytest
 import torch
 
-from hmchain.errors import DataError, StorageError, UsageError
+from hmchain.errors import DataError, TrainingError, UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 from trainers import worker as module
@@ -180,7 +180,7 @@ def test_a_training_that_takes_too_long_is_given_up(
 ) -> None:
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
     worker = start(data)
-    with pytest.raises(StorageError, match="a training was given up"):
+    with pytest.raises(TrainingError, match="a training was given up"):
         worker.train(MANIFEST, INITIAL, 1, 1, 0.0)
     assert worker.facts(b"secret").samples == 8, "and the next call works again"
 
@@ -223,18 +223,39 @@ def test_an_own_module_that_the_hospital_allows_is_built(
     assert list(start(data, modules=frozenset({own})).initial(job)) == ["1.bias", "1.weight"]
 
 
-def test_too_little_memory_is_a_storage_error_and_the_next_call_works_again(
+def test_too_little_memory_is_a_training_error_and_the_next_call_works_again(
     data: Path, start: Callable[..., Worker]
 ) -> None:
     worker = start(data, memory_mib=120)  # enough for the data, not for torch
     assert worker.facts(b"secret").samples == 8
     for _ in range(2):
-        with pytest.raises(StorageError, match="training process"):
+        with pytest.raises(TrainingError):
             worker.initial(MANIFEST)
     assert worker.facts(b"secret").samples == 8
 
 
-def test_a_process_that_is_killed_at_work_is_a_storage_error_and_the_next_call_works_again(
+def test_what_an_own_network_raises_is_said_and_ends_no_process(
+    data: Path, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faulty_nets.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, channels, classes): super().__init__(nn.Flatten(), nn.Linear(784, classes))\n"
+        "    def forward(self, batch):\n"
+        "        return super().forward(batch) if len(batch) < 3 else {}['no such\\nlayer']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = "faulty_nets:Net"
+    job, before = replace(MANIFEST, architecture=own, source=source_digest(own)), processes()
+    worker = start(data, modules=frozenset({own}))
+    initial = worker.initial(job)
+    with pytest.raises(TrainingError, match=r"^KeyError at faulty_nets.py:5: 'no such\\nlayer'$"):
+        worker.score(job, initial)
+    assert len(processes() - before) == 1
+    assert worker.facts(b"secret").samples == 8
+
+
+def test_a_process_that_is_killed_at_work_is_a_training_error_and_the_next_call_works_again(
     data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
@@ -244,7 +265,9 @@ def test_a_process_that_is_killed_at_work_is_a_storage_error_and_the_next_call_w
     (pid,) = processes() - before
     os.kill(pid, signal.SIGKILL)
     monkeypatch.setattr(module, "SLICE_SECONDS", 60.0)
-    with pytest.raises(StorageError, match=r"^the training process ended \(signal 9\): is its memory limit too low\?$"):
+    with pytest.raises(
+        TrainingError, match=r"^the training process ended \(signal 9\): is its memory limit too low\?$"
+    ):
         worker.train(MANIFEST, INITIAL, 1, 1, ENOUGH)
     assert worker.facts(b"secret").samples == 8
 
