@@ -21,6 +21,7 @@ from web3 import HTTPProvider, Web3
 from coordinator.daemons import free_ports, wait_for_chain
 from coordinator.dashboard.reader import CONTRACTS
 from hmchain.contract import Artifact
+from hmchain.rounds import COORDINATOR
 from hmchain.scores import pack, word_of_score
 from tools import daemons, solc
 
@@ -134,7 +135,16 @@ def _round(members: int, number: int, clients: int, masters: int) -> Iterator[To
     standard = {"accepted": (1 << clients) - 1, "standard": 5_000, "medians": pack(words)}
     yield "UpdatesJudged", {**place, **standard}
     model = _digest(f"model {number}")
-    yield "ModelProposed", {**place, "proposer": account(0), "model": model, "blob": _blob(f"model {number}")}
+    yield (
+        "ModelProposed",
+        {
+            **place,
+            "proposer": account(0),
+            "proposed": 1 << COORDINATOR,
+            "model": model,
+            "blob": _blob(f"model {number}"),
+        },
+    )
     for master in judges[:-1]:
         yield "ModelAttested", {**place, "member": master, "model": model}
     yield "RoundFinalized", {**place, "model": model}

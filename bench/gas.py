@@ -97,7 +97,7 @@ def _play(ledgers: list[ContractLedger], number: int) -> None:
         ledgers[master].reveal_scores(state, words[master], _digest("salt", number, master))
     coordinator.propose_model(state, _digest("model", number), _blob("model", number))
     for master in state.masters[: quorum_of(len(state.masters))]:
-        ledgers[master].attest_model(state, _digest("model", number))
+        ledgers[master].attest_model(state, ledgers[master].record(number).proposals[-1])
     after = coordinator.state()
     assert after.completed == number, f"round {number} ended in {Phase(after.phase).name}"
 

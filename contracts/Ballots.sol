@@ -60,7 +60,7 @@ contract Ballots is IBallots {
         uint256 expiresAt = block.timestamp + BALLOT_SECONDS;
         id = ++ballotCount;
         _ballots[id] = Ballot(motion, member, 0, uint40(expiresAt), false, uint32(consortium.departures()), candidate);
-        emit MotionOpened(id, motion, member, candidate.operator, expiresAt);
+        emit MotionOpened(id, motion, member, candidate, expiresAt);
         _vote(id, voter);
     }
 

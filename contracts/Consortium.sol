@@ -166,6 +166,11 @@ abstract contract Consortium is IConsortium {
         if (credential.status != Status.Active) revert NotActiveMember(msg.sender);
     }
 
+    /// @dev Whether the account acts for a member that is suspended or removed.
+    function _isBarred(address account) internal view returns (bool) {
+        return _credentials[account].status > Status.Active;
+    }
+
     function _statusOf(uint256 number) internal view returns (Status) {
         return _credentials[_profiles[number].operator].status;
     }

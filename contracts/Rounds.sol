@@ -82,8 +82,9 @@ abstract contract Rounds is ITraining, MasterElection {
         if (r.proposed() & bit != 0) revert AlreadyProposed(msg.sender);
     }
 
+    /// @dev The coordinator need be no member; but whoever is suspended or removed has no say here either.
     function _onlyCoordinator(Job storage j) internal view {
-        if (msg.sender != j.coordinator) revert NotCoordinator(msg.sender);
+        if (msg.sender != j.coordinator || _isBarred(msg.sender)) revert NotCoordinator(msg.sender);
     }
 
     function _requireOpen(uint256 job) internal view override {
@@ -91,9 +92,11 @@ abstract contract Rounds is ITraining, MasterElection {
         if (phase == Phase.None || phase == Phase.Closed) revert JobNotOpen(job);
     }
 
+    /// @dev By the clock, and not as stored: the first reveal is in the mempool before it is in a block. A round that
+    ///      has failed draws the next one as soon as anyone says so.
     function _requireNoDrawPending(uint256 job) internal view override {
-        Phase phase = _jobs[job].round.phase();
-        if (phase >= Phase.Prepare && phase <= Phase.Reply) revert DrawPending(job);
+        (RoundWord r, bool failed,) = _jobs[job].round.roll(_jobs[job].terms);
+        if (failed || (r.phase() >= Phase.Prepare && r.phase() <= Phase.Reply)) revert DrawPending(job);
     }
 
     // ------------------------------------------------------------------ judgement

@@ -143,7 +143,7 @@ abstract contract Training is ITraining, Rounds {
         _checkBlob(blob);
         r = r.propose(bit).toReply(block.timestamp, j.terms);
         j.models[(r.completed() + 1) % 2] = model;
-        emit ModelProposed(job, round, msg.sender, model, blob);
+        emit ModelProposed(job, round, msg.sender, r.proposed(), model, blob);
         if (position == COORDINATOR) {
             j.round = r;
             return;
@@ -153,12 +153,13 @@ abstract contract Training is ITraining, Rounds {
     }
 
     /// @inheritdoc ITraining
-    function attestModel(uint256 job, uint256 round, uint256 position, bytes32 model) external {
+    function attestModel(uint256 job, uint256 round, uint256 position, uint256 proposed, bytes32 model) external {
         uint256 number = _activeMember().member;
         Job storage j = _jobs[job];
         RoundWord r = _current(job, j, round, Phase.Reply);
         uint256 bit = _master(j, number, position);
         if (r.attested() & bit != 0) revert AlreadyAttested(number);
+        if (proposed != r.proposed()) revert WrongProposal(r.proposed());
         bytes32 candidate = _candidate(j, r);
         if (model != candidate) revert WrongModel(candidate);
         emit ModelAttested(job, round, number, model);

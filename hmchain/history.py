@@ -48,9 +48,10 @@ def _known(word: int) -> str:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An aggregate that somebody proposed."""
+    """An aggregate that somebody proposed. proposed: positions that had proposed by then, its own among them."""
 
     proposer: str
+    proposed: frozenset[int]
     model: bytes
     blob: BlobRef
 
@@ -199,12 +200,13 @@ class History:
     def _on_UpdatesJudged(self, e: dict[str, Any]) -> None:
         record = self._round(e)
         *medians, base = unpack(e["medians"], len(record.clients) + 1)
-        accepted = frozenset(p for p in range(len(record.clients)) if e["accepted"] >> p & 1)
+        accepted = positions_of(e["accepted"])
         record.judgement = Judgement(e["round"], accepted, e["standard"], tuple(medians), base)
 
     def _on_ModelProposed(self, e: dict[str, Any]) -> None:
         record = self._round(e)
-        record.proposals.append(Proposal(e["proposer"], e["model"], blob_of(e["blob"])))
+        proposal = Proposal(e["proposer"], positions_of(e["proposed"]), e["model"], blob_of(e["blob"]))
+        record.proposals.append(proposal)
         record.attested = []
 
     def _on_ModelAttested(self, e: dict[str, Any]) -> None:
@@ -228,6 +230,11 @@ class History:
 
     def _round(self, e: dict[str, Any]) -> RoundRecord:
         return self.jobs[e["job"]].rounds[e["round"]]
+
+
+def positions_of(bits: int) -> frozenset[int]:
+    """Positions in a round, of which the contract keeps a bit each."""
+    return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
 
 
 def unroster(words: Iterable[int]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from hmchain.chain import ChainClient
 from hmchain.contract import Receipt
 from hmchain.errors import ChainError, ContractError
 from hmchain.feed import Feed
-from hmchain.history import History, JobRecord, RoundRecord, blob_to_abi
+from hmchain.history import History, JobRecord, Proposal, RoundRecord, blob_to_abi, positions_of
 from hmchain.rounds import COORDINATOR, Phase, RoundState
 from hmchain.scores import commitment_of, pack
 from hmchain.stopwatch import Stopwatch
@@ -48,8 +48,8 @@ class Ledger(Protocol):
     def propose_model(self, state: RoundState, model: bytes, blob: BlobRef) -> None:
         """COMMIT."""
 
-    def attest_model(self, state: RoundState, model: bytes) -> None:
-        """REPLY."""
+    def attest_model(self, state: RoundState, candidate: Proposal) -> None:
+        """REPLY: this very proposal, and none that came since."""
 
     def advance(self) -> None:
         """Moves a round on whose deadline has passed."""
@@ -114,7 +114,7 @@ class ContractLedger:
             number, completed, _, phase, deadline, *bits = self.client.call("roundOf", self.job, block=block)
         drawn = self.record(number) if number and phase != Phase.WAITING else None
         clients, masters = (drawn.clients, drawn.masters) if drawn else ((), ())
-        return RoundState(number, completed, Phase(phase), deadline, clients, masters, *map(_positions, bits))
+        return RoundState(number, completed, Phase(phase), deadline, clients, masters, *map(positions_of, bits))
 
     def record(self, round: int) -> RoundRecord:
         """See Ledger.record."""
@@ -144,9 +144,10 @@ class ContractLedger:
         position = state.masters.index(self.member) if self.member else COORDINATOR
         self._send(state, "proposeModel", position, model, blob_to_abi(blob))
 
-    def attest_model(self, state: RoundState, model: bytes) -> None:
+    def attest_model(self, state: RoundState, candidate: Proposal) -> None:
         """See Ledger.attest_model."""
-        self._send(state, "attestModel", state.masters.index(self.member), model)
+        proposed = sum(1 << position for position in candidate.proposed)
+        self._send(state, "attestModel", state.masters.index(self.member), proposed, candidate.model)
 
     def advance(self) -> None:
         """See Ledger.advance."""
@@ -164,7 +165,3 @@ class ContractLedger:
         if self._on_gas is not None:
             self._on_gas(state.number, function, receipt.gas)
         return receipt
-
-
-def _positions(bits: int) -> frozenset[int]:
-    return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)

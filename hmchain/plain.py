@@ -92,13 +92,15 @@ class PlainLedger:
         position = state.masters.index(self.member) if self.member else COORDINATOR
         record = self.record(state.number)
         self._protocol.propose_model(proposer, state.number, position, model)
-        record.proposals.append(Proposal(str(self.member or "coordinator"), model, blob))
+        proposed = state.proposed | {position}
+        record.proposals.append(Proposal(str(self.member or "coordinator"), proposed, model, blob))
         record.attested = [self.member] if self.member else []
         self._job.note()
 
-    def attest_model(self, state: RoundState, model: bytes) -> None:
+    def attest_model(self, state: RoundState, candidate: Proposal) -> None:
         """See Ledger.attest_model."""
-        self._protocol.attest_model(self.member, state.number, state.masters.index(self.member), model)
+        position = state.masters.index(self.member)
+        self._protocol.attest_model(self.member, state.number, position, candidate.proposed, candidate.model)
         self.record(state.number).attested.append(self.member)
         self._job.note()
 

@@ -114,12 +114,16 @@ class Protocol(Members):
         proposed = state.proposed | {position}
         self._attest(replace(state, phase=Phase.REPLY, deadline=deadline, proposed=proposed, attested=attested))
 
-    def attest_model(self, member: int, round: int, position: int, model: bytes) -> None:
-        """REPLY: a master that computed the same aggregate attests it. A quorum makes it the global model."""
+    def attest_model(self, member: int, round: int, position: int, proposed: frozenset[int], model: bytes) -> None:
+        """REPLY: a master that computed the same aggregate attests it. A quorum makes it the global model.
+
+        proposed: who had proposed with the proposal that is attested, which tells it from others of the same model.
+        """
         self.require_active(member)
         state = self._current(round, Phase.REPLY)
         _require_master(state, member, position)
         require(position not in state.attested, "AlreadyAttested", member)
+        require(proposed == state.proposed, "WrongProposal", state.proposed)
         require(model == self.candidate, "WrongModel", self.candidate)
         self._attest(replace(state, attested=state.attested | {position}))
 
@@ -152,7 +156,8 @@ class Protocol(Members):
         require(self._state.phase != Phase.CLOSED, "JobNotOpen", self.job)
 
     def _require_no_draw_pending(self) -> None:
-        require(not Phase.PREPARE <= self._state.phase <= Phase.REPLY, "DrawPending", self.job)
+        state, failed = roll(self._state, self.terms, self._clock())
+        require(not failed and not Phase.PREPARE <= state.phase <= Phase.REPLY, "DrawPending", self.job)
 
     def _require_proposer(self, state: RoundState, member: int | None, position: int) -> None:
         """The coordinator at any time; a master after half the time, or once a proposal found no quorum."""

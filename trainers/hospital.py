@@ -169,7 +169,7 @@ class Hospital:
             raise
         except BlobError:
             return False
-        self.ledger.attest_model(state, model)
+        self.ledger.attest_model(state, candidate)
         return True
 
     def _score(self, round: int) -> list[int]:

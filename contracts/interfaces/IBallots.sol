@@ -29,7 +29,11 @@ interface IBallots {
     }
 
     event MotionOpened(
-        uint256 indexed ballot, Motion indexed motion, uint256 indexed member, address candidate, uint256 expiresAt
+        uint256 indexed ballot,
+        Motion indexed motion,
+        uint256 indexed member,
+        IConsortium.Organisation candidate,
+        uint256 expiresAt
     );
     event VoteCast(uint256 indexed ballot, uint256 indexed member, uint256 votes);
     event MotionCarried(uint256 indexed ballot);

@@ -97,7 +97,12 @@ interface ITraining {
         uint256 indexed job, uint256 indexed round, uint256 accepted, uint256 standard, uint256[] medians
     );
     event ModelProposed(
-        uint256 indexed job, uint256 indexed round, address indexed proposer, bytes32 model, Blob blob
+        uint256 indexed job,
+        uint256 indexed round,
+        address indexed proposer,
+        uint256 proposed,
+        bytes32 model,
+        Blob blob
     );
     event ModelAttested(uint256 indexed job, uint256 indexed round, uint256 indexed member, bytes32 model);
     event RoundFinalized(uint256 indexed job, uint256 indexed round, bytes32 model);
@@ -124,6 +129,7 @@ interface ITraining {
     error NotYourTurn(address proposer);
     error AlreadyProposed(address proposer);
     error WrongModel(bytes32 candidate);
+    error WrongProposal(uint256 proposed);
     error NothingToAdvance();
 
     /// @notice Creates a job; any active member may, and names its coordinator (the paper's server).
@@ -164,7 +170,9 @@ interface ITraining {
     function proposeModel(uint256 job, uint256 round, uint256 position, bytes32 model, Blob calldata blob) external;
 
     /// @notice REPLY: a master that recomputed the same aggregate attests it. A quorum makes it the global model.
-    function attestModel(uint256 job, uint256 round, uint256 position, bytes32 model) external;
+    /// @param proposed As {ModelProposed} had it: an attestation is of that proposal's blob, and not of a later
+    ///        proposal of the same model, whose blob nobody may have.
+    function attestModel(uint256 job, uint256 round, uint256 position, uint256 proposed, bytes32 model) external;
 
     /// @notice Moves a round on whose deadline has passed, or a waiting job that has members again. Open to all.
     function advance(uint256 job) external;

@@ -134,7 +134,8 @@ class Chronicle:
                 self.reputations[e["job"]][member].append((e["round"], pool.reputation[member]))
 
     def _on_MotionOpened(self, e: dict[str, Any], event: Event) -> None:
-        subject = e["member"] or e["candidate"]
+        candidate = e["candidate"]
+        subject = e["member"] or f"{candidate['operator']}, key {candidate['encryptionKey'].hex()}"
         self.ballots[e["ballot"]] = Ballot(
             e["ballot"], MOTIONS[e["motion"]], subject, event.block, e["expiresAt"], departures=self.departures
         )

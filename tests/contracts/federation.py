@@ -219,9 +219,10 @@ class Federation:
         sender = self.coordinator if position == COORDINATOR else self.master(position)
         return self.hm.proposeModel(self.job, self.round.number, position, model, BLOB, sender=sender)
 
-    def attest(self, position: int, model: bytes = MODEL) -> Any:
-        """REPLY of the master at `position`."""
-        return self.hm.attestModel(self.job, self.round.number, position, model, sender=self.master(position))
+    def attest(self, position: int, model: bytes = MODEL, proposed: int | None = None) -> Any:
+        """REPLY of the master at `position`, by default to the latest proposal."""
+        latest = self.round.proposed if proposed is None else proposed
+        return self.hm.attestModel(self.job, self.round.number, position, latest, model, sender=self.master(position))
 
     # -- whole phases
 

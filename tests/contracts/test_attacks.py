@@ -121,7 +121,7 @@ def protocol_calls(job: Federation, sender: Any, number: int = 1) -> list[Any]:
         lambda: hm.submitUpdate.call(1, number, 0, 1, BLOB, sender=sender),
         lambda: hm.commitScores.call(1, number, 0, b"\1" * 32, sender=sender),
         lambda: hm.revealScores.call(1, number, 0, words, b"\1" * 32, sender=sender),
-        lambda: hm.attestModel.call(1, number, 0, MODEL, sender=sender),
+        lambda: hm.attestModel.call(1, number, 0, 1 << COORDINATOR, MODEL, sender=sender),
     ]
 
 
@@ -199,7 +199,7 @@ def test_no_position_but_ones_own_opens_a_door(job: Any, position: int) -> None:
         hm.proposeModel.call(1, 1, position, MODEL, BLOB, sender=account)
     job.propose()
     with ape.reverts(hm.NotDrawn, member=master, position=position):
-        hm.attestModel.call(1, 1, position, MODEL, sender=account)
+        hm.attestModel.call(1, 1, position, 1 << COORDINATOR, MODEL, sender=account)
 
 
 def test_the_number_of_the_round_in_the_committee_word_is_nobodys_seat(run_job: Any) -> None:
@@ -322,6 +322,49 @@ def test_a_member_without_a_committed_dataset_cannot_submit(job: Any) -> None:
 # ---------------------------------------------------------------------- models
 
 
+def test_an_attestation_is_of_the_blob_that_was_looked_at(job: Federation) -> None:
+    """A master proposes the same model with a blob that nobody has, in front of attestations that are on their way."""
+    hm, masters = job.hm, [job.master(i) for i in range(4)]
+    job.play_until(Phase.REPLY)
+    number, seen = job.round.number, job.round.proposed
+    job.attest(1)
+    job.let_deadline_pass()
+    hm.proposeModel(1, number, 0, MODEL, (b"\xde" * 32, b"\xad" * 32, 7), sender=masters[0])
+    for position in (1, 2, 3):
+        with ape.reverts(hm.WrongProposal, proposed=seen | 1):
+            hm.attestModel.call(1, number, position, seen, MODEL, sender=masters[position])
+    job.let_deadline_pass()
+    job.propose(2)
+    for position in (1, 3):
+        job.attest(position)
+    assert tuple(hm.modelOf(1))[1:] == (MODEL, 1)
+
+
+@pytest.mark.parametrize("motion", [Motion.SUSPEND, Motion.REMOVE])
+def test_who_is_suspended_or_removed_coordinates_nothing(consortium: Federation, carry: Any, motion: Motion) -> None:
+    hm, barred = consortium.hm, consortium.account(7)
+    consortium.coordinator = barred
+    consortium.create()
+    consortium.enrol([1, 2, 3, 4, 5, 6])
+    hm.publishKey.call(1, b"\1" * 32, BLOB, sender=barred)
+    carry(consortium, motion, 7)
+    calls = [
+        lambda: hm.publishKey.call(1, b"\1" * 32, BLOB, sender=barred),
+        lambda: hm.startJob.call(1, sender=barred),
+        lambda: hm.fileReport.call(1, b"\1" * 32, sender=barred),
+    ]
+    for call in calls:
+        with ape.reverts(hm.NotCoordinator, caller=barred):
+            call()
+    if motion == Motion.SUSPEND:
+        carry(consortium, Motion.REINSTATE, 7)
+        consortium.start()
+        consortium.play_until(Phase.COMMIT)
+        carry(consortium, motion, 7)
+        with ape.reverts(hm.NotCoordinator, caller=barred):
+            consortium.propose()
+
+
 def test_a_finished_round_cannot_be_changed(job: Any) -> None:
     client, masters = job.client(0), [job.master(i) for i in range(4)]
     job.play_round()
@@ -331,7 +374,7 @@ def test_a_finished_round_cannot_be_changed(job: Any) -> None:
         lambda: hm.commitScores.call(1, 1, 0, b"\1" * 32, sender=masters[0]),
         lambda: hm.revealScores.call(1, 1, 0, [0], b"\1" * 32, sender=masters[0]),
         lambda: hm.proposeModel.call(1, 1, COORDINATOR, OTHER_MODEL, BLOB, sender=job.coordinator),
-        lambda: hm.attestModel.call(1, 1, 3, MODEL, sender=masters[3]),
+        lambda: hm.attestModel.call(1, 1, 3, 1 << COORDINATOR, MODEL, sender=masters[3]),
     ]
     for call in late:
         with ape.reverts(hm.WrongRound, round=2):

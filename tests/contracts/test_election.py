@@ -104,6 +104,26 @@ def test_nobody_enters_or_leaves_once_the_next_draws_seed_is_being_revealed(
                 call()
 
 
+def test_the_clock_alone_closes_the_draws(job: Federation) -> None:
+    """Who reads the first reveals in the mempool could else choose who is drawn from, in front of them."""
+    hm, absent = job.hm, job.account(job.bystander())
+    hm.withdraw(1, sender=absent)
+    job.play_until(Phase.PRE_PREPARE)
+    for position in (0, 1, 2):
+        job.commit(position, job.words())
+    hm.enrol.call(1, sender=absent)
+    job.let_deadline_pass()
+    assert job.phase == Phase.PREPARE
+    with ape.reverts(hm.DrawPending, job=1):
+        hm.enrol.call(1, sender=absent)
+    job.let_deadline_pass()
+    assert job.phase == Phase.FAILED
+    with ape.reverts(hm.DrawPending, job=1):
+        hm.enrol.call(1, sender=absent)
+    job.advance()
+    hm.enrol.call(1, sender=absent)
+
+
 # ---------------------------------------------------------------------- silence
 
 

@@ -121,7 +121,7 @@ def test_wrong_phase(job: Any, phase: Phase) -> None:
         Phase.PRE_PREPARE: lambda: hm.commitScores.call(1, 1, 0, b"\1" * 32, sender=master),
         Phase.PREPARE: lambda: hm.revealScores.call(1, 1, 0, [0], b"\1" * 32, sender=master),
         Phase.COMMIT: lambda: hm.proposeModel.call(1, 1, COORDINATOR, MODEL, BLOB, sender=job.coordinator),
-        Phase.REPLY: lambda: hm.attestModel.call(1, 1, 0, MODEL, sender=master),
+        Phase.REPLY: lambda: hm.attestModel.call(1, 1, 0, 1 << COORDINATOR, MODEL, sender=master),
         Phase.ENROLMENT: lambda: hm.startJob.call(1, sender=job.coordinator),
         Phase.CLOSED: lambda: hm.fileReport.call(1, b"\1" * 32, sender=job.coordinator),
     }
@@ -151,7 +151,7 @@ def test_wrong_round(job: Any, number: int) -> None:
     with ape.reverts(hm.WrongRound, round=1):
         hm.proposeModel.call(1, number, COORDINATOR, MODEL, BLOB, sender=job.coordinator)
     with ape.reverts(hm.WrongRound, round=1):
-        hm.attestModel.call(1, number, 0, MODEL, sender=master)
+        hm.attestModel.call(1, number, 0, 1 << COORDINATOR, MODEL, sender=master)
 
 
 def test_round_zero_is_nobodys_round(consortium: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from .federation import (
     BAD,
     BLOB,
+    COORDINATOR,
     FIRST_MODEL,
     GOOD,
     MANIFEST,
@@ -82,7 +83,9 @@ def test_the_five_phases_and_their_events_in_order(job: Any) -> None:
     ]
     assert job.phase == Phase.COMMIT
 
-    assert list(job.propose().events) == [hm.ModelProposed(job=1, round=1, proposer=job.coordinator, model=MODEL)]
+    assert list(job.propose().events) == [
+        hm.ModelProposed(job=1, round=1, proposer=job.coordinator, proposed=1 << COORDINATOR, model=MODEL)
+    ]
     assert (job.phase, hm.candidateOf(1)) == (Phase.REPLY, MODEL)
 
     for position, member in enumerate(masters[:2]):

@@ -134,9 +134,11 @@ class SideBySide:
             sender, "proposeModel", arguments, lambda: self.model.propose_model(sender, round, position, model)
         )
 
-    def attest(self, sender: int, round: int, position: int, model: bytes) -> bool:
-        arguments = (round, position, model)
-        return self._both(sender, "attestModel", arguments, lambda: self.model.attest_model(sender, *arguments))
+    def attest(self, sender: int, round: int, position: int, proposed: frozenset[int], model: bytes) -> bool:
+        arguments = (round, position, sum(1 << each for each in proposed), model)
+        return self._both(
+            sender, "attestModel", arguments, lambda: self.model.attest_model(sender, round, position, proposed, model)
+        )
 
     def advance(self, sender: int | None = 0) -> bool:
         return self._both(sender, "advance", (), self.model.advance)
@@ -163,7 +165,7 @@ class SideBySide:
         assert self.propose(None, number, COORDINATOR, model)
         for position, master in enumerate(state.masters):
             if self.model.round().number == number and self.model.round().phase == Phase.REPLY:
-                assert self.attest(master, number, position, model)
+                assert self.attest(master, number, position, self.model.round().proposed, model)
         self.compare_round()
 
     # ------------------------------------------------------------------ comparison

@@ -95,7 +95,9 @@ class ProtocolMachine(RuleBasedStateMachine):
                 self._reveal(state.masters[position], state.number, position)
         elif state.phase == Phase.REPLY:
             for position in sorted(masters - state.attested - {silent}):
-                self.both.attest(state.masters[position], state.number, position, self.both.model.candidate)
+                self.both.attest(
+                    state.masters[position], state.number, position, state.proposed, self.both.model.candidate
+                )
         elif COORDINATOR not in state.proposed:
             self.both.propose(None, state.number, COORDINATOR, MODELS[0])
         elif masters - state.proposed:
@@ -130,7 +132,8 @@ class ProtocolMachine(RuleBasedStateMachine):
         elif phase == Phase.REPLY:
             due = frozenset(range(len(self.state.masters))) - self.state.attested
             model = MODELS[odd % 3] if odd > 15 else self.both.model.candidate
-            self.both.attest(*self._who(self.state.masters, due, pick, slip), model)
+            proposed = self.state.proposed ^ {odd % 4} if odd % 5 == 4 else self.state.proposed
+            self.both.attest(*self._who(self.state.masters, due, pick, slip), proposed, model)
         else:
             self.both.start(None if odd > 2 else 1)
 

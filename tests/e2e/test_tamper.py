@@ -383,7 +383,7 @@ class Accomplice(Hospital):
     """A master that attests whatever is proposed."""
 
     def attest(self, state: RoundState) -> bool:
-        self.ledger.attest_model(state, self.ledger.record(state.number).proposals[-1].model)
+        self.ledger.attest_model(state, self.ledger.record(state.number).proposals[-1])
         return True
 
 

@@ -97,10 +97,10 @@ contract Handler {
         uint256 last = (seed >> 16) % 2 == 0 ? first : size;
         for (uint256 number = first; number <= last; ++number) {
             (, bool enrolled) = hm.standing(JOB, number);
-            (bool may, bool must) = _drawsOpen();
+            bool open = _drawsOpen();
             bool ok = _send(_operator(number), abi.encodeCall(hm.enrol, (JOB)));
             bool role = _isActive(number) && !enrolled && hm.roundOf(JOB).phase != ITraining.Phase.Closed;
-            assert(ok ? role && may : !role || !must);
+            assert(ok == (role && open));
             _observe(false);
         }
     }
@@ -110,12 +110,12 @@ contract Handler {
         (, bool enrolled) = hm.standing(JOB, number);
         bool active = _isActive(number);
         bool own = (seed >> 16) % 2 == 0;
-        (bool may, bool must) = _drawsOpen();
+        bool open = _drawsOpen();
         bool ok = own
             ? _send(_operator(number), abi.encodeCall(hm.withdraw, (JOB)))
             : _send(address(uint160(seed)), abi.encodeCall(hm.strike, (JOB, uint16(number))));
         bool role = enrolled && active == own;
-        assert(ok ? role && may : !role || !must);
+        assert(ok == (role && open));
         _observe(false);
     }
 
@@ -166,7 +166,7 @@ contract Handler {
             _propose(sender, r.number, position, bytes32(seed));
         } else if (r.phase == ITraining.Phase.Reply) {
             position = _pick(((1 << masters) - 1) & ~uint256(r.attested), seed);
-            _attest(_operator(_at(committee, position)), r.number, position, _candidate);
+            _attest(_operator(_at(committee, position)), r.number, position, r.proposed, _candidate);
         } else if (r.phase != ITraining.Phase.Closed) {
             _advance(_operator(1));
         }
@@ -190,7 +190,7 @@ contract Handler {
         else if (kind == 1) _commit(sender, round, position, luck);
         else if (kind == 2) _reveal(sender, round, position, luck, luck % 2 == 0);
         else if (kind == 3) _propose(sender, round, position, bytes32(luck));
-        else _attest(sender, round, position, luck % 3 == 0 ? bytes32(luck) : _candidate);
+        else _attest(sender, round, position, luck % 5 == 0 ? luck >> 200 : r.proposed, luck % 3 == 0 ? bytes32(luck) : _candidate);
     }
 
     function _submit(address sender, uint256 round, uint256 position, uint256 samples) private {
@@ -256,12 +256,12 @@ contract Handler {
         _observe(ok);
     }
 
-    function _attest(address sender, uint256 round, uint256 position, bytes32 which) private {
+    function _attest(address sender, uint256 round, uint256 position, uint256 proposed, bytes32 which) private {
         ITraining.Round memory r = hm.roundOf(JOB);
         uint256 number = _memberOf(sender);
         bool allowed = r.phase == ITraining.Phase.Reply && _isMaster(r, sender, round, position)
-            && !_attested[_proposals][number] && which == _candidate;
-        bool ok = _send(sender, abi.encodeCall(hm.attestModel, (JOB, round, position, which)));
+            && !_attested[_proposals][number] && which == _candidate && proposed == r.proposed;
+        bool ok = _send(sender, abi.encodeCall(hm.attestModel, (JOB, round, position, proposed, which)));
         assert(ok == allowed);
         if (ok) _vote(number);
         _observe(ok);
@@ -338,12 +338,10 @@ contract Handler {
         return number != 0 && round == r.number && position < masters && _at(committee, position) == number;
     }
 
-    /// @dev Nobody enters or leaves the draws while a seed is on the table. Whether a round that the clock has carried
-    ///      to Prepare or has failed was stored as such, the books do not know.
-    function _drawsOpen() private view returns (bool may, bool must) {
+    /// @dev Nobody enters or leaves the draws while a seed is on the table.
+    function _drawsOpen() private view returns (bool) {
         ITraining.Phase phase = hm.roundOf(JOB).phase;
-        may = phase != ITraining.Phase.Commit && phase != ITraining.Phase.Reply;
-        must = may && phase != ITraining.Phase.Prepare && phase != ITraining.Phase.Failed;
+        return phase != ITraining.Phase.Failed && (phase < ITraining.Phase.Prepare || phase > ITraining.Phase.Reply);
     }
 
     function _isNew(bytes32 act, uint256 round, uint256 position) private view returns (bool) {

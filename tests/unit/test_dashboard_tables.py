@@ -199,13 +199,21 @@ def test_a_delegation_of_a_suspended_member_is_of_no_use() -> None:
 
 
 def test_a_ballot_is_closed_by_time_and_by_the_next_departure() -> None:
-    opened = {"ballot": 1, "motion": 1, "member": 2, "candidate": NOBODY, "expiresAt": START + 1_000}
+    nobody = {"operator": NOBODY, "encryptionKey": bytes(32), "name": bytes(32)}
+    opened = {"ballot": 1, "motion": 1, "member": 2, "candidate": nobody, "expiresAt": START + 1_000}
     told: list[Told] = [*founding(3), ("MotionOpened", opened), ("VoteCast", {"ballot": 1, "member": 1, "votes": 1})]
     assert rows(view_of(told), "ballots")[0]["state"] == "open"
     left = view_of([*told, ("MemberStatusChanged", {"member": 3, "status": 2})])
     assert rows(left, "ballots")[0]["state"] == "closed"
     carried = view_of([*told, ("MotionCarried", {"ballot": 1})])
     assert rows(carried, "ballots")[0]["state"] == "carried"
+
+
+def test_a_motion_to_admit_shows_the_key_that_will_be_sealed_to() -> None:
+    candidate = {"operator": account(9), "encryptionKey": b"\7" * 32, "name": b"H".ljust(32, b"\0")}
+    opened = {"ballot": 1, "motion": 0, "member": 0, "candidate": candidate, "expiresAt": START + 1_000}
+    (row,) = rows(view_of([*founding(3), ("MotionOpened", opened)]), "ballots")
+    assert row["concerns"] == f"{account(9)}, key {'07' * 32}"
 
 
 def test_a_time_beyond_the_calendar_is_its_last_second() -> None:

@@ -92,9 +92,9 @@ def test_the_last_proposal_is_the_one_that_was_attested() -> None:
     record = (
         happened(
             *JUDGED,
-            ("ModelProposed", {"proposer": "0xc", "model": b"bad", "blob": other}),
+            ("ModelProposed", {"proposer": "0xc", "proposed": 1 << 15, "model": b"bad", "blob": other}),
             ("ModelAttested", {"member": 2, "model": b"bad"}),
-            ("ModelProposed", {"proposer": "0x1", "model": b"good", "blob": NAMED}),
+            ("ModelProposed", {"proposer": "0x1", "proposed": 1 << 15 | 1, "model": b"good", "blob": NAMED}),
             ("ModelAttested", {"member": 1, "model": b"good"}),
             ("RoundFinalized", {"model": b"good"}),
         )

@@ -68,7 +68,7 @@ def play(ledgers: list[Ledger]) -> None:
         members[master].reveal_scores(coordinator.state(), words, bytes([master]) * 32)
     coordinator.propose_model(coordinator.state(), bytes([number]) * 32, BLOB)
     for master in coordinator.state().masters:
-        members[master].attest_model(coordinator.state(), bytes([number]) * 32)
+        members[master].attest_model(coordinator.state(), coordinator.record(number).proposals[-1])
 
 
 def test_both_tell_the_same_story() -> None:

@@ -76,7 +76,7 @@ class Job(Protocol):
     def attest(self, *positions: int, model: bytes = NEW) -> None:
         state = self.round()
         for position in positions or range(quorum_of(len(state.masters))):
-            self.attest_model(state.masters[position], state.number, position, model)
+            self.attest_model(state.masters[position], state.number, position, state.proposed, model)
 
     def deadline_passes(self) -> None:
         self.now = self.round().deadline + 1
@@ -581,7 +581,7 @@ def test_not_drawn() -> None:
         job.propose_model(stranger, 1, 0, NEW)
     job.propose()
     with refused("NotDrawn", stranger, 0):
-        job.attest_model(stranger, 1, 0, NEW)
+        job.attest_model(stranger, 1, 0, frozenset({COORDINATOR}), NEW)
 
 
 def test_already_submitted() -> None:
