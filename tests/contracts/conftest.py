@@ -49,7 +49,13 @@ def outsider(accounts: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def found(project: Any, chain: Any, deployer: Any, coordinator: Any) -> Callable[[Sequence[Any]], Federation]:
+def found(
+    project: Any,
+    chain: Any,
+    deployer: Any,
+    coordinator: Any,
+    plain_chain: None,  # before any other: ape puts fixtures in an order of its own, and time must not jump after a job
+) -> Callable[[Sequence[Any]], Federation]:
     """Founds and seals a consortium of the given operators, each with its dataset committed."""
 
     def make(operators: Sequence[Any]) -> Federation:
