@@ -1,35 +1,41 @@
 """Names of persons in words that were written freely: found by what the same file says of the person elsewhere.
 
 Words of fewer than four letters are too common to be looked for, and nobody's name is known but whom the file names: so
-what is left is free text, and is marked as that (is_free).
+what is left is free text, and is marked as that (is_free). A name is found in capitals as in small letters, and whether
+its accents are letters' own (NFC) or characters of their own (NFD, as macOS writes).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 REMOVED = "[name]"
 FREE_WORDS = 5  # from so many words on, a text was written freely, and not chosen from a list
+LONGEST = 100  # characters of a word: what is longer is no name, and to normalise n marks in a row takes n * n steps
 
-_BETWEEN = re.compile(r"[\W_]+")
-_WORD = re.compile(r"[^\W_]+")
+_MARKS = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
+_WORD = re.compile(rf"[^\W_](?:[^\W_]|[{_MARKS}])*")  # for re, accents and vowel signs are no part of a word
 
 
 def names_in(*fields: str) -> set[str]:
-    """The words of identification fields that would give somebody away if they stood elsewhere too, in lower case."""
-    words = (word.lower() for text in fields for word in _BETWEEN.split(text))
-    return {word for word in words if len(word) >= 4 and (len(word) >= 6 or not word.isdigit())}
+    """The words of identification fields that would give somebody away if they stood elsewhere too, as _folded."""
+    words = [word for text in fields for word in map(_composed, _WORD.findall(text)) if 4 <= len(word) <= LONGEST]
+    return {_folded(word) for word in words if len(word) >= 6 or not word.isdigit()}
 
 
 def mentions(texts: Iterable[str], names: set[str]) -> bool:
     """Whether any of the names is a word of these texts."""
-    return bool(names) and any(word.lower() in names for text in texts for word in _BETWEEN.split(text))
+    return bool(names) and any(_folded(word) in names for text in texts for word in _WORD.findall(text))
 
 
 def without(content: Any, names: set[str]) -> Any:
-    """JSON whose texts have REMOVED in place of each of the names. A text of one word is a code, and stays."""
+    """JSON whose texts have REMOVED in place of each of the names; other words stay as they were written.
+
+    A text of one word is a code, and stays.
+    """
     if not names:
         return content
     if isinstance(content, dict):
@@ -38,7 +44,7 @@ def without(content: Any, names: set[str]) -> Any:
         return [without(child, names) for child in content]
     if not isinstance(content, str) or len(content.split()) < 2:
         return content
-    return _WORD.sub(lambda word: REMOVED if word[0].lower() in names else word[0], content)
+    return _WORD.sub(lambda word: REMOVED if _folded(word[0]) in names else word[0], content)
 
 
 def is_free(content: Any) -> bool:
@@ -46,3 +52,12 @@ def is_free(content: Any) -> bool:
     if isinstance(content, dict | list):
         return any(map(is_free, content.values() if isinstance(content, dict) else content))
     return isinstance(content, str) and len(content.split()) >= FREE_WORDS
+
+
+def _composed(word: str) -> str:
+    return unicodedata.normalize("NFC", word) if len(word) <= LONGEST else word
+
+
+def _folded(word: str) -> str:
+    """The word as it is compared. Folding capitals may take a letter apart (İ): composed after it as well."""
+    return _composed(_composed(word).casefold())
