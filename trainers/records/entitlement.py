@@ -41,9 +41,8 @@ class Entitlement:
         label, wanted = _text(request["label"]), _text(request["wanted"])
         if _stands_for(scopes.scope_of, request["salt"], label) != terms.scope:
             raise Refusal("the request names another scope than the grant")
-        person = terms.consent_of if self._is_ours(terms) else terms.granter
         consents = self._consents(trail, terms)
-        for holding in self._of(person):
+        for holding in self._of(self._person(terms)):
             facts = holding.kind, holding.type, holding.leaf
             if not (scopes.falls_under(label, *facts) and scopes.falls_under(wanted, *facts)):
                 continue
@@ -67,6 +66,15 @@ class Entitlement:
         for holding in self.vault.of_subjects([pseudonym]):
             if holding.kind is Kind.CLINICAL:
                 yield holding
+
+    def may_cover(self, terms: Grant) -> bool:
+        """Whether a record here can be under a grant: of an account that is nobody here there is none."""
+        person = self._person(terms)
+        return person == NOBODY or bool(self.vault.pseudonyms_of(person))
+
+    def _person(self, terms: Grant) -> str:
+        """Whose records a grant is about."""
+        return terms.consent_of if self._is_ours(terms) else terms.granter
 
     def _is_vouched(self, trail: Trail, person: str) -> bool:
         return person in trail.persons and self.is_active(trail.persons[person][0])

@@ -7,7 +7,7 @@ goes out is sealed to the reader: an envelope is of no use to anyone else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -35,18 +35,23 @@ Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
 
 @dataclass(frozen=True)
 class Due:
-    """A request that the chain has logged and has not seen answered. which: grant and use, or emergency and 0."""
+    """A request that the chain has logged and has not seen answered. which: grant and use, or emergency and 0.
+
+    in_vain: no record here can be under its grant.
+    """
 
     which: tuple[int, int]
     request: bytes
     chosen: Chosen
+    in_vain: bool = False
 
 
 @dataclass
 class Releasing:
     """One holder's answers. Nothing is kept: what the chain has logged and has not seen answered is due.
 
-    A request whose letter cannot be had keeps no other waiting: it is put off, for longer each time.
+    A request whose letter cannot be had is put off, for longer each time, and those that were looked at less often come
+    first: whoever logs many of them keeps no other waiting for more than one look at each.
     """
 
     rules: Entitlement
@@ -56,8 +61,8 @@ class Releasing:
     _put_off: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)  # until when, and how often
 
     def step(self) -> bool:
-        """Answers one request, if one is due. Raises HMChainError."""
-        due = next(self._due(), None)
+        """Answers one request or puts it off, if one is due. Raises HMChainError."""
+        due = min(self._due(), key=self._turn, default=None)
         if due is None:
             return False
         try:
@@ -66,7 +71,7 @@ class Releasing:
             raise  # our own store is at fault
         except BlobError as fault:
             if self._postpone(due, fault):
-                return False
+                return True
             envelope = REFUSED
         if due.which[1]:
             self.registry.transact("releaseKeys", *due.which, envelope)
@@ -82,12 +87,18 @@ class Releasing:
         """Emergencies first, then in the order of the chain."""
         trail, member = self.registry.trail(), self.rules.member
         for case in trail.emergencies.values():
-            if case.holder == member and member not in trail.emergency_released.get(case.number, {}):
-                yield from self._unless_put_off(Due((case.number, 0), case.request, partial(self._in_emergency, case)))
+            which = case.number, 0
+            if case.holder == member and self._is_due(which, trail.emergency_released.get(case.number, {})):
+                yield Due(which, case.request, partial(self._in_emergency, case))
         for use in trail.uses():
             which = use.number, use.use
-            if use.holder == member and member not in trail.released.get(which, {}):
-                yield from self._unless_put_off(Due(which, use.request, partial(self._under_grant, use)))
+            if use.holder == member and self._is_due(which, trail.released.get(which, {})):
+                in_vain = not self.rules.may_cover(trail.grants[use.number].terms)
+                yield Due(which, use.request, partial(self._under_grant, use), in_vain)
+
+    def _turn(self, due: Due) -> tuple[bool, int]:
+        """The least is next. What is in vain is last, and not refused unread: that would tell who is nobody here."""
+        return due.in_vain, self._tries(due.which)
 
     def _in_emergency(self, case: EmergencyRecord, request: dict[str, Any]) -> Iterable[Holding]:
         """By the chain as it is when this is asked."""
@@ -99,13 +110,16 @@ class Releasing:
         assert head is not None
         return self.rules.under_grant(trail, use, head.time, request)
 
-    def _unless_put_off(self, due: Due) -> Iterator[Due]:
-        if time.monotonic() >= self._put_off.get(due.which, (0.0, 0))[0]:
-            yield due
+    def _is_due(self, which: tuple[int, int], answers: Mapping[int, bytes]) -> bool:
+        """Whether we have not answered it, and it is not put off. answers: by holder."""
+        return self.rules.member not in answers and time.monotonic() >= self._put_off.get(which, (0.0, 0))[0]
+
+    def _tries(self, which: tuple[int, int]) -> int:
+        return self._put_off.get(which, (0.0, 0))[1]
 
     def _postpone(self, due: Due, fault: BlobError) -> bool:
         """False where it was put off so often that it is given up."""
-        tries = self._put_off.get(due.which, (0.0, 0))[1]
+        tries = self._tries(due.which)
         if tries == MAX_TRIES:
             warn("request refused", which=due.which, reason=f"its letter never turned up: {fault}")
             return False

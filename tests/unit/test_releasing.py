@@ -1,0 +1,116 @@
+"""In which order a holder looks at requests whose letters it cannot find: nobody keeps another one waiting for long."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hmchain.blobs import BlobRef
+from hmchain.errors import BlobError, Reason
+from hmchain.permits import Purpose, Role
+from hmchain.trail import EmergencyRecord, Use
+from trainers.records import releasing
+from trainers.records.releasing import Releasing
+
+HOLDER, LOOK = 3, 5.0  # seconds that a letter is waited for in vain
+STRANGER, PATIENT = 1, 2  # numbers of grants
+
+
+def request(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def emergency(number: int) -> EmergencyRecord:
+    return EmergencyRecord(number, "0x", HOLDER, b"", b"", request(number), number, "0x", 2, Role.PHYSICIAN)
+
+
+def use(grant: int, number: int) -> Use:
+    what = request(1_000 * grant + number)
+    return Use(grant, number, "0x", HOLDER, Purpose.TREATMENT, what, number, "0x", 2, Role.PHYSICIAN)
+
+
+class Desk:
+    """A holder that finds no letter, whose clock only looks move on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time, self.looked = 0.0, []
+        self.emergencies: dict[int, EmergencyRecord] = {}
+        self.uses: list[Use] = []
+        self.refused: list[tuple[int, int]] = []
+        monkeypatch.setattr(releasing.time, "monotonic", lambda: self.time)
+        rules = SimpleNamespace(member=HOLDER, may_cover=lambda terms: terms == PATIENT)
+        registry = SimpleNamespace(trail=self.trail, transact=self.transact)
+        self.releasing = Releasing(cast(Any, rules), cast(Any, registry), cast(Any, self), ())
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        self.looked.append(int.from_bytes(ref.sha256, "big"))
+        self.time += LOOK
+        raise BlobError("nowhere", Reason.UNAVAILABLE)
+
+    def trail(self) -> Any:
+        grants = {number: SimpleNamespace(terms=number) for number in (STRANGER, PATIENT)}
+        released = {which: {HOLDER: bytes(32)} for which in self.refused}
+        return SimpleNamespace(
+            emergencies=self.emergencies,
+            emergency_released={which[0]: told for which, told in released.items() if not which[1]},
+            grants=grants,
+            released=released,
+            uses=lambda: self.uses,
+        )
+
+    def transact(self, function: str, *arguments: Any) -> None:
+        self.refused.append(arguments[:2] if function == "releaseKeys" else (arguments[0], 0))
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(monkeypatch)
+
+
+def test_of_many_that_cannot_be_found_each_is_looked_at_before_one_is_again(desk: Desk) -> None:
+    """32 emergencies, the most that one reader has open: the first are due again long before the last was looked at."""
+    desk.emergencies = {number: emergency(number) for number in range(1, 34)}
+    assert all(desk.releasing.step() for _ in range(33)), "a postponement is something done"
+    assert desk.looked == list(range(1, 34))
+    desk.releasing.step()
+    assert desk.looked[-1] == 1
+    desk.emergencies[40] = emergency(40)
+    desk.releasing.step()
+    assert desk.looked[-1] == 40, "one that is new comes before others again"
+
+
+def test_when_all_are_put_off_there_is_nothing_to_do(desk: Desk) -> None:
+    desk.uses = [use(PATIENT, 1)]
+    assert [desk.releasing.step() for _ in range(2)] == [True, False]
+    assert not desk.releasing.is_due()
+    desk.time += releasing.FIRST_PAUSE
+    assert desk.releasing.is_due()
+
+
+def test_among_equals_emergencies_come_first_then_the_order_of_the_chain(desk: Desk) -> None:
+    desk.uses = [use(PATIENT, 1), use(PATIENT, 2)]
+    desk.emergencies = {1: emergency(1)}
+    for _ in range(3):
+        desk.releasing.step()
+    assert desk.looked == [1, 2_001, 2_002]
+
+
+def test_readings_under_the_grant_of_nobody_here_come_last(desk: Desk) -> None:
+    """Anyone may log any number of them, under the grant of an accomplice."""
+    desk.uses = [*(use(STRANGER, number) for number in range(1, 50)), use(PATIENT, 1)]
+    desk.releasing.step()
+    desk.time += releasing.FIRST_PAUSE
+    desk.releasing.step()
+    desk.releasing.step()
+    assert desk.looked == [2_001, 2_001, 1_001]
+
+
+def test_what_never_turns_up_is_refused_and_asked_for_no_more(desk: Desk) -> None:
+    desk.uses = [use(PATIENT, 1)]
+    for _ in range(releasing.MAX_TRIES + 1):
+        assert desk.releasing.step()
+        desk.time += releasing.LAST_PAUSE
+    assert desk.refused == [(PATIENT, 1)]
+    assert not desk.releasing.is_due()
