@@ -107,6 +107,7 @@ class JobRecord:
     """A job and its rounds."""
 
     number: int
+    creator: int  # the member that created it; the coordinator may be any account
     coordinator: str
     manifest: bytes
     initial: bytes
@@ -163,6 +164,7 @@ class History:
     def _on_JobCreated(self, e: dict[str, Any]) -> None:
         self.jobs[e["job"]] = JobRecord(
             e["job"],
+            e["member"],
             e["coordinator"],
             e["manifest"],
             e["model"],

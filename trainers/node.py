@@ -33,7 +33,7 @@ from trainers.records.answering import Answering
 from trainers.records.record_keeping import RecordKeeping
 from trainers.worker import NO_DATA, StillWorking
 
-JOBS_PER_COORDINATOR = 4  # open ones that are looked after, the oldest
+JOBS_PER_MEMBER = 4  # open ones of its making that are looked after, the oldest
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
 STORE_CHECK_SECONDS = 30.0
@@ -270,13 +270,16 @@ class Node:
 
 
 def _attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, JobRecord]]:
-    """The open jobs that this hospital looks after: no coordinator can make it look after any number of them."""
-    per_coordinator: Counter[str] = Counter()
+    """The open jobs that this hospital looks after: no member can make it look after any number of them.
+
+    Whom a job names as coordinator does not count: whoever creates it may name anyone.
+    """
+    created: Counter[int] = Counter()
     for number, job in history.jobs.items():
         if job.closed or (wanted and number not in wanted):
             continue
-        per_coordinator[job.coordinator] += 1
-        if per_coordinator[job.coordinator] <= JOBS_PER_COORDINATOR:
+        created[job.creator] += 1
+        if created[job.creator] <= JOBS_PER_MEMBER:
             yield number, job
 
 

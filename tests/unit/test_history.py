@@ -51,6 +51,7 @@ OPENED = [
         "JobCreated",
         {
             "coordinator": "0xc",
+            "member": 2,
             "manifest": b"m",
             "model": b"i",
             "terms": TERMS,
@@ -75,6 +76,11 @@ def test_members_and_their_keys() -> None:
     assert history.members == {1: "0x1", 2: "0xnew", 3: "0x3", 4: "0x4"}
     assert history.keys[2] == b"new"
     assert history.names[1] == "H\N{REPLACEMENT CHARACTER}", "a name is whatever its owner wrote"
+
+
+def test_who_created_a_job_is_not_who_coordinates_it() -> None:
+    job = happened(*OPENED).jobs[1]
+    assert (job.creator, job.coordinator) == (2, "0xc")
 
 
 def test_a_round_as_it_went() -> None:

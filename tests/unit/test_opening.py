@@ -36,7 +36,7 @@ def recorded(store: BlobStore, *keys: tuple[bytes, BlobRef], **changes: Any) -> 
     """A job as the chain has it."""
     model = digest(encode(INITIAL, model_header(MANIFEST.digest(), 0, bytes(32))))
     manifest = store.put(MANIFEST.canonical())
-    record = JobRecord(1, "0xc", MANIFEST.digest(), model, MANIFEST.terms(), manifest, manifest, list(keys))
+    record = JobRecord(1, 2, "0xc", MANIFEST.digest(), model, MANIFEST.terms(), manifest, manifest, list(keys))
     return replace(record, **changes)
 
 

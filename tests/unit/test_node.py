@@ -1,0 +1,39 @@
+"""What a node sees of the consortium before it acts: which jobs are its concern."""
+
+from __future__ import annotations
+
+from hmchain.blobs import BlobRef
+from hmchain.history import History, JobRecord
+from hmchain.manifest import Manifest
+from trainers.node import JOBS_PER_MEMBER, _attended
+
+TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
+NONE: frozenset[int] = frozenset()
+
+
+def created(*jobs: tuple[int, str]) -> History:
+    """Jobs, numbered from 1, by who created each of them and whom it names as coordinator."""
+    blob = BlobRef.of(b"")
+    records = (JobRecord(number, *job, b"", b"", TERMS, blob, blob) for number, job in enumerate(jobs, 1))
+    return History(jobs={record.number: record for record in records})
+
+
+def attended(history: History, wanted: frozenset[int] = NONE) -> list[int]:
+    return [number for number, _ in _attended(history, wanted)]
+
+
+def test_of_one_members_open_jobs_the_oldest_are_looked_after() -> None:
+    history = created(*[(1, "0x1")] * (JOBS_PER_MEMBER + 2))
+    assert attended(history) == [1, 2, 3, 4]
+    history.jobs[2].closed = True
+    assert attended(history) == [1, 3, 4, 5]
+    assert attended(history, frozenset({5, 6})) == [5, 6], "which a hospital decides by itself"
+
+
+def test_made_up_coordinators_make_nobody_look_after_more() -> None:
+    assert attended(created(*((1, f"0x{number}") for number in range(20)))) == [1, 2, 3, 4]
+
+
+def test_jobs_in_anothers_name_do_not_count_as_its_own() -> None:
+    junk, honest = [(1, "0x2")] * 6, [(2, "0x2"), (2, "0x2")]
+    assert attended(created(*junk, *honest)) == [1, 2, 3, 4, 7, 8]
