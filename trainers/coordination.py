@@ -4,8 +4,10 @@ the first round and proposes first. It can neither judge nor attest, and a round
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+from hmchain.blobs import BlobRef
 from hmchain.envelope import Identity, seal, unseal
 from hmchain.errors import BlobError, DaemonError
 from hmchain.files import read_secret, write_secret
@@ -55,6 +57,7 @@ class Coordination:
         self._ledger = ContractLedger(site.client, site.feed, job, 0)
         self._served: tuple[int, dict[int, bytes]] | None = None
         self._since: int | None = None
+        self._sought: Counter[BlobRef] = Counter()  # keyrings that could not be had
 
     def step(self, state: RoundState, now: int, opened: OpenJob | None) -> bool:
         """Does what is due as of the chain's time `now`. False where nothing was. Raises HMChainError."""
@@ -71,7 +74,7 @@ class Coordination:
         if not self._serves(job, wanted):
             identities = self._site.keys.identities
             key = kept_key(self._folder, job.manifest, identities)
-            key = key or key_of(self._site.store, job, self._site.member, identities)
+            key = key or key_of(self._site.store, job, self._site.member, identities, self._sought)
             if key is None:
                 raise BlobError(f"the key of job {self._job} is lost: nobody can be given it")
             keyring = self._site.store.put(seal_key(key, wanted))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hmchain.blobs import BlobStore
+from hmchain.blobs import BlobRef, BlobStore
 from hmchain.chain import ChainClient
 from hmchain.envelope import Identity
 from hmchain.errors import BlobError, DaemonError, Reason, UsageError
@@ -21,6 +22,8 @@ from trainers.config import Roles
 from trainers.keystore import Keys
 from trainers.state import NodeState
 from trainers.worker import DataFacts, Worker
+
+KEYRINGS = 16  # of a job that are looked at, the newest, and the oldest: a coordinator can publish any number
 
 
 @dataclass(frozen=True)
@@ -73,27 +76,53 @@ def open_job(site: Site, job: JobRecord, key: Identity, watch: Stopwatch | None 
     return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial), watch))
 
 
-def key_of(store: BlobStore, job: JobRecord, member: int, identities: Sequence[Identity]) -> Identity | None:
-    """The job's key, from the member's envelope to any of its keys in the newest keyring; None where there is none.
+def key_of(
+    store: BlobStore,
+    job: JobRecord,
+    member: int,
+    identities: Sequence[Identity],
+    sought: Counter[BlobRef] | None = None,
+) -> Identity | None:
+    """The job's key, from the newest keyring with an envelope to any of the member's keys; None where there is none.
 
     A job has one key, the first that was published: a coordinator that names another one later is not listened to.
-    Raises BlobError where the keyring cannot be had now.
+    Nor can keyrings that are none take the key from anyone: older ones are tried then.
+
+    Raises BlobError where a keyring cannot be had now and no other opens; with `sought` at the first such one, as
+    looking takes long, and begins next time with those that were sought least often.
     """
-    keyrings = [blob for recipient, blob in job.keys if recipient == job.keys[0][0]]
-    if not keyrings:
-        return None
-    try:
-        keyring = store.get(keyrings[-1], MAX_KEYRING)
-    except BlobError as fault:
-        if fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError):
-            raise
-        return None
+    published = [blob for recipient, blob in reversed(job.keys) if recipient == job.keys[0][0]]
+    keyrings = list(dict.fromkeys(published[:KEYRINGS] + published[-KEYRINGS:]))
+    if sought is not None:
+        keyrings.sort(key=sought.__getitem__)
+    missing: BlobError | None = None
+    for blob in keyrings:
+        try:
+            key = _opened(store.get(blob, MAX_KEYRING), member, identities, job.keys[0][0])
+        except BlobError as fault:
+            if isinstance(fault, DaemonError):
+                raise
+            if fault.reason == Reason.UNAVAILABLE:
+                missing = fault
+                if sought is not None:
+                    sought[blob] += 1
+                    break
+            continue
+        if key is not None:
+            return key
+    if missing is not None:
+        raise missing
+    return None
+
+
+def _opened(keyring: bytes, member: int, identities: Sequence[Identity], public: bytes) -> Identity | None:
+    """The key in the member's envelope, if it is the one whose public half was published."""
     for identity in identities:
         try:
             key = open_key(keyring, member, identity)
         except BlobError:
             continue
-        if key.public == job.keys[0][0]:
+        if key.public == public:
             return key
     return None
 

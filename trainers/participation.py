@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+from hmchain.blobs import BlobRef
 from hmchain.errors import ContractError
 from hmchain.history import JobRecord, RoundRecord, verdict_text
 from hmchain.ledger import ContractLedger
@@ -33,6 +35,7 @@ class Participation:
         self._round: int | None = None  # the last one whose end was told
         self._learner: RemoteLearner | None = None
         self._keys_seen = 0
+        self._sought: Counter[BlobRef] = Counter()  # keyrings that could not be had
         self._since: dict[tuple[str, int], int] = {}  # the chain's time when something was first seen to be due
         self._quiet_until = 0
         self._looked = (0, 0)
@@ -59,9 +62,9 @@ class Participation:
     def _open(self, coordinator: bool) -> bool:
         job = self._record
         if job.keys and len(job.keys) == self._keys_seen:
-            return False  # the newest keyring has nothing for us
+            return False  # no keyring has anything for us
         try:
-            key = key_of(self._site.store, job, self._site.member, self._site.keys.identities)
+            key = key_of(self._site.store, job, self._site.member, self._site.keys.identities, self._sought)
             if key is None:
                 self._keys_seen = len(job.keys)
                 self._once("waiting for the coordinator to envelope the job's key to us")

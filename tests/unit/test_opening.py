@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,25 @@ def test_a_store_at_fault_says_nothing_of_the_keyring(store: DirectoryStore) -> 
 def test_a_keyring_that_is_none_or_too_large_has_no_key(store: DirectoryStore) -> None:
     for blob in (store.put(b"[]"), store.put(b"\xff"), replace(store.put(b"x"), size=MAX_BYTES + 1)):
         assert key_of(store, recorded(store, (KEY.public, blob)), 1, [ALICE]) is None
+
+
+def test_keyrings_that_are_none_take_the_key_from_nobody(store: DirectoryStore) -> None:
+    """A coordinator that was removed can publish as many as it likes; who has opened the job needs none."""
+    honest, junk = keyring(store, m1=ALICE), (KEY.public, store.put(b"[]"))
+    _, forged = keyring(store, OTHER, m1=ALICE)
+    job = recorded(store, honest, junk, (KEY.public, forged), *[(KEY.public, store.put(bytes([n]))) for n in range(40)])
+    assert key_of(store, job, 1, [ALICE]) == KEY
+
+
+def test_keyrings_that_nobody_can_find_are_looked_for_one_at_a_time(store: DirectoryStore) -> None:
+    hidden = [(KEY.public, BlobRef.of(b"hidden %d" % number)) for number in range(3)]
+    job, sought = recorded(store, keyring(store, m1=ALICE), *hidden), Counter[BlobRef]()
+    for count in (1, 2, 3):
+        with pytest.raises(BlobError):
+            key_of(store, job, 1, [ALICE], sought)
+        assert sought.total() == count, "each takes a time-out"
+    assert key_of(store, job, 1, [ALICE], sought) == KEY
+    assert key_of(store, job, 1, [ALICE]) == KEY, "whoever looks once looks for all of them"
 
 
 # ---------------------------------------------------------------- the proof
