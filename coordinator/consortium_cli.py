@@ -89,12 +89,17 @@ def ballots(config: Config, as_json: bool) -> None:
         click.echo(json.dumps(rows, sort_keys=True))
         return
     for row in rows:
-        subject = row["candidate"] or f"member {row['member']}"
+        subject = f"{row['candidate']} key {_brief(row['key'])}" if row["key"] else f"member {row['member']}"
         click.echo(
             f"{row['ballot']:<4} {row['motion']:<9} {subject}  {row['votes']} of {row['needed']}  {row['state']}"
         )
     if not rows:
         click.echo("no vote was ever called")
+
+
+def _brief(key: str) -> str:
+    """Enough of a key to tell it from any that somebody could make to look like it."""
+    return f"{key[:16]}…{key[-16:]}"
 
 
 @members.command(epilog=EXIT_CODES)
@@ -123,14 +128,24 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
 
 @members.command(epilog=EXIT_CODES)
 @click.argument("ballot", type=click.IntRange(1, 2**63))
+@click.option("--card", type=File, help="Vote only if it admits whom this card (member.json) names, with its key.")
 @with_config
 @with_password
-def vote(config: Config, password_file: Path | None, ballot: int) -> None:
-    """Vote for a motion; the vote that completes the majority carries it out."""
+def vote(config: Config, password_file: Path | None, ballot: int, card: Path | None) -> None:
+    """Vote for a motion; the vote that completes the majority carries it out.
+
+    To admit a member, name the card that it handed over itself: what is sealed to it is sealed to the key in the
+    ballot, which its proposer wrote.
+    """
+    from coordinator.ballots import check_candidate
     from coordinator.desk import sit_down
+    from hmchain.card import Card
     from hmchain.chain import insist
 
+    handed = Card.read(card) if card else None
     table = sit_down(config, unlock(config, password_file)).ballots
+    if handed:
+        check_candidate(table, ballot, handed)
     _told(insist(lambda: table.transact("vote", ballot)), ballot)
 
 

@@ -44,6 +44,10 @@ class RotatedAway(UsageError):
     """The account that this node acts for is no member's any more."""
 
 
+class ForeignKey(UsageError):
+    """The chain has an encryption key for this node's member that is not its own: somebody else's, who reads along."""
+
+
 class Node:
     """One hospital's node over its parts."""
 
@@ -68,7 +72,7 @@ class Node:
         self._stop.set()
 
     def run(self) -> None:
-        """Works until stopped. Nothing else ends it but an account that was rotated away: RotatedAway."""
+        """Works until stopped. Nothing else ends it but RotatedAway, and ForeignKey."""
         poll, failures = self._parts.config.chain.poll_seconds, 0
         say("watching", member=self._parts.client.sender, contract=self._parts.consortium.contract)
         while not self._stop.is_set():
@@ -76,7 +80,7 @@ class Node:
                 pause = 0.0 if self.step() else poll * (1 if self._is_busy() else IDLE_POLLS)
                 failures = 0
                 self._noted.pop(None, None)
-            except RotatedAway:
+            except (RotatedAway, ForeignKey):
                 raise
             except Exception as fault:  # nothing that others sent may end a hospital's node
                 self._note(fault, None)
@@ -124,7 +128,7 @@ class Node:
     # ------------------------------------------------------------------ membership
 
     def _join(self, history: History) -> Site | None:
-        """Our place among the members, once there is one."""
+        """Our place among the members, once there is one. Raises ForeignKey."""
         parts = self._parts
         member = history.member_of(parts.client.sender)
         if member is None:
@@ -134,6 +138,11 @@ class Node:
                 )
             self._waits = True
             return None
+        if history.keys[member] not in [identity.public for identity in parts.keys.identities]:
+            raise ForeignKey(
+                f"member {member} has a key on chain that is not ours, {history.keys[member].hex()}: somebody else can "
+                "read what is sealed to it; hmchain members rotate puts our own in its place, or have it removed"
+            )
         say("we are a member", member=member, name=history.names[member])
         return Site(
             member,

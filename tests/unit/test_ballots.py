@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from eth_account import Account
 
-from coordinator.ballots import listing
+from coordinator.ballots import MOTIONS, check_candidate, listing
 from coordinator.deploy import found
 from coordinator.desk import Desk
+from hmchain.card import Card
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
+from hmchain.errors import UsageError
 from hmchain.ledger import JobFeed
 
 FORTNIGHT = 14 * 24 * 3600
-CANDIDATE = Account.create().address
+CANDIDATE, KEY = Account.create().address, new_identity().public
+CARD = Card("New", CANDIDATE, KEY)
 
 
 class Table:
@@ -30,8 +35,8 @@ class Table:
         address, artifact = client.call("ballots"), Artifact.load("Ballots")
         self.voters = [ChainClient(self.chain.web3, account, address, artifact) for account in accounts]
 
-    def propose_admission(self, name: bytes = b"New", operator: str = CANDIDATE) -> None:
-        organisation = (operator, new_identity().public, name.ljust(32, b"\0"))
+    def propose_admission(self, name: bytes = b"New", operator: str = CANDIDATE, key: bytes = KEY) -> None:
+        organisation = (operator, key, name.ljust(32, b"\0"))
         self.voters[0].transact("proposeAdmission", organisation)
 
 
@@ -52,6 +57,7 @@ def test_a_vote_is_open_until_it_has_its_majority(table: Table) -> None:
         "motion": "admit",
         "member": 0,
         "candidate": f"New {CANDIDATE}",
+        "key": KEY.hex(),
         "votes": 1,
         "needed": 3,
         "state": "open",
@@ -69,7 +75,8 @@ def test_who_is_concerned_is_not_counted(table: Table) -> None:
     for number, motion in ((1, "suspend"), (2, "reinstate"), (3, "remove")):
         table.voters[0].transact("proposeMotion", number, 4)
         row = listing(table.desk)[-1]
-        assert (row["motion"], row["member"], row["candidate"], row["needed"]) == (motion, 4, None, 2)
+        assert (row["motion"], row["member"], row["needed"]) == (motion, 4, 2)
+        assert row["candidate"] is row["key"] is None
 
 
 def test_a_vote_ends_after_a_fortnight(table: Table) -> None:
@@ -102,3 +109,33 @@ def test_all_votes_are_listed_the_oldest_first(table: Table) -> None:
     for _ in range(3):
         table.propose_admission(operator=Account.create().address)
     assert [row["ballot"] for row in listing(table.desk)] == [1, 2, 3]
+
+
+# ---------------------------------------------------------------- whom an admission is about
+
+
+def test_a_ballot_that_is_about_the_card_may_be_voted_on(table: Table) -> None:
+    table.propose_admission()
+    check_candidate(table.desk.ballots, 1, CARD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"key": new_identity().public}, "encryption key"),
+        ({"operator": Account.create().address}, "operator account"),
+        ({"name": b"Other"}, "name"),
+        ({"name": b"Other", "key": new_identity().public}, "encryption key, name"),
+    ],
+    ids=["key", "operator", "name", "both"],
+)
+def test_a_proposer_cannot_put_its_own_in_the_newcomers_place(changes: dict[str, Any], what: str, table: Table) -> None:
+    table.propose_admission(**changes)
+    with pytest.raises(UsageError, match=f"^ballot 1 has another {what} than the card of New: not voted$"):
+        check_candidate(table.desk.ballots, 1, CARD)
+
+
+def test_a_card_is_for_an_admission(table: Table) -> None:
+    table.voters[0].transact("proposeMotion", MOTIONS.index("remove"), 4)
+    with pytest.raises(UsageError, match=r"^ballot 1 is to remove a member: a card"):
+        check_candidate(table.desk.ballots, 1, CARD)

@@ -1,11 +1,26 @@
-"""What a node sees of the consortium before it acts: which jobs are its concern."""
+"""What a node sees of the consortium before it acts: whether it is a member, and which jobs are its concern."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from eth_account import Account
+
+from coordinator.deploy import found
 from hmchain.blobs import BlobRef
+from hmchain.chain import ChainClient
+from hmchain.embedded import EmbeddedChain
+from hmchain.envelope import new_identity
 from hmchain.history import History, JobRecord
+from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
-from trainers.node import JOBS_PER_MEMBER, _attended
+from trainers.config import Config
+from trainers.health import Health
+from trainers.keystore import Keys
+from trainers.node import JOBS_PER_MEMBER, ForeignKey, Node, _attended
+from trainers.worker import NO_DATA
 
 TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
 NONE: frozenset[int] = frozenset()
@@ -37,3 +52,39 @@ def test_made_up_coordinators_make_nobody_look_after_more() -> None:
 def test_jobs_in_anothers_name_do_not_count_as_its_own() -> None:
     junk, honest = [(1, "0x2")] * 6, [(2, "0x2"), (2, "0x2")]
     assert attended(created(*junk, *honest)) == [1, 2, 3, 4, 7, 8]
+
+
+# ---------------------------------------------------------------- membership
+
+
+def node_of(member: MemberIdentity, on_chain: bytes, *earlier: Any) -> Node:
+    """A member's node, where the chain has this encryption key for it."""
+    deployer = Account.create()
+    chain = EmbeddedChain([deployer.address, member.account.address])
+    client, deployment = found(chain.web3, deployer, [(member.account.address, on_chain, b"H".ljust(32, b"\0"))])
+    parts = SimpleNamespace(
+        client=ChainClient(chain.web3, member.account, client.address),
+        config=Config(name="H"),
+        consortium=SimpleNamespace(block=deployment.block, contract=client.address, records=""),
+        data=NO_DATA,
+        health=Health(60.0),
+        keys=Keys(member, earlier),
+        registry=None,
+        state=None,
+        store=SimpleNamespace(used=lambda: 0),
+        worker=None,
+    )
+    return Node(cast(Any, parts))
+
+
+def test_a_node_ends_where_the_chain_has_somebody_elses_key_for_it() -> None:
+    """Whoever proposed it wrote that key down, and reads what others seal to it."""
+    other = new_identity().public
+    with pytest.raises(ForeignKey, match=f"^member 1 has a key on chain that is not ours, {other.hex()}: .*rotate"):
+        node_of(MemberIdentity.create(), other).run()
+
+
+def test_a_node_goes_on_with_any_key_of_its_own() -> None:
+    member, earlier = MemberIdentity.create(), new_identity()
+    for key in (member.encryption.public, earlier.public):
+        assert node_of(member, key, earlier).step() is False
