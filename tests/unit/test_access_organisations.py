@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hmchain.errors import ContractError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role, label_of
+from hmchain.registry import Registry
 from trainers.records import sharing
 from trainers.records.persons import Signed
 
@@ -144,6 +147,38 @@ def test_a_reader_asks_several_holders_in_one_transaction(ward: Ward) -> None:
         assert answer_all(ward.releasing(member)) == 1
         (found,) = reader.records(ward.envelope((known.number, use), member), member)
         assert found.value["what"][1] == f"at {member}"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_part_of_what_a_reader_asks_that_somebody_else_sends_first_keeps_nothing_back(
+    count: int, ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees a transaction with several signed words may send the first of them alone."""
+    patient, physician = ward.patient(f"F-{count}", 1, 2), ward.person(Role.PHYSICIAN, 2)
+    grant, known_to = ward.grant(patient, physician.account.address), ward.archive(1).registry
+    together = Registry.transact_all
+
+    def overtaken(registry: Registry, calls: list[Any]) -> Any:
+        for function, arguments in calls[:count]:
+            known_to.transact(function, *arguments)
+        return together(registry, calls)
+
+    monkeypatch.setattr(Registry, "transact_all", overtaken)
+    holders = [ward.holder(1), ward.holder(2), ward.holder(1)]
+    uses = ward.reader(physician).ask(ward.granted(grant), labels_of(grant).request("all"), holders)
+    assert [(use.use, use.holder) for use in ward.granted(grant).uses] == list(zip(uses, (1, 2, 1), strict=True))
+
+
+def test_where_another_use_has_the_number_asking_fails(ward: Ward) -> None:
+    case = Case(ward)
+    known = deepcopy(ward.granted(case.grant))
+    ward.ask(case.physician, case.grant)
+    for holders in ([ward.holder(1)], [ward.holder(1), ward.holder(2)]):
+        request = labels_of(case.grant).request("all")
+        refused(
+            "WrongUse", lambda holders=holders, asked=request: ward.reader(case.physician).ask(known, asked, holders)
+        )
+    assert len(ward.granted(case.grant).uses) == 1
 
 
 def test_a_hospital_relays_nothing_in_its_own_name(ward: Ward) -> None:

@@ -13,7 +13,7 @@ from hmchain import letters, merkle, scopes
 from hmchain.blobs import BlobRef, BlobStore
 from hmchain.cid import Cid, codec_for
 from hmchain.envelope import unseal
-from hmchain.errors import BlobError, ChainBehind, ChainError, Reason, UsageError, VerificationError
+from hmchain.errors import BlobError, ChainBehind, ChainError, ContractError, Reason, UsageError, VerificationError
 from hmchain.identity import MemberIdentity
 from hmchain.jsontext import parse
 from hmchain.permits import Access, EmergencyAccess
@@ -92,9 +92,10 @@ class Reader:
     ) -> list[int]:
         """Asks holders for records under a grant, in one transaction. Returns the number of each of these uses.
 
-        Raises HMChainError.
+        Anyone may send what was signed: whoever sees the transaction and sends a part of it first makes the rest fail.
+        Then each is sent by itself. Raises HMChainError.
         """
-        terms, client, calls, first = grant.terms, self.registry.client, [], len(grant.uses) + 1
+        terms, client, calls, first = grant.terms, self.registry.client, {}, len(grant.uses) + 1
         for use, holder in enumerate(holders, first):
             access = Access(
                 granter=terms.granter,
@@ -108,9 +109,28 @@ class Reader:
                 consent_scope=terms.consent_scope,
             )
             signature = access.sign(self.keys.account, client.chain_id, client.address)
-            calls.append(("logAccess", (access.abi(), *signature)))
-        self.registry.transact_all(calls)
-        return list(range(first, first + len(holders)))
+            calls[access] = "logAccess", (access.abi(), *signature)
+        try:
+            self.registry.transact_all(list(calls.values()))
+        except ContractError:
+            for access, (function, arguments) in calls.items():
+                self._log(grant.number, access, function, arguments)
+        return [access.use for access in calls]
+
+    def _log(self, number: int, access: Access, function: str, arguments: Sequence[object]) -> None:
+        """Sends a use of a grant, unless somebody was faster with it."""
+        if self._is_logged(number, access):
+            return
+        try:
+            self.registry.transact(function, *arguments)
+        except ContractError:
+            if not self._is_logged(number, access):
+                raise
+
+    def _is_logged(self, number: int, access: Access) -> bool:
+        told = access.use, self.keys.account.address, access.holder, access.request
+        uses = self.registry.trail().grants[number].uses
+        return told in [(use.use, use.reader, use.holder, use.request) for use in uses]
 
     def ask_in_emergency(self, identifier: str, reason: str, holder: Holder) -> int:
         """Breaks the glass for the person with this number at the holder. Returns the emergency's number."""
