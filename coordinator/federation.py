@@ -100,7 +100,7 @@ class Parts:
         compute, malicious, hospitals = Compute(), malicious_members(self.options), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)
-            base = base_model(self.manifest.digest(), exchange, self.initial, ledger.records)
+            base = base_model(self.manifest, exchange, self.initial, ledger.records)
             honest = LocalLearner(self.manifest, shard, pad, compute)
             alone = Attacker(honest, self.options.attack) if number in malicious else honest
             learner = TeamLearner(alone, self.team)
@@ -123,7 +123,7 @@ def plain_federation(parts: Parts) -> Federation:
         hospitals=hospitals,
         coordinator=coordinator,
         exchange=exchange,
-        base=base_model(parts.manifest.digest(), exchange, parts.initial, coordinator.records),
+        base=base_model(parts.manifest, exchange, parts.initial, coordinator.records),
         watch=parts.watch,
         gas=GasTable(),
         wait_until=job.wait_until,
@@ -173,7 +173,7 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
     run_file(parts, clients[0], deployment, job).write(folder)  # last: a folder that has it has all
     hospitals = parts.hospitals(identities, lambda n: ledgers[n], exchange)
     wait = embedded.wait_until if embedded else sleep_until(clients[0])
-    base = base_model(manifest.digest(), exchange, parts.initial, ledgers[0].records)
+    base = base_model(manifest, exchange, parts.initial, ledgers[0].records)
     return Federation(manifest, hospitals, ledgers[0], exchange, base, watch, gas, wait, save, file_report, parts.team)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from hmchain.blobs import BlobRef, BlobStore
 from hmchain.cid import Cid, codec_for
 from hmchain.envelope import Identity, seal, unseal
-from hmchain.errors import BlobError, Reason, WeightsError
+from hmchain.errors import BlobError, DaemonError, Reason, WeightsError
 from hmchain.history import RoundRecord
 from hmchain.manifest import Manifest
 from hmchain.stopwatch import Stopwatch
@@ -146,6 +146,20 @@ def fetch_model(exchange: Exchange, header: Header, blob: BlobRef, model: bytes)
     if digest(encode(weights, header)) != model:
         raise WeightsError("the blob holds another model than was recorded", Reason.WRONG_DIGEST)
     return weights
+
+
+def final_model(exchange: Exchange, manifest: bytes, record: RoundRecord) -> Weights:
+    """The global model that a round ended with, from the first of its blobs that can be had. Raises BlobError."""
+    assert record.model is not None
+    missing = BlobError(f"nobody stored the model of round {record.number}", Reason.UNAVAILABLE)
+    for blob in record.final_blobs():
+        try:
+            return fetch_model(exchange, model_header(manifest, record.number, record.base), blob, record.model)
+        except DaemonError:
+            raise
+        except BlobError as fault:
+            missing = fault
+    raise missing
 
 
 def aggregate_of(record: RoundRecord, base: Weights, job: Manifest, exchange: Exchange) -> tuple[Weights, Header]:

@@ -101,6 +101,10 @@ class RoundRecord:
         """Where the model is that the round ended with: the last proposal is the one that was attested."""
         return self.proposals[-1].blob
 
+    def final_blobs(self) -> list[BlobRef]:
+        """final_blob, and those of earlier proposals of the same model, which hold it as well."""
+        return list(dict.fromkeys(p.blob for p in reversed(self.proposals) if p.model == self.model))
+
 
 @dataclass
 class JobRecord:

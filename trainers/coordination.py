@@ -110,7 +110,7 @@ class Coordination:
             return False
         if not self._record.rounds[state.number].accepted():
             return False  # not judged yet: `advance` comes first
-        base = base_model(opened.manifest.digest(), opened.exchange, opened.initial, self._ledger.records)
+        base = base_model(opened.manifest, opened.exchange, opened.initial, self._ledger.records)
         propose_aggregate(state, self._ledger, opened.exchange, opened.manifest, base, Stopwatch())
         return True
 

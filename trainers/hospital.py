@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hmchain.errors import BlobError, DaemonError, Reason
-from hmchain.exchange import Exchange, aggregate_of, fetch_model, model_header, update_header
+from hmchain.exchange import Exchange, aggregate_of, fetch_model, final_model, update_header
 from hmchain.history import RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import Ledger
@@ -241,15 +241,31 @@ def propose_aggregate(
 
 
 def base_model(
-    manifest: bytes, exchange: Exchange, initial: Weights, records: Callable[[], list[RoundRecord]]
+    job: Manifest, exchange: Exchange, initial: Weights, records: Callable[[], list[RoundRecord]]
 ) -> BaseModel:
-    """Finds the model that a round starts from: the last one that a round ended with, or the initial one."""
+    """Finds the model that a round starts from: the last one that a round ended with, or the initial one.
+
+    One whose blobs are gone is made again from its round's updates: whoever stored it cannot end a job by losing it.
+    """
+    remade: dict[bytes, Weights] = {}  # the last one, as it takes long
 
     def find(record: RoundRecord) -> Weights:
         made = next((r for r in reversed(records()) if r.number < record.number and r.model is not None), None)
         if made is None:
             return initial
         assert made.model is not None
-        return fetch_model(exchange, model_header(manifest, made.number, made.base), made.final_blob(), made.model)
+        if made.model in remade:
+            return remade[made.model]
+        try:
+            return final_model(exchange, job.digest(), made)
+        except DaemonError:
+            raise
+        except BlobError as fault:
+            weights, header = aggregate_of(made, find(made), job, exchange)
+            if digest(encode(weights, header)) != made.model:
+                raise fault  # a quorum attested something else: only a blob can tell what
+        remade.clear()
+        remade[made.model] = weights
+        return weights
 
     return find

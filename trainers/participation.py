@@ -88,7 +88,7 @@ class Participation:
     def _hospital_for(self, opened: OpenJob) -> Hospital:
         site, manifest = self._site, opened.manifest
         samples = min(site.data.samples, MAX_SAMPLES)
-        base = base_model(manifest.digest(), opened.exchange, opened.initial, self.ledger.records)
+        base = base_model(manifest, opened.exchange, opened.initial, self.ledger.records)
         self._learner = RemoteLearner(site.worker, manifest, samples)
         return Hospital(
             site.member,

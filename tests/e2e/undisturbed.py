@@ -48,12 +48,12 @@ def undisturbed_rounds(here: Local) -> Iterator[RoundRecord]:
         job.join(number, len(shard.train))
         identity = keys_of(folder).identity.for_job(CHAIN_ID, contract_of(here), 1)
         ledger: Ledger = job.ledger(number)
-        base = base_model(manifest.digest(), exchange, initial, ledger.records)
+        base = base_model(manifest, exchange, initial, ledger.records)
         learner = LocalLearner(manifest, shard, pad, Compute())
         members[number] = Hospital(number, learner, identity, manifest, ledger, exchange, base, Stopwatch())
     job.start()
     coordinator = job.ledger(0)
-    base = base_model(manifest.digest(), exchange, initial, coordinator.records)
+    base = base_model(manifest, exchange, initial, coordinator.records)
     told = 0
     while (state := coordinator.state()).phase != Phase.CLOSED:
         if state.phase == Phase.COMMIT and COORDINATOR not in state.proposed:

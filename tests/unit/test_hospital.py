@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hmchain.exchange import DirectExchange, model_header
+from hmchain.blobs import BlobRef, DirectoryStore
+from hmchain.envelope import new_identity
+from hmchain.errors import BlobError, DaemonError, Reason
+from hmchain.exchange import DirectExchange, SealedExchange, aggregate_of, model_header, update_header
+from hmchain.history import Proposal, RoundRecord, Update
 from hmchain.identity import MemberIdentity
+from hmchain.judgement import Judgement
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.rounds import Phase
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import digest, encode, specification
-from trainers.hospital import Hospital, base_model
+from hmchain.weights import Weights, digest, encode, specification
+from trainers.hospital import BaseModel, Hospital, base_model
 from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, build, initial_weights
 from trainers.splits import Shard, Split
@@ -47,7 +53,7 @@ def job() -> tuple[PlainJob, Callable[[int], Hospital]]:
 
     def hospital(number: int) -> Hospital:
         ledger = job.ledger(number)
-        base = base_model(MANIFEST.digest(), exchange, INITIAL, ledger.records)
+        base = base_model(MANIFEST, exchange, INITIAL, ledger.records)
         identity = MemberIdentity.create(bytes([number]) * 32)
         learner = LocalLearner(MANIFEST, shard(number), pad, Compute("cpu", False))
         return Hospital(number, learner, identity, MANIFEST, ledger, exchange, base, Stopwatch())
@@ -110,3 +116,93 @@ def test_the_base_is_the_last_model_made(job: tuple[PlainJob, Callable[[int], Ho
     plain, hospital = job
     member = hospital(1)
     assert member.base(plain.ledger(0).record(1)) is INITIAL
+
+
+# ---------------------------------------------------------------- models whose blobs are gone
+
+
+class Past:
+    """Two rounds that ended with a model of one update each; whoever reads it has opened nothing before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.key = folder, new_identity()
+        self.records: list[RoundRecord] = []
+        base, weights = model_of(INITIAL), INITIAL
+        for number in (1, 2):
+            record = RoundRecord(number, base, (4,), (1,), judgement=Judgement(number, frozenset({0}), 0, (300,), 300))
+            update = {name: value + value.dtype.type(number) for name, value in weights.items()}
+            _, blob = self.exchange().publish(update, update_header(MANIFEST.digest(), record, 4))
+            record.updates[0] = Update(4, 8, blob)
+            weights, header = aggregate_of(record, weights, MANIFEST, self.exchange())
+            for proposer in ("coordinator", "1"):
+                record.proposals.append(Proposal(proposer, *self.exchange().publish(weights, header)))
+            base = record.model = record.proposals[-1].model
+            self.records.append(record)
+        self.next = RoundRecord(3, base, (4,), (1,))
+        self.model = base
+
+    def exchange(self) -> SealedExchange:
+        return SealedExchange(DirectoryStore(self.folder), self.key, specification(INITIAL))
+
+    def base(self) -> BaseModel:
+        return base_model(MANIFEST, self.exchange(), INITIAL, lambda: self.records)
+
+    def lose(self, *blobs: BlobRef) -> None:
+        for blob in blobs:
+            (self.folder / str(blob.cid)).unlink()
+
+    def lose_models(self) -> None:
+        self.lose(*(proposal.blob for record in self.records for proposal in record.proposals))
+
+    def is_model(self, weights: Weights) -> bool:
+        header = model_header(MANIFEST.digest(), 2, self.records[1].base)
+        return digest(encode(weights, header)) == self.model
+
+
+def model_of(weights: Weights) -> bytes:
+    return digest(encode(weights, model_header(MANIFEST.digest(), 0, bytes(32))))
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    return Past(tmp_path)
+
+
+def test_a_model_is_had_from_another_proposal_of_it(past: Past) -> None:
+    past.lose(past.records[1].final_blob())
+    past.lose(*(update.blob for update in past.records[1].updates.values()))
+    assert past.is_model(past.base()(past.next))
+
+
+def test_models_that_nobody_stores_any_more_are_made_again_from_their_updates(past: Past) -> None:
+    past.lose_models()
+    base = past.base()
+    weights = base(past.next)
+    assert past.is_model(weights)
+    past.lose(*(record.updates[0].blob for record in past.records))
+    assert base(past.next) is weights, "once: it takes long"
+
+
+def test_another_model_than_was_attested_is_never_made_of_updates(past: Past) -> None:
+    past.lose_models()
+    past.records[1].model = bytes(32)
+    with pytest.raises(BlobError) as caught:
+        past.base()(past.next)
+    assert caught.value.reason is Reason.UNAVAILABLE
+
+
+def test_without_model_and_updates_there_is_nothing_to_start_from(past: Past) -> None:
+    past.lose_models()
+    past.lose(past.records[0].updates[0].blob)
+    with pytest.raises(BlobError) as caught:
+        past.base()(past.next)
+    assert caught.value.reason is Reason.UNAVAILABLE
+
+
+def test_a_store_at_fault_is_no_loss(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> bytes:
+        raise DaemonError("down", Reason.UNAVAILABLE)
+
+    monkeypatch.setattr(DirectoryStore, "get", down)
+    with pytest.raises(DaemonError):
+        past.base()(past.next)
