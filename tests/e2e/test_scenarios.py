@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hmchain.card import Card
 from hmchain.history import RoundRecord
 from tests.e2e.proxy import Answer, Call, Forward, Rule, ask
 from tests.e2e.stripes import NAME, invoke
@@ -143,8 +144,16 @@ def vote_in(town: Town, newcomer: int, voters: list[int]) -> None:
     assert (code, err) == (0, "")
     ballot = re.fullmatch(r"ballot (\d+): waits for more votes.*\n", out)
     assert ballot, out
+    key = Card.read(card).encryption.hex()
+    assert f" key {key[:16]}…{key[-16:]}  1 of " in invoke("members", "ballots", "--config", first)[1]
+    another = town.folder(voters[0]) / "member.json"
+    code, out, err = invoke("members", "vote", ballot[1], "--card", another, "--config", others[0])
+    assert (code, out) == (2, "")
+    assert re.fullmatch(
+        r"hmchain: ballot \d+ has another operator account, encryption key, name than the card of .*\n", err
+    )
     for config in others:
-        code, out, err = invoke("members", "vote", ballot[1], "--config", config)
+        code, out, err = invoke("members", "vote", ballot[1], "--card", card, "--config", config)
         assert (code, err) == (0, "")
     assert out == f"ballot {ballot[1]}: carried\n"
 
