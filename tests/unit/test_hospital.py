@@ -134,8 +134,8 @@ class Past:
             _, blob = self.exchange().publish(update, update_header(MANIFEST.digest(), record, 4))
             record.updates[0] = Update(4, 8, blob)
             weights, header = aggregate_of(record, weights, MANIFEST, self.exchange())
-            for proposer in ("coordinator", "1"):
-                record.proposals.append(Proposal(proposer, *self.exchange().publish(weights, header)))
+            for proposer, proposed in (("coordinator", frozenset({15})), ("1", frozenset({0, 15}))):
+                record.proposals.append(Proposal(proposer, proposed, *self.exchange().publish(weights, header)))
             base = record.model = record.proposals[-1].model
             self.records.append(record)
         self.next = RoundRecord(3, base, (4,), (1,))
