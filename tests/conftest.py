@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests import samples
 from tools import solc
 
 # Tests that run consortia of processes, which wait much: two at a time for two cores, in groups that take equally long.
@@ -21,6 +22,11 @@ def pytest_configure() -> None:
         solc.use()
     except solc.CompilerMissing as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header() -> str:
+    """Whether tests on real files run."""
+    return samples.header()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups

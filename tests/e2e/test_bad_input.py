@@ -17,8 +17,8 @@ import pytest
 from coordinator.cli import guarded
 from hmchain.errors import BlobError, ChainError, DataError, StorageError, UsageError
 from tests.e2e.stripes import MAIN, NAME, arguments_for, invoke, write_stripes
+from tests.samples import MEDMNIST, needs_medmnist
 
-OFFICIAL = Path(__file__).resolve().parents[3] / "shared/data/medmnist/breastmnist.npz"
 CLOSED = 9  # the discard port: nobody listens there
 
 
@@ -132,9 +132,9 @@ def test_a_damaged_data_set(how: str, tmp_path: Path) -> None:
     refused(DataError.exit_code, arguments_for(tmp_path), tmp_path / "run")
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="needs the official breastmnist.npz in shared/data/medmnist")
+@needs_medmnist
 def test_an_altered_official_file(tmp_path: Path) -> None:
-    path = Path(shutil.copy(OFFICIAL, tmp_path))
+    path = Path(shutil.copy(MEDMNIST / "breastmnist.npz", tmp_path))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

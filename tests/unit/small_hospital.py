@@ -21,6 +21,7 @@ from hmchain.identity import MemberIdentity
 from hmchain.permits import Purpose, Role, bits_of
 from hmchain.record import Record
 from hmchain.trail import Trail
+from tests.samples import RECORDS
 from trainers.importers.base import Context
 from trainers.importers.detect import import_files
 from trainers.keystore import Keys
@@ -28,7 +29,6 @@ from trainers.records.storing import Reading, Storing
 from trainers.records.vault import Vault
 from trainers.services.answers import Answer, Place
 
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples"
 CONSORTIUM = Consortium(1337, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x" + "1a" * 32, 7)
 OPERATORS: dict[int, LocalAccount] = {n: Account.from_key(keccak(text=f"operator {n}")) for n in (1, 2, 3)}
 
@@ -59,7 +59,7 @@ def signed(
 
 def sample(*names: str, context: Context | None = None) -> list[Record]:
     """The records of public samples, by their paths."""
-    paths = [SAMPLES / name for name in names]
+    paths = [RECORDS / name for name in names]
     return [
         item
         for _, item in import_files(paths, "auto", context or Context(bytes(range(32))))

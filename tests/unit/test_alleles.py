@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from hmchain.errors import DataError, UsageError
 from hmchain.permits import Purpose
 from hmchain.record import Kind, Record
-from tests.unit.small_hospital import SAMPLES, SmallHospital, sample, signed
+from tests.samples import needs_samples
+from tests.unit.small_hospital import SmallHospital, sample, signed
 from trainers.importers.base import Context
 from trainers.importers.genomics import vcf
 from trainers.services import alleles
 from trainers.services.alleles import Calls, Query, calls_of, count, frequencies, told
 from trainers.services.answers import summed
 
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the public samples in shared/data/samples")
 QUERY = Query(assembly="GRCh38")
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hmchain.errors import UsageError
 from hmchain.permits import Purpose
 from hmchain.record import Code, Kind, Record
-from tests.unit.small_hospital import SAMPLES, SmallHospital, sample, signed
+from tests.samples import needs_samples
+from tests.unit.small_hospital import SmallHospital, sample, signed
 from trainers.services.answers import summed
 from trainers.services.cohort import Criteria, Query, count, divided, persons, read_query, rows, suppressed
 
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the public samples in shared/data/samples")
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 DIABETES, STATIN, GLUCOSE = f"{SNOMED}|44054006", "urn:drugs|statin", f"{LOINC}|2345-7"
 BIOMEDICAL = Purpose.BIOMEDICAL

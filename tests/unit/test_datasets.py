@@ -14,11 +14,9 @@ import pytest
 from medmnist.info import DEFAULT_ROOT, INFO
 
 from hmchain.errors import DataError
+from tests.samples import MEDMNIST, needs_medmnist
 from trainers.datasets import SAMPLE, SAMPLE_FILE, SPLITS, load
 from trainers.splits import MAX_BYTES, Split
-
-OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "medmnist"
-needs_official = pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official MedMNIST files are not in {OFFICIAL}")
 
 
 def arrays(count: int = 6, classes: int = 3, shape: tuple[int, ...] = (28, 28)) -> dict[str, np.ndarray]:
@@ -51,10 +49,10 @@ def test_the_packaged_sample_needs_no_root_and_no_network():
     assert SAMPLE_FILE.stat().st_size <= 4_200_000
 
 
-@needs_official
+@needs_medmnist
 @pytest.mark.parametrize(("name", "sizes"), [("pneumoniamnist", (4708, 524, 624)), ("breastmnist", (546, 78, 156))])
 def test_an_official_file_is_read_from_the_root(name: str, sizes: tuple[int, int, int]):
-    dataset = load(name, OFFICIAL, download=False)
+    dataset = load(name, MEDMNIST, download=False)
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == sizes
     assert dataset.classes == tuple(INFO[name]["label"].values())
 

@@ -18,20 +18,19 @@ import pytest
 
 from hmchain.errors import UsageError
 from hmchain.record import Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers import detect
 from trainers.importers.base import Context, Rejection
 from trainers.importers.detect import IMPORTERS, Skipped, files_of, import_files, importer_for
 from trainers.importers.reading import archives
 from trainers.importers.wearables import fitbit
 
-SAMPLES = Path(__file__).parents[3] / "shared/data/samples"
 CONTEXT = Context(bytes(32), "p1")
 STEPS = b'{"activities-steps": [{"dateTime": "2020-03-01", "value": "5"}, {"dateTime": "2020-03-02", "value": "6"}]}'
 APPLE = (
     b'<HealthData><Record type="HKQuantityTypeIdentifierStepCount" unit="count" value="7" '
     b'startDate="2020-03-01 13:00:00 +0100" endDate="2020-03-01 13:05:00 +0100"/></HealthData>'
 )
-needs_samples = pytest.mark.skipif(not SAMPLES.exists(), reason="needs the public samples in shared/data/samples")
 
 
 @pytest.fixture
@@ -69,10 +68,10 @@ def archived(path: Path, members: dict[str, bytes], compression: int = zipfile.Z
 @needs_samples
 def test_every_sample_goes_through_without_an_exception() -> None:
     by_file: dict[str, Counter[str]] = {}
-    for path, item in import_files([SAMPLES], "auto", CONTEXT):
+    for path, item in import_files([RECORDS], "auto", CONTEXT):
         name = item.source if isinstance(item, Record) else type(item).__name__
-        by_file.setdefault(path.relative_to(SAMPLES).as_posix(), Counter())[name] += 1
-    files = {path.relative_to(SAMPLES).as_posix() for path in SAMPLES.rglob("*") if path.is_file()}
+        by_file.setdefault(path.relative_to(RECORDS).as_posix(), Counter())[name] += 1
+    files = {path.relative_to(RECORDS).as_posix() for path in RECORDS.rglob("*") if path.is_file()}
     assert by_file.keys() == files
     wearables = {name.removeprefix("wearables/"): dict(n) for name, n in by_file.items() if name.startswith("wear")}
     assert wearables == {
@@ -93,7 +92,7 @@ def test_every_sample_goes_through_without_an_exception() -> None:
 
 @needs_samples
 def test_every_sample_is_recognised_by_one_importer_only() -> None:
-    for found in files_of([SAMPLES]):
+    for found in files_of([RECORDS]):
         if isinstance(found.content, Path):
             head = found.content.read_bytes()[: detect.HEAD]
             knowing = [name for name in IMPORTERS if importer(name).recognises(head, found.content)]

@@ -12,12 +12,13 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from hmchain.record import Code, Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.measures.behaviours import HEALTHKIT, LOINC
 from trainers.importers.reading import xmlstream
 from trainers.importers.wearables import apple_health
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/samples/wearables/apple_health_export6s3sample.xml"
+SAMPLE = RECORDS / "wearables/apple_health_export6s3sample.xml"
 CONTEXT = Context(bytes(32), "p1", timezone(timedelta(hours=2)))
 HEART = {"type": "HKQuantityTypeIdentifierHeartRate", "unit": "count/min", "value": "72"}
 NOON = {"startDate": "2020-03-01 12:00:00 +0100", "endDate": "2020-03-01 12:00:00 +0100"}
@@ -49,7 +50,7 @@ def reason(path: Path, element: str) -> str:
     return item.reason
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="needs the public samples in shared/data/samples")
+@needs_samples
 def test_the_sample_is_read_whole() -> None:
     records = list(apple_health.read(SAMPLE, CONTEXT))
     assert all(isinstance(record, Record) for record in records)
@@ -68,7 +69,7 @@ def test_the_sample_is_read_whole() -> None:
     assert all(Record.decode(record.encode()).identity() == record.identity() for record in records)
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="needs the public samples in shared/data/samples")
+@needs_samples
 @pytest.mark.parametrize("cut", range(3, 7000, 211))
 def test_a_truncated_export_gives_what_it_has_and_one_rejection(cut: int, tmp_path: Path) -> None:
     (tmp_path / "export.xml").write_bytes(SAMPLE.read_bytes()[:cut])

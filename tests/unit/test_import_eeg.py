@@ -14,13 +14,13 @@ import pyedflib
 import pytest
 
 from hmchain.record import Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.detect import Skipped, import_files
 from trainers.importers.eeg import edf_layout, formats
 from trainers.importers.eeg.recording import decimal
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "eeg"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")
+SAMPLES = RECORDS / "eeg"
 FILES = ("mne_test_edf_stim_channel.edf", "test_generator.bdf", "test_subsecond.edf")
 
 CONTEXT = Context(bytes(range(32)))

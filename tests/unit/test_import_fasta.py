@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hmchain.record import Code, Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.genomics import fasta
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "genomics"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")
+SAMPLES = RECORDS / "genomics"
 CONTEXT = Context(bytes(range(32)), subject="patient-7")
 
 

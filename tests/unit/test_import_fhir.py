@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import MAX_DEPTH, MAX_ITEM_BYTES, Context, Rejection
 from trainers.importers.fhir import resources
 from trainers.importers.reading import jsonstream
 
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples" / "fhir"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample records are not here")
+SAMPLES = RECORDS / "fhir"
 LIZ, BUSTER = "synthea_r4_Liz_Conn_*.json", "synthea_r4_Buster_Hoeger_*.json"
 CONTEXT = Context(b"k" * 32)
 Things = list[Record | Rejection]

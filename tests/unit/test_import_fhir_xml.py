@@ -11,13 +11,13 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from hmchain.record import Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import MAX_DEPTH, Context, Rejection
 from trainers.importers.detect import importer_for
 from trainers.importers.fhir import resources
 from trainers.importers.reading import xmlstream
 
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples" / "fhir"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample records are not here")
+SAMPLES = RECORDS / "fhir"
 CONTEXT = Context(b"k" * 32)
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 XMLNS = 'xmlns="http://hl7.org/fhir"'

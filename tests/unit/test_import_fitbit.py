@@ -11,17 +11,17 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hmchain.record import Code, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.measures.behaviours import HEALTHKIT, LOINC
 from trainers.importers.wearables import fitbit
 
-SAMPLES = Path(__file__).parents[3] / "shared/data/samples/wearables"
+SAMPLES = RECORDS / "wearables"
 CONTEXT = Context(bytes(32), "p1", ZoneInfo("America/New_York"))
 HEART, STEPS, SLEEP = (
     SAMPLES / f"fitbit-{name}.json"
     for name in ("activities-heart-1d-1m-intraday", "activities-steps-timeseries", "sleep-date")
 )
-needs_samples = pytest.mark.skipif(not SAMPLES.exists(), reason="needs the public samples in shared/data/samples")
 DAY = {"dateTime": "2020-03-01", "value": {}}
 NIGHT = {"startTime": "2020-03-01T23:00:00.000", "endTime": "2020-03-02T06:00:00.000", "minutesAsleep": 400}
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from hmchain.record import Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.wearables import google_fit
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/samples/wearables/googlefit-merge-heart-rate.json"
+SAMPLE = RECORDS / "wearables/googlefit-merge-heart-rate.json"
 CONTEXT = Context(bytes(32), "p1")
 START, END = 1_436_565_497_687_316_406, 1_436_565_557_687_316_406  # nanoseconds
-needs_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="needs the public samples in shared/data/samples")
 
 
 def point(name: str = "heart_rate.bpm", *values: Any, **more: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def imported(path: Path, *points: Any) -> list[Any]:
     return list(google_fit.read(path / "fit.json", CONTEXT))
 
 
-@needs_sample
+@needs_samples
 def test_the_sample_is_read_whole() -> None:
     first, second = google_fit.read(SAMPLE, CONTEXT)
     assert {first.type, second.type} == {"heart-rate"}
@@ -42,7 +42,7 @@ def test_the_sample_is_read_whole() -> None:
     assert (first.subject, first.source) == (CONTEXT.pseudonym("p1"), "google-fit")
 
 
-@needs_sample
+@needs_samples
 def test_a_truncated_file_gives_what_it_has_and_one_rejection(tmp_path: Path) -> None:
     text = SAMPLE.read_text().rstrip()
     for cut in range(0, len(text), 23):

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers import labs
 from trainers.importers.base import MAX_ITEM_BYTES, Context, Rejection
 from trainers.importers.hl7 import messages
 
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples" / "hl7v2"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample records are not here")
+SAMPLES = RECORDS / "hl7v2"
 CONTEXT = Context(b"k" * 32)
 Things = list[Record | Rejection]
 

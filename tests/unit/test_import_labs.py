@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.record import Code, Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers import labs
 from trainers.importers.base import Context, Rejection
 from trainers.importers.fhir import resources
 from trainers.importers.measures.observations import is_loinc, reported
 
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples"
 CONTEXT = Context(b"k" * 32)
 HEADER = "patient_id,specimen_datetime,loinc,test_name,value,unit,status\n"
 ROW = "p1,2016-12-14T13:55:57+00:00,718-7,Hemoglobin,15.5,g/dL,final\n"
@@ -46,20 +46,19 @@ def _bytes(text: str | bytes) -> bytes:
 
 @pytest.fixture
 def table() -> Path:
-    path = SAMPLES / "lis" / "synthea_labs_loinc.csv"
-    if not path.is_file():
-        pytest.skip("the sample records are not here")
-    return path
+    return RECORDS / "lis" / "synthea_labs_loinc.csv"
 
 
+@needs_samples
 def test_every_row_of_the_sample_is_a_record(table: Path) -> None:
     things = list(labs.read(table, CONTEXT))
     assert (len(things), len(records(things))) == (74, 74)
     assert len({record.identity() for record in records(things)}) == 74
 
 
+@needs_samples
 def test_the_sample_rows_are_duplicates_of_the_bundles_they_were_made_from(table: Path) -> None:
-    bundles = list((SAMPLES / "fhir").glob("synthea_*.json"))
+    bundles = list((RECORDS / "fhir").glob("synthea_*.json"))
     known = {record.identity() for path in bundles for record in records(resources.read(path, CONTEXT))}
     rows = table.read_text().splitlines()[1:]
     for row, record in zip(rows, records(labs.read(table, CONTEXT)), strict=True):
@@ -199,6 +198,7 @@ def test_a_file_that_is_not_there_is_a_rejection(tmp_path: Path) -> None:
     ]
 
 
+@needs_samples
 def test_it_recognises_tables_with_loinc_codes_and_results(table: Path, tmp_path: Path) -> None:
     assert labs.recognises(table.read_bytes()[:4096], table)
     for other in (

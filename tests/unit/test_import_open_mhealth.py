@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from hmchain.record import Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.wearables import apple_health, fitbit, google_fit, open_mhealth
 
-SAMPLES = Path(__file__).parents[3] / "shared/data/samples/wearables"
+SAMPLES = RECORDS / "wearables"
 CONTEXT = Context(bytes(32), "p1", UTC)
 HEART, NIGHT, STEPS = (
     SAMPLES / f"omh/{name}.json"
@@ -23,7 +24,6 @@ HEART, NIGHT, STEPS = (
         "step-count_1.0_shouldPass_step-count-only",
     )
 )
-needs_samples = pytest.mark.skipif(not SAMPLES.exists(), reason="needs the public samples in shared/data/samples")
 RATE = {"heart_rate": {"value": 72, "unit": "beats/min"}}
 
 

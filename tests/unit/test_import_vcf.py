@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from hmchain.record import Kind, Record
+from tests.samples import RECORDS, needs_samples
 from trainers.importers.base import Context, Rejection
 from trainers.importers.genomics import columns, vcf, vcf_rows
 from trainers.importers.reading import bounded
 from trainers.importers.reading.bounded import BGZF_END
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "genomics"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")
+SAMPLES = RECORDS / "genomics"
 
 CONTEXT = Context(bytes(range(32)))
 ABOUT = Context(CONTEXT.key, subject="patient-7")

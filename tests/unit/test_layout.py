@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import samples
+
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {"hmchain": set(), "trainers": {"hmchain"}, "coordinator": {"hmchain", "trainers"}}
 FOREIGN = {"bench", "coordinator", "hmchain", "tests", "tools", "trainers"}
@@ -49,3 +51,17 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
         pytest.skip("not a git checkout: which files belong to the project is unknown")
     files = [ROOT / name.decode() for name in done.stdout.split(b"\0") if name]
     assert [path for path in files if path.is_file() and MACHINE_PATH.search(path.read_bytes())] == []
+
+
+def test_only_one_file_of_the_tests_knows_where_real_files_are() -> None:
+    tests = {path.relative_to(ROOT / "tests").as_posix(): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    assert {name for name, text in tests.items() if re.search(r"shared[/\"', ]+data", text)} == {"samples.py"}
+
+
+def test_who_lacks_the_real_files_is_told(tmp_path: Path) -> None:
+    (tmp_path / "medmnist").mkdir()
+    assert samples.header(tmp_path).startswith(
+        f"real files: no samples in {tmp_path}, tests that need them are skipped"
+    )
+    (tmp_path / "samples").mkdir()
+    assert samples.header(tmp_path) == f"real files: {tmp_path}"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from medmnist import Evaluator
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
+from tests.samples import MEDMNIST, needs_medmnist
 from trainers.datasets import load
 from trainers.networks import Compute, build, initial_weights, load_weights
 from trainers.scoring import BATCH, Metrics, auc, evaluate, measure, predict, score
 from trainers.splits import Split
 
 CNN = "medmnist-cnn"
-OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "medmnist"
 
 
 def network_of(classes: int, seed: int = 0):
@@ -33,13 +31,13 @@ def random_answers(count: int, classes: int) -> np.ndarray:
     return np.random.default_rng(2).dirichlet(np.ones(classes), count).astype(np.float32)
 
 
-@pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official MedMNIST files are not in {OFFICIAL}")
+@needs_medmnist
 @pytest.mark.parametrize("name", ["pneumoniamnist", "organamnist"])
 def test_agrees_with_medmnists_evaluator_on_the_official_test_split(name: str):
-    dataset = load(name, OFFICIAL, download=False)
+    dataset = load(name, MEDMNIST, download=False)
     probabilities = random_answers(len(dataset.test), len(dataset.classes))
     probabilities[::3] = np.eye(len(dataset.classes))[dataset.test.labels[::3]]  # better than chance, and ties
-    theirs = Evaluator(name, "test", root=OFFICIAL).evaluate(probabilities)
+    theirs = Evaluator(name, "test", root=MEDMNIST).evaluate(probabilities)
     ours = measure(probabilities, dataset.test.labels)
     assert (ours.auc, ours.accuracy) == pytest.approx((theirs.AUC, theirs.ACC), abs=1e-12)
 

@@ -13,11 +13,11 @@ from scipy.signal import welch
 from hmchain.permits import Purpose
 from hmchain.record import Code
 from tests.cohort import DIABETES, Ward, edf, write_conditions
+from tests.samples import RECORDS, needs_samples
 from trainers.services.neuro import BANDS, MICROVOLTS, NAMES, Neuroscience, band_powers, signals, spectrum
 from trainers.splits import load_shard
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples" / "eeg"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")
+SAMPLES = RECORDS / "eeg"
 
 KEY = bytes(range(32))
 SERVICE = Neuroscience(Code.parse(DIABETES), KEY)

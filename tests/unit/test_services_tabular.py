@@ -15,6 +15,7 @@ from hmchain.errors import DaemonError
 from hmchain.permits import Purpose
 from hmchain.record import Code, Kind, Record
 from tests.cohort import DIABETES, GLUCOSE, HBA1C, LOINC, Ward, write_cohort, write_conditions, write_laboratory
+from tests.samples import RECORDS, needs_samples
 from trainers.config import Data
 from trainers.records.record_keeping import service_of
 from trainers.services import consented
@@ -24,9 +25,6 @@ from trainers.services.neuro import Neuroscience
 from trainers.services.rows import HELD_OUT, Row, is_held_out, shard_of
 from trainers.services.tabular import ClinicalResearch
 from trainers.splits import Shard, load_shard
-
-SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "samples"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the sample files are not in {SAMPLES}")
 
 KEY = bytes(range(32))
 RESEARCH = Purpose.CLINICAL_RESEARCH
@@ -270,7 +268,7 @@ def test_a_record_that_has_two_of_the_codes_counts_once(tmp_path: Path) -> None:
 
 @needs_samples
 def test_a_real_laboratory_export_gives_the_latest_value_of_each_person(tmp_path: Path) -> None:
-    path = SAMPLES / "lis" / "synthea_labs_loinc.csv"
+    path = RECORDS / "lis" / "synthea_labs_loinc.csv"
     with path.open() as file:
         rows = sorted(csv.DictReader(file), key=lambda row: row["specimen_datetime"])
     latest = {row["patient_id"]: float(row["value"]) for row in rows if row["loinc"] == "777-3"}

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from hmchain.errors import UsageError
 from hmchain.record import Code, Kind, Record
-from tests.unit.small_hospital import SAMPLES, sample
+from tests.samples import needs_samples
+from tests.unit.small_hospital import sample
 from trainers.importers.base import Context
 from trainers.records.reading_cli import _write as write_as_get
 from trainers.services import timeline_views as views
@@ -24,7 +25,6 @@ from trainers.services.abnormal import mark_of
 from trainers.services.cli import records as commands
 from trainers.services.timeline import Timeline, moment_of, records_in, timeline
 
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the public samples in shared/data/samples")
 LOINC = "http://loinc.org"
 AT = "2026-01-12T07:15:00Z"
 RIVERSIDE, LAKEVIEW = Context(b"r" * 32), Context(b"l" * 32)
