@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +21,7 @@ from hmchain.record import Code, Kind, Record
 from tests.samples import needs_samples
 from tests.unit.small_hospital import sample
 from trainers.importers.base import Context
-from trainers.records.reading_cli import _write as write_as_get
+from trainers.records.reading_cli import _write
 from trainers.services import timeline_views as views
 from trainers.services.abnormal import mark_of
 from trainers.services.cli import records as commands
@@ -40,6 +42,11 @@ def result(number: str, time: str = AT, code: str = "4548-4", **more: Any) -> Re
 def steps(number: int, time: str, source: str = "watch") -> Record:
     value = {"quantity": {"value": str(number), "unit": "1"}}
     return Record(Kind.BEHAVIOUR, "step-count", "s", time, (Code(LOINC, "55423-8"),), value, source)
+
+
+def write_as_get(found: Iterable[Record], folder: Path) -> None:
+    """As `hmchain records get --out` does, of one holder."""
+    _write(found, folder, itertools.count(1))
 
 
 def merged(*several: list[Record]) -> Timeline:
