@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {"hmchain": set(), "trainers": {"hmchain"}, "coordinator": {"hmchain", "trainers"}}
 FOREIGN = {"bench", "coordinator", "hmchain", "tests", "tools", "trainers"}
 SOURCES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
+LISTED = ("hmchain", "trainers", "trainers/networks", "coordinator", "coordinator/dashboard", "bench", "tools")
 MACHINE_PATH = re.compile(rb"(?<![\w.~$)}-])/(?:home|root|work|Users)/\w")
 
 
@@ -42,6 +43,28 @@ def test_only_the_command_line_reads_the_environment() -> None:
     }
     sets_a_library_s = "hmchain/__init__.py"
     assert readers <= {"hmchain/command.py", sets_a_library_s}
+
+
+def test_the_environment_of_an_option_is_named_there_too() -> None:
+    named = {path.relative_to(ROOT).as_posix() for path in SOURCES if "envvar=" in path.read_text()}
+    assert named == {"hmchain/command.py"}
+
+
+@pytest.mark.parametrize("folder", LISTED)
+def test_the_documents_name_every_module(folder: str) -> None:
+    """By its file in architecture.md or a document beside it."""
+    documents = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    modules = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {name for name in modules if not re.search(rf"(?<!\w){re.escape(name)}", documents)} == set()
+
+
+def test_the_documents_name_every_folder_of_modules_and_every_contract() -> None:
+    architecture = (ROOT / "docs/architecture.md").read_text()
+    documents = architecture + "".join((ROOT / "docs" / name).read_text() for name in ("records.md", "dashboard.md"))
+    folders = {path.parent.name for path in SOURCES}
+    assert {name for name in folders if not re.search(rf"\b{name}\b", documents)} == set()
+    contracts = {path.stem for path in (ROOT / "contracts").rglob("*.sol") if path.parent.name != "interfaces"}
+    assert {name for name in contracts if not re.search(rf"\b{name}\b", architecture)} == set()
 
 
 def test_no_file_names_a_path_of_somebodys_machine() -> None:
