@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from trainers.logs import LOGGER
 
 from .case import Case
 from .ward import Ward
@@ -15,6 +18,15 @@ from .ward import Ward
 def one_thread() -> None:
     """torch as a run has it: its own threads change bytes, and spin for each other where the machine is busy."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def silent_log() -> Iterator[None]:
+    """A node's log is one for the whole process, and commands set it up: the next test finds it as it was imported."""
+    yield
+    LOGGER.handlers.clear()
+    LOGGER.setLevel("NOTSET")
+    LOGGER.propagate = True
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,20 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.logs import LOGGER, say, set_up, warn
+from trainers.logs import say, set_up, warn
 
 LINE = re.compile(r"^\d\d:\d\d:\d\d (info   |warning|error  ) .+$")
 FORGED = "x\n12:00:00 info    job closed  job=1"
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    """The logger as it was: it is one for the whole process."""
-    handlers, level, propagate = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
-    yield
-    LOGGER.handlers[:] = handlers
-    LOGGER.setLevel(level)
-    LOGGER.propagate = propagate
 
 
 def logged(form: str, event: str, level: int = logging.INFO, **facts: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -433,3 +434,16 @@ def test_damage_is_told_as_invalid(town: Town) -> None:
         assert (code, out[:16]) == (1, "INVALID  record ")
         code, out, _ = typed("verify", "--json", "--config", config)
         assert (code, json.loads(out)["valid"]) == (1, False)
+
+
+def test_a_refusal_is_told_with_which_request_and_why(town: Town, tmp_path: Path) -> None:
+    """On standard error, in the form of the node's log: standard output has the result alone."""
+    _, as_patient = town.person("a third patient", "patient", 1)
+    reader, as_physician = town.person("a third physician", "physician", 2)
+    grant = str(tmp_path / "grant.json")
+    town(1, "share", "all", "--to", reader, "--purpose", "emr", "--out", grant, *as_patient)
+    assert "has not answered" in town(2, "get", grant, "--from", "1", "--wait", "0", *as_physician, code=4)
+    town(1, "revoke", grant, *as_patient)
+    ended, out, err = typed("release", "--config", str(town.ward.folder / "1" / "hospital.toml"))
+    assert (ended, out) == (0, "1 requests answered\n")
+    assert re.search(r"^\d\d:\d\d:\d\d warning request refused  which=.+  reason=.+\n\Z", err), err

@@ -14,6 +14,7 @@ import click
 from hmchain.command import EXIT_CODES
 from hmchain.errors import UsageError, VerificationError
 from hmchain.record import Code, Kind, Record
+from trainers import logs
 from trainers.cli import File, unlock, with_config, with_password
 from trainers.config import Config
 from trainers.records.holdings import Holding, Wanted
@@ -27,9 +28,10 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="For machi
 
 @contextmanager
 def archive_of(config: Config, password_file: Path | None) -> Iterator[Archive]:
-    """The hospital's archive, unlocked and opened."""
+    """The hospital's archive, unlocked and opened. What is said about requests goes where the node's log would."""
     from trainers.records.archive import open_archive
 
+    logs.set_up(config.log.level, config.log.format)
     with open_archive(config, unlock(config, password_file)) as archive:
         yield archive
 
