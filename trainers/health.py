@@ -16,16 +16,31 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from hmchain.chain import Head
 from hmchain.contract import Receipt
 from hmchain.errors import UsageError
-from hmchain.rounds import Phase
+from hmchain.rounds import MAX_CLIENTS, Phase
 
-LOOP_SECONDS = 900.0  # without a look at the chain: a training may take this long, a node that hangs takes longer
+SPARE_SECONDS = 300.0  # of the longest step, for what is no blob: the worker scores up to MAX_CLIENTS updates, a
+# transaction comes to be in a block. A training is not waited for (worker.SLICE_SECONDS).
+
+
+def longest_step(blob_seconds: float) -> float:
+    """Seconds that a node may be without a look at the chain: a master seeks the update of each client, one after the
+    other, for as long as the store may take for a blob. It scores them before it looks again.
+    """
+    return MAX_CLIENTS * blob_seconds + SPARE_SECONDS
 
 
 class Health:
-    """What a node has to say about itself. Only the health page reads the hospital's own clock."""
+    """What a node has to say about itself. Only the health page reads the hospital's own clock.
 
-    def __init__(self, max_block_age: float, clock: Callable[[], float] = time.time) -> None:
+    blob_seconds is what the blob store may take for each blob. A block ages until the next look: a step that takes more
+    than max_block_age is told as an old block before it is told as a long step.
+    """
+
+    def __init__(
+        self, max_block_age: float, clock: Callable[[], float] = time.time, blob_seconds: float = 30.0
+    ) -> None:
         self._max_block_age = max_block_age
+        self._longest_step = longest_step(blob_seconds)
         self._clock = clock
         self._looked = clock()
         self._block_time: int | None = None
@@ -77,7 +92,7 @@ class Health:
             "blob_store": self._store_up,
             "seconds_since_look": round(idle, 1),
         }
-        well = self._chain_up and self._store_up and age <= self._max_block_age and idle <= LOOP_SECONDS
+        well = self._chain_up and self._store_up and age <= self._max_block_age and idle <= self._longest_step
         return well, {"healthy": well, **facts}
 
     def _block_age(self) -> float:

@@ -60,7 +60,7 @@ def assemble(config: Config, keys: Keys) -> Parts:
     except BaseException:
         worker.close()
         raise
-    health = Health(config.health.max_block_age_seconds)
+    health = Health(config.health.max_block_age_seconds, blob_seconds=config.blobs.timeout_seconds)
     client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
     registry = Registry.open(web3, None, consortium) if config.data.source == "records" else None
     return Parts(config, keys, consortium, client, store, worker, data, state, health, registry)

@@ -17,8 +17,8 @@ import pytest
 from hmchain.chain import Head
 from hmchain.contract import Receipt
 from hmchain.errors import UsageError
-from hmchain.rounds import Phase
-from trainers.health import LOOP_SECONDS, Health, serve
+from hmchain.rounds import MAX_CLIENTS, Phase
+from trainers.health import Health, longest_step, serve
 
 HEAD = Head(17, "0x11", 990)
 RECEIPT = Receipt(gas=50_000, block=17, transaction="0x22", events=())
@@ -172,7 +172,7 @@ def chain_stands_still(health: Health, clock: Clock) -> None:
 
 
 def node_hangs(health: Health, clock: Clock) -> None:
-    clock.now += LOOP_SECONDS + 1
+    clock.now += longest_step(30.0) + 1
     health._max_block_age = 10**6
 
 
@@ -186,6 +186,15 @@ def test_a_node_that_is_not_well_says_so_until_it_is(
     health.looked(Head(18, "0x12", int(clock.now)))
     health.stored(True)
     assert healthz(url)[0] == 200
+
+
+def test_a_step_may_take_as_long_as_every_clients_blob_and_no_longer(clock: Clock, listen: Callable[..., str]) -> None:
+    health = Health(10**6, clock, blob_seconds=60.0)
+    health.looked(HEAD)
+    clock.now += MAX_CLIENTS * 60 + 60  # all of them sought in vain, and what else a step does
+    assert healthz(listen(health))[0] == 200
+    clock.now += 600
+    assert healthz(listen(health))[0] == 503
 
 
 def test_a_step_that_failed_for_another_reason_is_no_illness(health: Health, listen: Callable[..., str]) -> None:
