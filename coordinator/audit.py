@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from coordinator.evidence import evidence_on
+from coordinator.evidence import Evidence, check_contract
 from coordinator.folder import RunFile
-from coordinator.verify import check_job, check_rounds, unless_unavailable
+from coordinator.report import GasTable
+from coordinator.verify import check_job, check_rounds, unless_unavailable, verdict_of
 from hmchain.blobs import open_store
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
@@ -31,7 +32,9 @@ def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)
     store = open_store(config.blobs.store, config.blobs.timeout_seconds)
-    history = JobFeed(ChainClient(web3, None, consortium.contract), consortium.block, wary=True).poll()
+    feed = JobFeed(ChainClient(web3, None, consortium.contract), consortium.block, wary=True)
+    history, head = feed.poll(), feed.head
+    assert head is not None  # it was polled
     if job not in history.jobs:
         raise UsageError(f"there is no job {job}")
     member = history.member_of(keys.identity.account.address)
@@ -50,21 +53,11 @@ def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
         dataset="",
         dataset_digest="",
     )
-    evidence = evidence_on(web3, run, store, key)
+    check_contract(web3, run)
+    evidence = Evidence(run, history, GasTable(), head.number, head.hash, store, key)  # gas is the report's alone
     with unless_unavailable(run):
         manifest, initial = check_job(evidence, config.roles.modules)
         check_rounds(evidence, manifest, initial)
-    records = list(evidence.job.rounds.values())
-    models = [record.model for record in records if record.model is not None]
-    return {
-        "completed_rounds": len(models),
-        "updates": sum(len(record.updates) for record in records),
-        "models": len(models) + 1,
-        "model_digest": f"sha256:{(models[-1] if models else evidence.job.initial).hex()}",
-        "contract": run.contract,
-        "chain": run.chain,
-        "head": evidence.head,
-        "head_hash": evidence.head_hash,
-        "notes": [] if evidence.job.closed else ["the job is still running: this is what there is of it now"],
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    if not evidence.job.closed:
+        evidence.notes.append("the job is still running: this is what there is of it now")
+    return verdict_of(evidence, started)

@@ -188,7 +188,7 @@ def _valid_text(verdict: dict[str, Any]) -> str:
     lines = [
         f"VALID  {verdict['completed_rounds']} rounds, {verdict['updates']} updates and {verdict['models']} models "
         f"recomputed in {verdict['seconds']:.1f} s",
-        f"model  {verdict['model_digest']}",
+        f"model  {verdict['model_digest'] or 'none yet'}",
         f"chain  {verdict['chain']}, contract {verdict['contract']}, block {verdict['head']} {verdict['head_hash']}",
     ]
     return "\n".join([*lines, *(f"note   {note}" for note in verdict["notes"])])

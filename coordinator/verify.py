@@ -55,12 +55,18 @@ def verify(folder: Path, data_root: Path | None, console: Console, modules: Coll
     console.print("comparing the report", highlight=False)
     summary = check_report(folder, evidence, manifest)
     check_metrics(evidence, manifest, summary, models, data_root)
-    records = evidence.job.rounds.values()
+    return verdict_of(evidence, started)
+
+
+def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:
+    """What was proved, once all of it is; `started` by time.perf_counter()."""
+    records = list(evidence.job.rounds.values())
+    models = [record.model for record in records if record.model is not None]
     return {
-        "completed_rounds": sum(record.model is not None for record in records),
+        "completed_rounds": len(models),
         "updates": sum(len(record.updates) for record in records),
-        "models": sum(record.model is not None for record in records) + 1,
-        "model_digest": summary["model_digest"],
+        "models": len(models) + 1,
+        "model_digest": digest_text(models[-1]) if models else None,
         "contract": evidence.run.contract,
         "chain": evidence.run.chain,
         "head": evidence.head,
