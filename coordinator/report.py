@@ -105,19 +105,38 @@ def read_bytes(path: Path) -> bytes:
 
 def write_report(folder: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bytes:
     """Writes summary, metrics and picture. Returns the report's digest, which the coordinator files on chain."""
-    write_text(folder / METRICS, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
-    write_text(folder / SUMMARY, json.dumps(summary, indent=2, sort_keys=True) + "\n")
+    write_text(folder / METRICS, metrics_text(rows))
+    write_text(folder / SUMMARY, summary_text(summary))
     draw_curves(folder / CURVES, summary, rows)
     return report_digest(folder)
 
 
-def report_digest(folder: Path) -> bytes:
-    """SHA-256 over the digests of the report's files, in a fixed order. Raises StorageError."""
+def summary_text(summary: dict[str, Any]) -> str:
+    """The one way to write summary.json."""
+    return json.dumps(summary, indent=2, sort_keys=True) + "\n"
+
+
+def metrics_text(rows: Sequence[dict[str, Any]]) -> str:
+    """The one way to write metrics.jsonl."""
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+
+
+def read_report(folder: Path) -> dict[str, bytes]:
+    """The report's files by name. Raises StorageError."""
+    return {name: read_bytes(folder / name) for name in (SUMMARY, METRICS, CURVES)}
+
+
+def digest_of(files: dict[str, bytes]) -> bytes:
+    """SHA-256 over the digests of the report's files, in the order of read_report."""
     whole = hashlib.sha256()
-    for name in (SUMMARY, METRICS, CURVES):
-        content = read_bytes(folder / name)
+    for name, content in files.items():
         whole.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
     return whole.digest()
+
+
+def report_digest(folder: Path) -> bytes:
+    """digest_of what is in the folder. Raises StorageError."""
+    return digest_of(read_report(folder))
 
 
 def draw_curves(path: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:

@@ -2,8 +2,8 @@
 
 In order: the ledger is executed again, block by block, on the contract that this package carries; the manifest and the
 initial model are built again; every aggregate is recomputed from the clients' updates; the report must be the one whose
-digest was filed on chain, must agree with all of this, and its last test metrics are measured again where the data set
-is at hand. The first thing that is wrong ends it.
+digest was filed on chain and must agree with all of this, its metrics with what the models are measured to do where the
+data set is at hand (claims.py). The first thing that is wrong ends it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,20 @@ from typing import Any
 
 from rich.console import Console
 
+from coordinator.claims import check_metrics, check_report
 from coordinator.evidence import Evidence, gather
 from coordinator.folder import KEY, RunFile
 from coordinator.replay import explain
-from coordinator.report import CURVES, METRICS, SUMMARY, digest_text, report_digest, round_row
+from coordinator.report import digest_text
 from hmchain.blobs import IPFS_PREFIX, BlobRef
-from hmchain.errors import BlobError, DaemonError, DataError, Reason, StorageError, UsageError, VerificationError
+from hmchain.errors import BlobError, DaemonError, Reason, VerificationError
 from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, model_header, update_header
 from hmchain.history import RoundRecord
-from hmchain.jsontext import parse
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
-from hmchain.recipe import chosen, strategy_of
 from hmchain.scores import is_score
 from hmchain.weights import Header, Weights, digest, encode, specification
-from trainers.datasets import load
-from trainers.networks import Compute, initial_model, load_weights, network_of, refuse_own_module
-from trainers.scoring import evaluate
-
-TOLERANCE = 0.01  # test metrics: other processors round differently in training precision
+from trainers.networks import initial_model, refuse_own_module
 
 
 def verify(folder: Path, data_root: Path | None, console: Console, modules: Collection[str] = ()) -> dict[str, Any]:
@@ -51,10 +46,10 @@ def verify(folder: Path, data_root: Path | None, console: Console, modules: Coll
         manifest, initial = check_job(evidence, modules)
         if run.dataset != manifest.dataset:
             raise VerificationError(f"run.json names {run.dataset!r}, the manifest {manifest.dataset!r}")
-        models = check_rounds(evidence, manifest, initial)
+        check_rounds(evidence, manifest, initial)
     console.print("comparing the report", highlight=False)
-    summary = check_report(folder, evidence, manifest)
-    check_metrics(evidence, manifest, summary, models, data_root)
+    report = check_report(folder, evidence, manifest)
+    check_metrics(evidence, manifest, report, initial, data_root)
     return verdict_of(evidence, started)
 
 
@@ -116,20 +111,17 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
     return manifest, initial
 
 
-def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> dict[int, Weights]:
-    """Recomputes each round's model from its accepted updates. Returns the last model by its round."""
+def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> None:
+    """Recomputes each round's model from its accepted updates."""
     exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
-    base, last = evidence.job.initial, {0: initial}
+    base, model = evidence.job.initial, initial
     for record in evidence.job.rounds.values():
         if record.base != base:
             raise VerificationError("it does not start from the model before it", round=record.number)
         check_updates(record, manifest.digest(), exchange)
         check_proposals(evidence, record)
         if record.model is not None:
-            (model,) = last.values()
-            last = {record.number: check_model(record, model, manifest, exchange)}
-            base = record.model
-    return last
+            base, model = record.model, check_model(record, model, manifest, exchange)
 
 
 def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> None:
@@ -185,93 +177,6 @@ def check_model(record: RoundRecord, base: Weights, manifest: Manifest, exchange
     with blamed("global model", round=record.number):
         fetch_model(exchange, header, record.final_blob(), record.model)
     return weights
-
-
-def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
-    """The report must be the one filed on chain, and say what the chain says."""
-    job = evidence.job
-    if not job.closed or job.report is None:
-        raise VerificationError(f"the run did not finish: {len(job.rounds)} of {manifest.rounds} rounds, no report")
-    try:
-        if report_digest(folder) != job.report:
-            raise VerificationError(f"{SUMMARY}, {METRICS} or {CURVES} is not what the coordinator filed on chain")
-        summary = parse((folder / SUMMARY).read_text())
-        rows = [parse(line) for line in (folder / METRICS).read_text().splitlines()]
-    except (StorageError, ValueError) as fault:
-        raise VerificationError(f"the report cannot be read: {fault}") from fault
-    with explain("the report lacks what every report has"):
-        compare("summary.json", summary, facts_of(evidence, manifest))
-        compare("summary.json", {"rows": len(rows)}, {"rows": len(job.rounds)})
-        for row, record in zip(rows, job.rounds.values(), strict=True):
-            told = round_row(record, None, evidence.gas.rounds.get(record.number, 0), {})
-            compare(METRICS, row, {k: v for k, v in told.items() if k not in ("test", "seconds")}, record.number)
-        tests = [row["test"] for row in rows if row["outcome"] == "finalized"]
-        last = tests[-1] if tests else {"auc": None, "accuracy": None}
-        compare("summary.json", summary, {"test_auc": last["auc"], "test_acc": last["accuracy"]})
-    return dict(summary)
-
-
-def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
-    """What the summary must say, from the chain."""
-    records = list(evidence.job.rounds.values())
-    models = [record.model for record in records if record.model is not None]
-    return {
-        "dataset": manifest.dataset,
-        "dataset_digest": evidence.run.dataset_digest,
-        "members": len(evidence.history.members),
-        "masters": manifest.masters,
-        "rounds": manifest.rounds,
-        "seed": manifest.seed,
-        "strategy": strategy_of(manifest.aggregation),
-        "architecture": manifest.architecture,
-        "recipe": chosen(manifest),
-        "completed_rounds": len(models),
-        "failed_rounds": len(records) - len(models),
-        "model_digest": digest_text(models[-1]) if models else None,
-        "manifest_digest": digest_text(manifest.digest()),
-        "gas": evidence.gas.summary(),
-    }
-
-
-def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int | None = None) -> None:
-    """Raises VerificationError at the first fact that is told otherwise."""
-    for name, fact in facts.items():
-        if told.get(name) != fact:
-            difference = f"{name} = {told.get(name)!r:.100}, the chain {fact!r:.100}"
-            raise VerificationError(f"{where} says {difference}", round=round)
-
-
-def check_metrics(
-    evidence: Evidence, manifest: Manifest, summary: dict[str, Any], models: dict[int, Weights], root: Path | None
-) -> None:
-    """Measures the final model on the test set again, and on the val split where the report does, if the data are at
-    hand; nothing is downloaded for it.
-    """
-    ((number, model),) = models.items()
-    if number == 0:
-        return
-    try:
-        dataset = load(manifest.dataset, root, download=False)
-    except (DataError, UsageError) as fault:
-        evidence.notes.append(f"test metrics were not measured again: {fault}")
-        return
-    if digest_text(dataset.digest) != evidence.run.dataset_digest:
-        evidence.notes.append("test metrics were not measured again: the data set here is another file than the run's")
-        return
-    network, compute = network_of(manifest, {manifest.architecture}), Compute()
-    load_weights(compute.place(network), model)
-    for name, split in (("test", dataset.test), ("val", dataset.val)):
-        if name == "val" and summary.keys().isdisjoint(("val_auc", "val_acc")):
-            continue
-        measured = evaluate(network, split, compute)
-        _agree(summary, {f"{name}_auc": measured.auc, f"{name}_acc": measured.accuracy}, number)
-
-
-def _agree(summary: dict[str, Any], metrics: dict[str, float], number: int) -> None:
-    for name, value in metrics.items():
-        told = summary.get(name)
-        if type(told) is not float or not abs(told - value) <= TOLERANCE:  # not NaN either
-            raise VerificationError(f"summary.json says {name} = {told}, measured {value:.4f}", number)
 
 
 @contextmanager

@@ -394,9 +394,11 @@ class Slanderer(Hospital):
         return word_of_reason(Reason.NOT_FINITE)
 
 
-def conspiracy(out: Path, data: Path, kind: type[Hospital] = Hospital) -> tuple[Any, Path, Callable[[], Any]]:
+def conspiracy(
+    out: Path, data: Path, kind: type[Hospital] = Hospital, **changes: Any
+) -> tuple[Any, Path, Callable[[], Any]]:
     """A whole run by one hand: its federation, its folder, and how to let it go."""
-    options = options_for(out, data, rounds=1)
+    options = options_for(out, data, **{"rounds": 1, **changes})
     parts, federation = federation_of(options)
     federation.hospitals.update({n: kind(**vars_of(h)) for n, h in federation.hospitals.items()})
     return federation, out, lambda: conduct(federation, options, parts.dataset, Silent())
@@ -457,47 +459,132 @@ def test_another_contract_is_found(data: Path, tmp_path: Path, monkeypatch: pyte
     assert "is not the one that this version of hmchain carries" in refusal_of(tmp_path / "run")["reason"]
 
 
-@pytest.mark.parametrize("claim", [0.123, float("nan"), "0.99", None])
-def test_a_false_metric_that_the_coordinator_itself_filed_is_measured_again(
-    claim: Any, data: Path, tmp_path: Path
-) -> None:
-    federation, folder, go = conspiracy(tmp_path / "run", data)
-    go()
-    _summary(folder, lambda s: s.update(test_auc=claim))
-    _metrics(folder, lambda rows: rows[-1]["test"].update(auc=claim))
-    federation.file_report(report_digest(folder))
-    assert "test_auc" in refusal_of(folder, data)["reason"]
+# ---------------------------------------------------------------- a coordinator that files a false report
+
+Lie = Callable[[Path], object]
 
 
-@pytest.mark.parametrize("claim", [{"val_auc": 0.123, "val_acc": 0.5}, {"val_acc": 0.123}])
-def test_a_false_validation_metric_is_measured_again(claim: dict[str, float], data: Path, tmp_path: Path) -> None:
-    federation, folder, go = conspiracy(tmp_path / "run", data)
-    go()
-    _summary(folder, lambda s: s.update(claim))
-    federation.file_report(report_digest(folder))
-    assert "summary.json says val_" in refusal_of(folder, data)["reason"]
+def _filer(federation: Any, folder: Path) -> Callable[[Lie], Path]:
+    """Files the run's own report, with a lie in it, on chain."""
+    told = {name: (folder / name).read_bytes() for name in ("summary.json", "metrics.jsonl", "curves.png")}
 
-
-def test_a_false_report_that_the_coordinator_itself_filed_is_compared_with_the_chain(
-    data: Path, tmp_path: Path
-) -> None:
-    federation, folder, go = conspiracy(tmp_path / "run", data)
-    go()
-    for change in (
-        lambda s: s.update(completed_rounds=9),
-        lambda s: s.pop("gas"),
-        lambda s: s["gas"]["submit_update"].update(median=1),
-        lambda s: s.update(test_auc=0.123),
-    ):
-        original = (folder / "summary.json").read_text()
-        _summary(folder, change)
+    def file(lie: Lie) -> Path:
+        for name, content in told.items():
+            (folder / name).write_bytes(content)
+        lie(folder)
         federation.file_report(report_digest(folder))
-        assert "summary.json says" in refusal_of(folder)["reason"]
-        (folder / "summary.json").write_text(original)
-    for content in ("[" * 100_000, "1\n", "{}\n", ""):
-        (folder / "metrics.jsonl").write_text(content)
-        federation.file_report(report_digest(folder))
-        refusal_of(folder)
+        return folder
+
+    return file
+
+
+@pytest.fixture(scope="module")
+def filed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Lie], Path]:
+    """The folder of a run of two rounds, after a lie was filed."""
+    federation, folder, go = conspiracy(tmp_path_factory.mktemp("liar") / "run", data, rounds=2)
+    go()
+    return _filer(federation, folder)
+
+
+@pytest.fixture(scope="module")
+def failed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Lie], Path]:
+    """The same of a run that ended with no model."""
+    federation, folder, go = conspiracy(tmp_path_factory.mktemp("failed") / "run", data, standard="absolute:1")
+    go()
+    return _filer(federation, folder)
+
+
+def _say(**claims: Any) -> Lie:
+    return lambda folder: _summary(folder, lambda s: s.update(claims))
+
+
+def _row(number: int, **claims: Any) -> Lie:
+    return lambda folder: _metrics(folder, lambda rows: rows[number].update(claims))
+
+
+def _test(number: int, **claims: Any) -> Lie:
+    return lambda folder: _metrics(folder, lambda rows: rows[number]["test"].update(claims))
+
+
+def _last(value: Any) -> Lie:
+    """The last AUC, in both places."""
+    return lambda folder: (_say(test_auc=value)(folder), _test(-1, auc=value)(folder))
+
+
+def _written(name: str, old: str, new: str) -> Lie:
+    return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new, 1))
+
+
+LIES: dict[str, tuple[Lie, str]] = {
+    "a key twice": (_written("summary.json", "{\n", '{\n  "test_auc": 0.99,\n'), "not written as a run writes it"),
+    "a key twice in a row": (_written("metrics.jsonl", "{", '{"accepted": [], '), "not written as a run writes it"),
+    "other line ends": (_written("summary.json", "\n", "\r\n"), "not written as a run writes it"),
+    "a number written otherwise": (_written("summary.json", '"members": 5', '"members": 5 '), "not written as a run"),
+    "more rounds": (_say(completed_rounds=9), "completed_rounds = 9, the chain 2"),
+    "a number with a fraction": (_say(completed_rounds=2.0), "completed_rounds = 2.0, the chain 2"),
+    "false for none": (_say(failed_rounds=False), "failed_rounds = False, the chain 0"),
+    "a fraction in a row": (_row(0, gas=1.0), "gas = 1.0, the chain "),
+    "true in a list": (_row(0, accepted=[True]), "accepted = [True], the chain ["),
+    "more clients": (_say(clients=999), "clients = 999, the chain 2"),
+    "another chain": (_say(chain="https://mainnet.invalid"), "chain = 'https://mainnet.invalid', which cannot be"),
+    "deep nesting": (_say(gas=json.loads("[" * 900 + "]" * 900)), "summary.json says gas = [["),
+    "no gas": (lambda folder: _summary(folder, lambda s: s.pop("gas")), "summary.json lacks gas"),
+    "less gas": (lambda folder: _summary(folder, lambda s: s["gas"]["submit_update"].update(median=1)), "says gas = "),
+    "more than a run says": (_say(external_auc=0.999), "summary.json has what no run writes, external_auc"),
+    "more in a row": (_row(0, external_auc=0.999), "metrics.jsonl has what no run writes, external_auc"),
+    "more in a row's test": (_test(0, f1=0.999), "metrics.jsonl, test has what no run writes, f1"),
+    "less in a row's test": (_row(0, test={}), "metrics.jsonl, test lacks accuracy"),
+    "no test": (_row(0, test=None), "the report lacks what every report has"),
+    "another AUC at the end": (_say(test_auc=0.123), "summary.json says test_auc = 0.123, the chain "),
+    "the last AUC": (_last(0.123), "metrics.jsonl says auc = 0.123, measured "),
+    "the last AUC is NaN": (_last(float("nan")), "metrics.jsonl says auc = nan, which cannot be"),
+    "the last AUC is text": (_last("0.99"), "metrics.jsonl says auc = '0.99', which cannot be"),
+    "the last AUC is none": (_last(None), "metrics.jsonl says auc = None, which cannot be"),
+    "the last loss": (_test(-1, loss=0.001), "metrics.jsonl says loss = 0.001, measured "),
+    "a loss below 0": (_test(-1, loss=-5.0), "metrics.jsonl says loss = -5.0, which cannot be"),
+    "the last balanced accuracy": (_test(-1, balanced_accuracy=0.01), "says balanced_accuracy = 0.01, measured "),
+    "an earlier AUC": (_test(0, auc=0.001), "metrics.jsonl says auc = 0.001, measured "),
+    "an earlier accuracy": (_test(0, accuracy=7.0), "metrics.jsonl says accuracy = 7.0, which cannot be"),
+    "validation": (_say(val_auc=0.001, val_acc=0.5), "summary.json says val_auc = 0.001, measured "),
+    "half a validation": (_say(val_acc=0.123), "summary.json lacks val_auc"),
+    "validation as text": (_say(val_auc=0.5, val_acc="x"), "summary.json says val_acc = 'x', which cannot be"),
+    "a member that is none": (_say(malicious=[9]), "malicious = [9], which cannot be"),
+    "members out of order": (_say(malicious=[2, 1]), "malicious = [2, 1], which cannot be"),
+    "an attack that is none": (_say(attack="dos"), "attack = 'dos', which cannot be"),
+    "no time at all": (_say(seconds={"total": -1.0}), "which cannot be"),
+    "a round in no time": (_row(0, seconds=0), "metrics.jsonl says seconds = 0, which cannot be"),
+}
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_a_lie_that_the_coordinator_itself_filed_is_found(how: str, filed: Callable[[Lie], Path], data: Path) -> None:
+    lie, told = LIES[how]
+    assert told in refusal_of(filed(lie), data)["reason"]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1\n", "{}\n", "", "\n", "[]\n[]\n", "null\nnull\n"])
+def test_rows_must_make_sense(content: str, filed: Callable[[Lie], Path]) -> None:
+    refusal_of(filed(lambda folder: (folder / "metrics.jsonl").write_text(content)))
+
+
+@pytest.mark.parametrize("claims", [{"val_auc": 9.0, "val_acc": 0.5}, {"val_auc": 0.5, "val_acc": float("nan")}])
+def test_metrics_that_nobody_can_measure_must_at_least_be_possible(
+    claims: dict[str, float], filed: Callable[[Lie], Path]
+) -> None:
+    assert "which cannot be" in refusal_of(filed(_say(**claims)))["reason"]
+
+
+def test_what_cannot_be_proved_is_named(filed: Callable[[Lie], Path], data: Path) -> None:
+    note = "the report says without proof: attack, malicious, partition, seconds; curves.png was not read"
+    verdict = verdict_on(filed(_say(attack="noise", malicious=[1, 5], partition="iid")), data)
+    assert (verdict["valid"], verdict["notes"]) == (True, [note])
+    assert len(verdict_on(filed(_test(0, auc=0.001)))["notes"]) == 2, "without the data set, no metric is measured"
+
+
+def test_what_no_model_did_cannot_have_been_measured(failed: Callable[[Lie], Path]) -> None:
+    assert verdict_on(failed(_say(val_auc=None, val_acc=None)))["valid"]
+    for lie in (_say(val_auc=0.99, val_acc=0.99), _say(test_auc=0.99), _row(0, test={"auc": 0.99})):
+        assert " = " in refusal_of(failed(lie))["reason"]
 
 
 def test_the_ledger_of_another_run_does_not_go_with_these_blobs(copy: Copy, data: Path, tmp_path: Path) -> None:

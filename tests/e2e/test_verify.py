@@ -19,7 +19,8 @@ from tests.e2e.stripes import arguments_for, hmchain, invoke, options_for, start
 def test_a_finished_run_is_valid_in_a_process_of_its_own(finished: FinishedRun, data: Path) -> None:
     code, out, err = hmchain("verify", finished.folder, "--data-root", data, "--json")
     verdict = json.loads(out)
-    assert (code, err, verdict["valid"], verdict["notes"]) == (0, "", True, [])
+    assert (code, err, verdict["valid"]) == (0, "", True)
+    assert [note.partition(":")[0] for note in verdict["notes"]] == ["the report says without proof"]
     assert verdict["model_digest"] == finished.summary["model_digest"]
     assert (verdict["completed_rounds"], verdict["updates"], verdict["models"]) == (3, 6, 4)
 
