@@ -16,7 +16,7 @@ from coordinator.dashboard_cli import dashboard
 from coordinator.experiment_cli import experiment
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
-from hmchain.command import EXIT_CODES, data_root_option, guarded
+from hmchain.command import EXIT_CODES, data_root_option, guarded, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
 from trainers.config import load as load_config
@@ -175,7 +175,7 @@ def verify(
         verdict = check()
     except VerificationError as fault:
         if not as_json:
-            click.echo(f"INVALID  {fault}")
+            click.echo(f"INVALID  {on_one_line(str(fault))}")
         else:
             click.echo(
                 json.dumps({"valid": False, "round": fault.round, "member": fault.member, "reason": fault.reason})
@@ -191,7 +191,7 @@ def _valid_text(verdict: dict[str, Any]) -> str:
         f"model  {verdict['model_digest'] or 'none yet'}",
         f"chain  {verdict['chain']}, contract {verdict['contract']}, block {verdict['head']} {verdict['head_hash']}",
     ]
-    return "\n".join([*lines, *(f"note   {note}" for note in verdict["notes"])])
+    return "\n".join(map(on_one_line, [*lines, *(f"note   {note}" for note in verdict["notes"])]))
 
 
 @main.command(epilog=EXIT_CODES)

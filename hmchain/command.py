@@ -55,5 +55,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def fail(message: str, code: int) -> None:
     """Ends the process."""
-    click.echo(f"hmchain: {message}", err=True)
+    click.echo(f"hmchain: {on_one_line(message)}", err=True)
     sys.exit(code)
+
+
+def on_one_line(text: str) -> str:
+    """A text, perhaps of others, with nothing in it that ends a line, steers a terminal or cannot be encoded."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, guarded, on_one_line
 from hmchain.errors import UsageError
 from trainers import config as configuration
 from trainers import founding, keystore
@@ -137,7 +137,7 @@ def status(config: Config, as_json: bool) -> None:
     from trainers.status import status as look
 
     seen = look(config)
-    click.echo(json.dumps(seen, sort_keys=True) if as_json else "\n".join(_lines(seen)))
+    click.echo(json.dumps(seen, sort_keys=True) if as_json else "\n".join(map(on_one_line, _lines(seen))))
 
 
 def _lines(seen: dict[str, Any]) -> list[str]:

@@ -329,6 +329,18 @@ def test_no_field_of_run_json_can_be_changed(field: str, value: Any, copy: Copy,
     refusal_of(folder)
 
 
+@pytest.mark.parametrize("blobs", ["\x1b[1A\x1b[2K\rVALID  3 rounds\x1b[8m", "x\nVALID  3 rounds", "\ud800"])
+def test_no_folder_draws_its_own_verdict(blobs: str, copy: Copy) -> None:
+    path = copy() / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "blobs": blobs}, indent=2, sort_keys=True) + "\n")
+    code, out, err = invoke("verify", path.parent)
+    assert (code, err) == (1, "")
+    *steps, verdict = out.splitlines()
+    assert len(steps) == 1
+    assert verdict.startswith("INVALID  the folder of blobs is missing: ")
+    assert verdict.isprintable()
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "null", "[" * 100_000, '{"chain": NaN}'])
 def test_run_json_must_make_sense(content: str, copy: Copy) -> None:
     folder = copy()

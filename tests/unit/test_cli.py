@@ -37,6 +37,21 @@ def test_every_fault_has_its_line_and_exit_code(fault: errors.HMChainError, caps
     assert f"{fault.exit_code} " in EXIT_CODES
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("two\nlines\r\u2028", r"two\nlines\r\u2028"),
+        ("\x1b[2K\x07\x9b1A\u202e", r"\x1b[2K\x07\x9b1A\u202e"),
+        ("\ud800 \udcff", r"\ud800 \udcff"),
+        ("Zürich, 大阪市, λ ≤ 0.1 …", "Zürich, 大阪市, λ ≤ 0.1 …"),
+    ],
+)
+def test_what_others_wrote_is_one_line_that_no_terminal_obeys(
+    written: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(errors.ChainError(written), capsys) == (4, f"hmchain: {told}\n")
+
+
 def test_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(KeyboardInterrupt(), capsys) == (130, "hmchain: interrupted\n")
 
