@@ -14,6 +14,7 @@ from reprlib import Repr
 from typing import Any
 
 from coordinator.evidence import Evidence
+from coordinator.folder import of_the_run
 from coordinator.options import EMBEDDED
 from coordinator.recipe_options import ATTACKS
 from coordinator.replay import explain
@@ -66,13 +67,14 @@ def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> Report
     job = evidence.job
     if not job.closed or job.report is None:
         raise VerificationError(f"the run did not finish: {len(job.rounds)} of {manifest.rounds} rounds, no report")
-    try:
+    with of_the_run("a file of the report is missing or cannot be read", StorageError):
         files = read_report(folder)
-        if digest_of(files) != job.report:
-            raise VerificationError(f"{SUMMARY}, {METRICS} or {CURVES} is not what the coordinator filed on chain")
+    if digest_of(files) != job.report:
+        raise VerificationError(f"{SUMMARY}, {METRICS} or {CURVES} is not what the coordinator filed on chain")
+    try:
         texts = files[SUMMARY].decode(), files[METRICS].decode()
         report = Report(parse(texts[0]), [parse(line) for line in texts[1].splitlines()])
-    except (StorageError, ValueError) as fault:
+    except ValueError as fault:
         raise VerificationError(f"the report cannot be read: {fault}") from fault
     with explain("the report lacks what every report has"):
         _check_rows(report.rows, evidence)

@@ -9,7 +9,7 @@ from pathlib import Path
 from web3 import Web3
 
 from coordinator.deploy import connect
-from coordinator.folder import RunFile, read_key, read_ledger
+from coordinator.folder import RUN, RunFile, of_the_run, read_key, read_ledger
 from coordinator.options import EMBEDDED
 from coordinator.replay import explain, replay
 from coordinator.report import GasTable
@@ -17,7 +17,7 @@ from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
 from hmchain.chain import ChainClient, Deployment, find_deployment
 from hmchain.contract import Artifact, Event
 from hmchain.envelope import Identity
-from hmchain.errors import ChainError, VerificationError
+from hmchain.errors import ChainError, UsageError, VerificationError
 from hmchain.history import History, JobRecord
 
 
@@ -80,14 +80,18 @@ def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Ev
 
 
 def blobs_of(folder: Path, run: RunFile) -> BlobStore:
-    """The run's blobs, to read: where there is no folder, none is made."""
+    """The run's blobs, to read: where there is no folder, none is made. Raises VerificationError, StorageError."""
     if run.blobs.startswith(IPFS_PREFIX):
-        return open_store(run.blobs)
+        try:
+            return open_store(run.blobs)
+        except UsageError as fault:
+            raise VerificationError(f"{RUN} names no place of blobs: {fault}") from fault
     path = folder / run.blobs
-    if not path.is_dir():
-        raise VerificationError(f"the folder of blobs is missing: {path}")
-    if not all(entry.is_file() for entry in path.iterdir()):
-        raise VerificationError(f"{path} holds something that is no blob")
+    with of_the_run(f"the folder of blobs is missing: {str(path)[:300]}", OSError, ValueError):
+        entries = list(path.iterdir())
+    with of_the_run(f"{str(path)[:300]} holds something that is no blob", OSError):
+        if not all(entry.is_file() for entry in entries):
+            raise VerificationError(f"{str(path)[:300]} holds something that is no blob")
     return open_store(path)
 
 

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from errno import EACCES, EIO, EPERM
 from pathlib import Path
 
 from eth_utils import is_checksum_address
@@ -26,6 +27,7 @@ from hmchain.errors import StorageError, UsageError, VerificationError
 from hmchain.jsontext import parse
 
 FORMAT = "hmchain-run/1"
+OF_THE_DISK = (EACCES, EPERM, EIO)  # what says nothing of a run
 RUN, LEDGER, KEY, BLOBS = "run.json", "ledger.jsonl", "job.key", "blobs"
 
 
@@ -53,14 +55,11 @@ class RunFile:
 
     @classmethod
     def read(cls, folder: Path) -> RunFile:
-        """Raises UsageError where there is no run, VerificationError where there is no sense in it."""
-        if not (folder / RUN).exists():
-            raise UsageError(f"{folder} holds no run with a chain ({RUN} is missing)")
-        try:
+        """Raises UsageError where there is no run, VerificationError where there is no sense in it, StorageError."""
+        _look_for_run(folder)
+        with of_the_run(f"{RUN} is not readable: it is not what a run writes", StorageError, ValueError, TypeError):
             text = read_bytes(folder / RUN).decode()
             run = cls(**parse(text))
-        except (StorageError, ValueError, TypeError) as fault:
-            raise VerificationError(f"{RUN} is not readable: it is not what a run writes") from fault
         if not run._is_plain() or run.to_json() != text:
             raise VerificationError(f"{RUN} is not a {FORMAT} file as a run writes it")
         return run
@@ -69,8 +68,33 @@ class RunFile:
         """Whether every field is what it must be, written in the one way that we write it."""
         numbers: dict[str, type] = {"chain_id": int, "job": int}
         types = all(type(value) is numbers.get(name, str) for name, value in asdict(self).items())
-        hash_ = types and re.fullmatch("0x[0-9a-f]{64}", self.deployment)
+        chain = types and (self.chain == "embedded" or self.chain.startswith(("http://", "https://")))
+        hash_ = chain and self.chain.isprintable() and re.fullmatch("0x[0-9a-f]{64}", self.deployment)
         return bool(hash_ and is_checksum_address(self.contract) and self.format == FORMAT)
+
+
+def _look_for_run(folder: Path) -> None:
+    """Raises UsageError where a folder holds no run, StorageError where nobody may look."""
+    try:
+        (folder / RUN).lstat()
+    except OSError as fault:
+        if fault.errno in OF_THE_DISK:
+            raise StorageError(f"cannot read {folder}: {fault.strerror}") from fault
+        raise UsageError(f"{folder} holds no run with a chain ({RUN} is missing)") from fault
+
+
+@contextmanager
+def of_the_run(what: str, *faults: type[Exception]) -> Iterator[None]:
+    """These faults, as what they say of the run: VerificationError. Of one of the local disk: StorageError."""
+    try:
+        yield
+    except VerificationError:
+        raise
+    except faults as fault:
+        cause = fault.__cause__ if isinstance(fault, StorageError) else fault
+        if isinstance(cause, OSError) and cause.errno in OF_THE_DISK:
+            raise StorageError(f"cannot read {cause.filename}: {cause.strerror}") from cause
+        raise VerificationError(what) from fault
 
 
 class LedgerFile:
@@ -102,13 +126,14 @@ def genesis_line(chain: EmbeddedChain) -> str:
 
 
 def read_ledger(folder: Path) -> tuple[EmbeddedChain, Iterator[BlockRecord]]:
-    """An empty chain with the recorded genesis, and the blocks to execute on it. Raises VerificationError."""
-    try:
-        text = read_bytes(folder / LEDGER).decode()
-    except StorageError as fault:
-        raise VerificationError(f"{LEDGER} is missing or cannot be read") from fault
-    except UnicodeDecodeError as fault:
-        raise VerificationError(f"{LEDGER} is not text") from fault
+    """An empty chain with the recorded genesis, and the blocks to execute on it.
+
+    Raises VerificationError, StorageError.
+    """
+    with of_the_run(f"{LEDGER} is missing or cannot be read", StorageError):
+        content = read_bytes(folder / LEDGER)
+    with of_the_run(f"{LEDGER} is not text", UnicodeDecodeError):
+        text = content.decode()
     first, *blocks = text.split("\n")
     try:
         chain = EmbeddedChain(parse(first)["accounts"])
@@ -152,8 +177,8 @@ def write_key(folder: Path, key: Identity) -> None:
 
 
 def read_key(folder: Path) -> Identity:
-    """Raises VerificationError where there is none."""
-    try:
-        return Identity.parse(read_bytes(folder / KEY).decode())
-    except (StorageError, UnicodeDecodeError, UsageError) as fault:
-        raise VerificationError(f"{KEY} is missing or is no age key: the blobs cannot be opened") from fault
+    """Raises VerificationError where there is none, StorageError."""
+    what = f"{KEY} is missing or is no age key: the blobs cannot be opened"
+    with of_the_run(what, StorageError, UnicodeDecodeError, UsageError):
+        key = Identity.parse(read_bytes(folder / KEY).decode())
+    return key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -141,7 +142,7 @@ def test_the_folder_of_blobs_is_missing(copy: Copy) -> None:
     assert not (folder / "blobs").exists()
 
 
-@pytest.mark.parametrize("what", ["a pipe", "endless"])
+@pytest.mark.parametrize("what", ["a pipe", "endless", "a name too long"])
 def test_nothing_odd_among_the_blobs_keeps_anyone_waiting(what: str, copy: Copy, blobs: dict[str, BlobRef]) -> None:
     folder = copy()
     path = folder / "blobs" / str(blobs["manifest"].cid)
@@ -149,8 +150,25 @@ def test_nothing_odd_among_the_blobs_keeps_anyone_waiting(what: str, copy: Copy,
     if what == "a pipe":
         os.mkfifo(path)
     else:
-        path.symlink_to("/dev/zero")
+        path.symlink_to("/dev/zero" if what == "endless" else "a" * 300)
     assert "holds something that is no blob" in refusal_of(folder)["reason"]
+
+
+@pytest.mark.parametrize("name", ["run.json", "ledger.jsonl", "job.key", "summary.json", "blobs"])
+def test_what_this_machine_cannot_read_is_no_evidence(name: str, copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(method: Any) -> Any:
+        def call(path: Path, *arguments: Any, **named: Any) -> Any:
+            if path.name == name:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return method(path, *arguments, **named)
+
+        return call
+
+    folder = copy()
+    for method in ("open", "iterdir"):  # whoever runs the tests may be root, who reads everything
+        monkeypatch.setattr(Path, method, refusing(getattr(Path, method)))
+    code, _, err = invoke("verify", folder)
+    assert (code, err) == (6, f"hmchain: cannot read {folder / name}: Permission denied\n")
 
 
 # ---------------------------------------------------------------- ledger
@@ -283,7 +301,7 @@ def test_time_cannot_run_backwards_in_a_ledger_written_anew(copy: Copy, evidence
 
 
 @pytest.mark.parametrize("name", ["ledger.jsonl", "run.json", "summary.json", "job.key"])
-@pytest.mark.parametrize("what", ["a pipe", "endless", "a folder", "empty", "not text"])
+@pytest.mark.parametrize("what", ["a pipe", "endless", "a name too long", "itself", "a folder", "empty", "not text"])
 def test_no_file_can_be_replaced_by_something_odd(name: str, what: str, copy: Copy) -> None:
     path = copy() / name
     path.unlink()
@@ -291,6 +309,8 @@ def test_no_file_can_be_replaced_by_something_odd(name: str, what: str, copy: Co
         os.mkfifo(path)
     elif what == "endless":
         path.symlink_to("/dev/zero")
+    elif what in ("a name too long", "itself"):
+        path.symlink_to(path.name if what == "itself" else "a" * 300)
     elif what == "a folder":
         path.mkdir()
     else:
@@ -312,6 +332,14 @@ def test_no_file_can_be_replaced_by_something_odd(name: str, what: str, copy: Co
         ("job", -1),
         ("job", True),
         ("blobs", "elsewhere"),
+        ("blobs", "a" * 300),
+        ("blobs", "\ud800"),
+        ("blobs", "\0"),
+        ("blobs", "run.json"),
+        ("blobs", "ipfs:nowhere"),
+        ("chain", "\ud800"),
+        ("chain", "ganache"),
+        ("chain", "http://\x1b[2J"),
         ("dataset", "organamnist"),
         ("dataset_digest", "sha256:" + "11" * 32),
         ("format", "hmchain-run/2"),

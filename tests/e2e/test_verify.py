@@ -47,13 +47,15 @@ def test_a_run_keeps_its_blobs_where_it_is_told(data: Path, tmp_path: Path, monk
     assert invoke("verify", tmp_path / "run")[0] == 0
 
 
-@pytest.mark.parametrize("what", ["absent", "empty", "file", "without a chain"])
+@pytest.mark.parametrize("what", ["absent", "empty", "file", "without a chain", "a name too long"])
 def test_a_folder_without_a_run_is_a_mistake_of_the_user(what: str, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     if what == "empty":
         folder.mkdir()
     elif what == "file":
         folder.touch()
+    elif what == "a name too long":
+        folder = tmp_path / ("a" * 300)
     elif what == "without a chain":
         run(options_for(folder, data, rounds=1, chain=None), Silent())
     code, out, err = invoke("verify", folder)
