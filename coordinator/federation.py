@@ -137,7 +137,7 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
     """On a chain, embedded or by URL, with sealed blobs. Raises ChainError, BlobError, StorageError."""
     options, manifest, watch = parts.options, parts.manifest, parts.watch
     identities, deployer, key = parts.identities(), MemberIdentity.create(), new_identity()
-    store = open_store(options.blobs or folder / BLOBS)
+    store = open_store(folder / BLOBS if options.blobs is None else options.blobs)
     with watch.measure("chain"):
         accounts = [deployer.account.address, *(identity.account.address for identity in identities)]
         embedded = EmbeddedChain(accounts) if options.chain == EMBEDDED else None
@@ -202,8 +202,10 @@ def run_file(parts: Parts, coordinator: ChainClient, deployment: Receipt, job: i
 
 def location_of(blobs: str | None) -> str:
     """Where the blobs are, wherever somebody stands who reads it."""
-    if blobs is None or blobs.startswith(IPFS_PREFIX):
-        return blobs or BLOBS
+    if blobs is None:
+        return BLOBS
+    if blobs.startswith(IPFS_PREFIX):
+        return blobs
     return str(Path(blobs).resolve())
 
 

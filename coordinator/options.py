@@ -67,6 +67,8 @@ class RunOptions(Recipe):
             )
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers must be at least 1, not {self.workers}")
+        if self.blobs == "":
+            raise UsageError("--blobs names no place: give a folder or ipfs:MULTIADDR, or leave it out")
         if self.seed < 0 or self.seed >= 2**63:
             raise UsageError(f"--seed must lie between 0 and 2^63 - 1, not {self.seed}")
         if self.attack not in ATTACKS:

@@ -66,6 +66,7 @@ def refused(code: int, arguments: list[str], out: Path) -> str:
         ({"standard": "relative:0.2"}, "neither absolute:X nor relative:-D"),
         ({"standard": "absolute:nan"}, "neither absolute:X nor relative:-D"),
         ({"members": 500, "fraction": 0.01}, "too few for 500 members"),
+        ({"blobs": ""}, "--blobs names no place"),
         ({"blobs": "ipfs:nowhere"}, "'nowhere' is not the address of an IPFS daemon"),
         ({"blobs": "ipfs:/ip4/127.0.0.1"}, "is not the address of an IPFS daemon"),
     ],
