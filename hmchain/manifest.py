@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from typing import Any, Literal, get_args
 
 from hmchain.errors import UsageError
@@ -21,6 +20,7 @@ FORMAT = "hmchain-manifest/1"
 Metric = Literal["accuracy", "balanced_accuracy"]
 MAX_BYTES = 64 * 1024
 MAX_EPOCHS, MAX_BATCH, MAX_CLASSES = 1_000, 65_536, 256
+RATES = (2.0**-126, 2.0**128 - 2.0**104)  # of float32, in which is trained
 MAX_FEATURES, MAX_FEATURE_NAME = 4096, 256
 TABULAR = ("logistic", "mlp")  # the architectures that take features; all others take images
 CNN = "medmnist-cnn"
@@ -74,8 +74,11 @@ class Manifest(Recipe):
                 f"a client trains for 1 to {MAX_EPOCHS} epochs a round in batches of 2 (batch norm) to {MAX_BATCH}, "
                 f"not {self.epochs} and {self.batch_size}"
             )
-        if not (isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UsageError(f"the learning rate must be a positive number, not {self.learning_rate}")
+        if not RATES[0] <= self.learning_rate <= RATES[1]:
+            raise UsageError(
+                f"the learning rate must be a positive number of {RATES[0]:.3g} to {RATES[1]:.3g}, "
+                f"not {self.learning_rate}"
+            )
         self._check_samples()
         check_recipe(self, self.aggregation, self.architecture, images=not self.features)
         times = (self.request_seconds, self.score_seconds, self.reveal_seconds, self.reply_seconds)

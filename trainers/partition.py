@@ -6,8 +6,6 @@ of its own train shard. The test split belongs to nobody.
 
 from __future__ import annotations
 
-from math import isfinite
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +16,7 @@ from trainers.splits import Shard, Split
 HOLDOUT_FRACTION = 0.1  # of a hospital's train shard, rounded down
 SMALLEST_TRAIN = 2  # samples: what a batch norm needs
 SMALLEST_HOLDOUT = 1  # samples
+MAX_CONCENTRATION = 1e300  # the sum over all members must be a number as well
 
 
 def split(dataset: Dataset, members: int, scheme: str, seed: int) -> list[Shard]:
@@ -57,7 +56,7 @@ def _concentration(scheme: str) -> float | None:
         concentration = float(text)
     except ValueError:
         concentration = 0.0
-    if kind != "dirichlet" or not isfinite(concentration) or concentration <= 0:
+    if kind != "dirichlet" or not 0 < concentration <= MAX_CONCENTRATION:
         raise UsageError(f"unknown partition {scheme!r}; use iid, or dirichlet:A with a number A > 0")
     return concentration
 

@@ -105,6 +105,8 @@ def test_the_terms_are_what_the_contract_enforces() -> None:
         ("batch_size", 10**9),
         ("learning_rate", 0.0),
         ("learning_rate", -0.1),
+        ("learning_rate", 3.41e38),
+        ("learning_rate", 1e-39),
         ("learning_rate", None),
         ("preprocessing", "none"),
         ("aggregation", "mean"),
