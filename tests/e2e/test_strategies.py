@@ -100,6 +100,7 @@ def test_a_network_of_ones_own_is_verified_by_whoever_allows_it(
         ({"architecture": "lenet"}, "unknown architecture 'lenet'; known: groupnorm-cnn, groupnorm-resnet, logistic"),
         ({"architecture": "mlp"}, "architecture 'mlp' does not take images"),
         ({"architecture": "no_such_package:Net"}, "there is no Python source of 'no_such_package' here"),
+        ({"architecture": "torch.nn:Linear"}, "torch.nn:Linear does not take images: RuntimeError: "),
         ({"attack": "noise"}, "--attack and --malicious, a share above 0 and below 1, go together"),
     ],
 )

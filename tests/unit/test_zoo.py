@@ -83,10 +83,28 @@ class Net(nn.Sequential):
 class Odd(nn.Module):
     def __init__(self, width, classes):
         super().__init__()
-        self.lstm = nn.LSTM(width, classes)
+        self.lstm = nn.LSTM(784 * width, classes)
+    def forward(self, x): return self.lstm(x.flatten(1))[0]
 class Broken(nn.Module):
     def __init__(self): ...
 def text(width, classes): return "no network"
+class Says(nn.Module):
+    def __init__(self, width, classes):
+        super().__init__()
+        self.last = nn.Linear(784 * width, classes)
+        self.dropout, self.norm = nn.Dropout(), nn.BatchNorm1d(classes)
+    def forward(self, x):
+        return self.norm(self.last(self.dropout(x.flatten(1))))
+class Wide(Says):
+    def forward(self, x): return super().forward(x).repeat(1, 2)
+class Whole(Says):
+    def forward(self, x): return super().forward(x).argmax(1, keepdim=True).repeat(1, 3)
+class Pair(Says):
+    def forward(self, x): return super().forward(x), x
+class Alone(Says):
+    def forward(self, x): return super().forward(x).squeeze()
+class Frozen(Says):
+    def forward(self, x): return super().forward(x).detach()
 """
 
 
@@ -110,6 +128,19 @@ def test_an_own_module_is_built_and_begins_with_the_same_weights(module: str):
     assert all(one[name].tobytes() == two[name].tobytes() for name in one)
     assert abs(one["1.weight"]).max() <= 1 / 28
     assert (initial_model(replace(job, seed=6), [job.architecture])["1.weight"] != one["1.weight"]).any()
+
+
+def test_trying_a_network_out_leaves_no_trace(module: str):
+    job = job_of(f"{module}:Says")
+    torch.manual_seed(3)
+    network = network_of(job, [job.architecture])
+    found = torch.get_rng_state()
+    torch.manual_seed(3)
+    plain = type(network)(1, 3)
+    assert torch.equal(found, torch.get_rng_state())
+    assert network.training
+    assert network.state_dict()["norm.num_batches_tracked"] == 0
+    assert all(torch.equal(network.state_dict()[name], array) for name, array in plain.state_dict().items())
 
 
 def test_an_own_module_is_not_even_imported_unless_it_is_allowed(module: str):
@@ -147,10 +178,17 @@ def test_the_digest_is_of_all_files_of_a_package(tmp_path: Path, monkeypatch: py
         ("Broken", "gives no network: TypeError"),
         ("Absent", "gives no network: AttributeError"),
         ("text", "gives no torch.nn.Module but a str"),
+        ("nn.Linear", "does not take images: RuntimeError"),
+        ("nn.Identity", r"must answer 2 images with floats \(2, 3\), not torch.float32 \(2, 1, 28, 28\)"),
+        ("Wide", r"with floats \(2, 3\), not torch.float32 \(2, 6\)"),
+        ("Whole", r"with floats \(2, 3\), not torch.int64"),
+        ("Pair", "answers with no tensor but a tuple"),
+        ("Alone", r"must answer 1 images with floats \(1, 3\), not torch.float32 \(3,\)"),
+        ("Frozen", "has nothing that could be trained"),
     ],
 )
 def test_what_is_no_network_is_refused_in_one_line(name: str, said: str, module: str):
-    job = job_of(f"{module}:{name}")
+    job = job_of(f"torch.{name.replace('.', ':')}" if "." in name else f"{module}:{name}")
     with pytest.raises(UsageError, match=said):
         initial_model(job, [job.architecture])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
+from copy import deepcopy
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,8 @@ from hmchain.errors import UsageError
 from hmchain.files import read_file
 from hmchain.manifest import Manifest
 from hmchain.recipe import OWN_MODULE
+from trainers.networks.compute import Compute
+from trainers.splits import SIDE
 
 
 def source_digest(architecture: str) -> str:
@@ -41,7 +44,7 @@ def refuse_own_module(job: Manifest, allowed: Collection[str]) -> None:
 
 def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
     """Class(width, classes) of a job's own module. Raises UsageError where it is not allowed, is another source than
-    the manifest names, or cannot be built.
+    the manifest names, cannot be built, or does not turn a job's samples into a float for each class.
     """
     refuse_own_module(job, allowed)
     architecture, found = job.architecture, source_digest(job.architecture)
@@ -54,7 +57,31 @@ def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
         raise UsageError(f"{architecture} gives no network: {type(fault).__name__}: {str(fault)[:200]}") from fault
     if not isinstance(network, nn.Module):
         raise UsageError(f"{architecture} gives no torch.nn.Module but a {type(network).__name__}")
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _try_out(network, job)
+    return network
+
+
+def _try_out(network: nn.Module, job: Manifest) -> None:
+    """Lets a copy answer once as it will in training, and once as when it is scored. Raises UsageError."""
+    copy, compute, own = deepcopy(network), Compute("cpu", False), job.architecture
+    for train, count in ((True, 2), (False, 1)):  # the smallest batches that there are
+        shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
+        batch = torch.zeros(shape, dtype=torch.float32 if job.features else torch.uint8)
+        try:
+            with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(train):  # a dropout draws from torch's own
+                answers = copy.train(train)(compute.inputs(batch))
+        except Exception as fault:  # as above
+            said = f"{type(fault).__name__}: {str(fault)[:200]}"
+            raise UsageError(f"{own} does not take {job.samples}: {said}") from fault
+        expected = (count, len(job.classes))
+        if not isinstance(answers, torch.Tensor):
+            raise UsageError(f"{own} answers with no tensor but a {type(answers).__name__}")
+        if answers.shape != expected or not answers.is_floating_point():
+            found = f"{answers.dtype} {tuple(answers.shape)}"
+            raise UsageError(f"{own} must answer {count} {job.samples} with floats {expected}, not {found}")
+        if train and not answers.requires_grad:
+            raise UsageError(f"{own} has nothing that could be trained")
 
 
 def _sources(architecture: str) -> Iterator[tuple[str, Path]]:
