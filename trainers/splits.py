@@ -214,6 +214,8 @@ def _split(inputs: Inputs, labels: NDArray[Any], where: str) -> Split:
         raise DataError(f"{where} has {len(inputs)} {what} and {len(labels)} labels")
     if inputs.ndim == 2 and not np.isfinite(inputs).all():
         raise DataError(f"{where}_{FEATURES} holds NaN or infinity")
+    if labels.max() > np.iinfo(np.int64).max:  # of an unsigned type: as an int64 it would be another number
+        raise DataError(f"{where}_labels: {labels.max()} is not a class of 0 to {MAX_CLASSES - 1}")
     grey = inputs[..., 0] if inputs.ndim == 4 and inputs.shape[3] == 1 else inputs
     return Split(np.ascontiguousarray(grey), labels.reshape(len(labels)).astype(np.int64))
 
