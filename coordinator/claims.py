@@ -29,6 +29,7 @@ from coordinator.report import (
     round_row,
     summary_text,
 )
+from coordinator.run import TIMES
 from hmchain.errors import DataError, StorageError, UsageError, VerificationError
 from hmchain.exchange import SealedExchange, fetch_model, model_header
 from hmchain.jsontext import parse
@@ -192,7 +193,9 @@ def is_metric(name: str, value: Any) -> bool:
 
 def are_seconds(told: Any) -> bool:
     """Whether it is the time that each part of a run took."""
-    return type(told) is dict and all(type(each) is float and isfinite(each) and each >= 0 for each in told.values())
+    if type(told) is not dict or not told.keys() <= {"total", *TIMES}:
+        return False
+    return all(type(each) is float and isfinite(each) and each >= 0 for each in told.values())
 
 
 def check_metrics(

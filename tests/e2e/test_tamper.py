@@ -592,6 +592,7 @@ LIES: dict[str, tuple[Lie, str]] = {
     "members out of order": (_say(malicious=[2, 1]), "malicious = [2, 1], which cannot be"),
     "an attack that is none": (_say(attack="dos"), "attack = 'dos', which cannot be"),
     "no time at all": (_say(seconds={"total": -1.0}), "which cannot be"),
+    "more than time": (_say(seconds={"total": 1.0, "external_auc": 0.99}), "which cannot be"),
     "a round in no time": (_row(0, seconds=0), "metrics.jsonl says seconds = 0, which cannot be"),
 }
 
