@@ -13,6 +13,8 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
+import numpy as np
+
 from coordinator.evidence import Evidence
 from coordinator.folder import of_the_run
 from coordinator.options import EMBEDDED
@@ -43,6 +45,7 @@ from trainers.scoring import Metrics, evaluate
 from trainers.splits import Split
 
 TOLERANCE = 0.01  # of a metric; of a loss above 1 it is a share: other processors round differently
+FLIPPED = 2.5  # samples of the smallest class that they may take for another one, where that makes more
 UNPROVED = ("attack", "malicious", "partition", "seconds")
 VALIDATION = {"val_auc": "auc", "val_acc": "accuracy"}  # only where `run --validate` measured them
 TEST = {"test_auc": "auc", "test_acc": "accuracy"}
@@ -231,15 +234,22 @@ def _measure(evidence: Evidence, manifest: Manifest, report: Report, initial: We
         _agree(SUMMARY, report.summary, VALIDATION, network, dataset.val, max(tests))
 
 
+def tolerance_on(split: Split) -> float:
+    """How far a metric on these samples may be from what is measured here."""
+    counts = np.bincount(split.labels)
+    counts = counts[counts > 0]
+    return max(TOLERANCE, FLIPPED / float(len(counts) * counts.min()))
+
+
 def _agree(where: str, told: dict[str, Any], metrics: dict[str, str], network: Any, split: Split, number: int) -> None:
     """Raises VerificationError where a measurement differs, in the training precision of this processor and in that of
     others: of a model that has learnt little yet, each gives other answers.
     """
-    ours = Compute()
+    ours, tolerance = Compute(), tolerance_on(split)
     for compute in (ours, replace(ours, bfloat16=not ours.bfloat16)):
         measured = asdict(evaluate(network, split, compute))
         found = {name: measured[metric] for name, metric in metrics.items()}
-        wrong = [name for name, value in found.items() if abs(told[name] - value) > TOLERANCE * max(1, value)]
+        wrong = [name for name, value in found.items() if abs(told[name] - value) > tolerance * max(1, value)]
         if not wrong:
             return
         name = wrong[0]

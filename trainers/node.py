@@ -180,7 +180,8 @@ class Node:
                 continue
             except (ContractError, NonceClash) as fault:
                 self._note(fault, number)
-                acted = False
+                self._put_off.pop(number, None)
+                continue
             except ChainError:
                 raise
             except Exception as fault:  # nothing that others sent may end a hospital's node
@@ -285,11 +286,17 @@ def _attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, J
     """
     created: Counter[int] = Counter()
     for number, job in history.jobs.items():
-        if job.closed or (wanted and number not in wanted):
+        if job.closed or (wanted and number not in wanted) or _never_starts(history, job):
             continue
         created[job.creator] += 1
         if created[job.creator] <= JOBS_PER_MEMBER:
             yield number, job
+
+
+def _never_starts(history: History, job: JobRecord) -> bool:
+    """Whether it waits for a coordinator that is suspended or removed."""
+    member = None if job.rounds else history.member_of(job.coordinator)
+    return member is not None and member not in history.active
 
 
 def _pause(poll: float, failures: int, longest: float) -> float:

@@ -121,6 +121,17 @@ def test_several_files_are_one_transaction(ward: Ward) -> None:
     assert all((signed.permit.person, signed.permit.scope) in told for signed in consents)
 
 
+def test_very_many_files_are_several_transactions(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes take none beyond 128 KiB."""
+    monkeypatch.setattr(sharing, "A_TRANSACTION", 2)
+    case, archive = Case(ward), ward.archive(2)
+    labels = ("all", "kind:clinical", "type:imaging")
+    consents = [sharing.consent(archive, case.patient, label, frozenset({Purpose.IMAGING})) for label in labels]
+    block = ward.chain.web3.eth.block_number
+    assert list(sharing.relay_files(archive, consents)) == [True] * 3
+    assert ward.chain.web3.eth.block_number == block + 2
+
+
 def test_a_file_that_is_refused_keeps_only_what_follows_it_from_being_relayed(ward: Ward) -> None:
     case, archive = Case(ward), ward.archive(2)
     first, last = (

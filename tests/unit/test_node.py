@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +14,8 @@ from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
-from hmchain.history import History, JobRecord
+from hmchain.errors import ContractError
+from hmchain.history import History, JobRecord, RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
 from trainers.config import Config
@@ -52,6 +54,36 @@ def test_made_up_coordinators_make_nobody_look_after_more() -> None:
 def test_jobs_in_anothers_name_do_not_count_as_its_own() -> None:
     junk, honest = [(1, "0x2")] * 6, [(2, "0x2"), (2, "0x2")]
     assert attended(created(*junk, *honest)) == [1, 2, 3, 4, 7, 8]
+
+
+def test_a_job_that_waits_for_a_barred_coordinator_is_no_open_one() -> None:
+    history = created(*[(1, "0x2")] * JOBS_PER_MEMBER, (1, "0x1"), (1, "0x9"))
+    history.members = {1: "0x1", 2: "0x2"}
+    history.active = {1}
+    assert attended(history) == [5, 6], "the last one's coordinator is no member"
+    history.jobs[1].rounds[1] = RoundRecord(1, b"", (), ())
+    assert attended(history) == [1, 5, 6], "a job that runs does without it"
+
+
+def test_a_refusal_that_persists_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("hmchain.node"), "propagate", True)
+    member = MemberIdentity.create()
+    node, history = node_of(member, member.encryption.public), created((1, "0x1"))
+    outcomes: list[Any] = [ContractError("ElectionFull")] * 3 + [False] + [ContractError("ElectionFull")] * 2
+
+    def attend(*_: Any) -> bool:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return bool(outcome)
+
+    monkeypatch.setattr(node, "_attend", attend)
+    caplog.set_level(logging.INFO, "hmchain.node")
+    while outcomes:
+        node._work(history)
+    assert [record.getMessage() for record in caplog.records] == ["somebody was faster"] * 2
 
 
 # ---------------------------------------------------------------- membership

@@ -97,6 +97,20 @@ def test_among_equals_emergencies_come_first_then_the_order_of_the_chain(desk: D
     assert desk.looked == [1, 2_001, 2_002]
 
 
+def test_an_emergency_whose_letter_spreads_slowly_still_comes_before_readings(desk: Desk) -> None:
+    desk.uses = [use(PATIENT, number) for number in range(1, 30)]
+    desk.emergencies = {1: emergency(1)}
+    desk.releasing.step()
+    desk.time += releasing.FIRST_PAUSE
+    desk.releasing.step()
+    assert desk.looked == [1, 1]
+    desk.time += 4 * releasing.FIRST_PAUSE
+    for _ in range(3):
+        desk.releasing.step()
+    assert desk.looked == [1, 1, 1, 2_001, 2_002], "but not for ever"
+    assert desk.releasing.answered == 0
+
+
 def test_readings_under_the_grant_of_nobody_here_come_last(desk: Desk) -> None:
     """Anyone may log any number of them, under the grant of an accomplice."""
     desk.uses = [*(use(STRANGER, number) for number in range(1, 50)), use(PATIENT, 1)]

@@ -200,9 +200,10 @@ def test_who_withholds_the_condition_alone_is_left_out_and_not_called_healthy(tm
 class Away(DirectoryStore):
     """A blob store whose daemon is down, or from which single blobs are gone."""
 
-    down = False
+    down, looks = False, 0
 
     def get(self, ref: BlobRef, limit: int) -> bytes:
+        self.looks += 1
         if self.down:
             raise DaemonError("down")
         return super().get(ref, limit)
@@ -256,6 +257,29 @@ def test_whose_condition_cannot_be_read_is_left_out_until_it_can(
     assert persons_in(data) == (24, 12)
     now[0] += consented.RETRY_SECONDS
     assert not data.refresh(ward.trail)
+
+
+def test_a_blob_that_is_gone_is_looked_for_once_for_all_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(consented.time, "monotonic", lambda: now[0])
+    ward = Ward(tmp_path / "ward")
+    files, numbers = write_cohort(tmp_path, 24, seed=1)
+    for file in files:
+        ward.imports(file)
+    ward.consent(numbers, RESEARCH)
+    ward.store = Away(tmp_path / "ward" / "blobs")
+    blobs = sorted((tmp_path / "ward" / "blobs").iterdir())
+    for blob in blobs:
+        blob.unlink()
+    data = ward.data(SERVICE)
+    assert data.refresh(ward.trail)
+    assert ward.store.looks == len(blobs) == 2
+    for looks in (3, 4):
+        now[0] += consented.RETRY_SECONDS
+        assert not data.refresh(ward.trail)
+        assert ward.store.looks == looks, "the node waits for one at a time"
 
 
 def test_a_record_that_has_two_of_the_codes_counts_once(tmp_path: Path) -> None:

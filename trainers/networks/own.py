@@ -64,7 +64,11 @@ def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
 
 def _try_out(network: nn.Module, job: Manifest) -> None:
     """Lets a copy answer once as it will in training, and once as when it is scored. Raises UsageError."""
-    copy, compute, own = deepcopy(network), Compute("cpu", False), job.architecture
+    compute, own = Compute("cpu", False), job.architecture
+    try:
+        copy = deepcopy(network)  # as whoever trains for several hospitals does
+    except Exception as fault:  # as above
+        raise UsageError(f"{own} cannot be copied: {type(fault).__name__}: {str(fault)[:200]}") from fault
     for train, count in ((True, 2), (False, 1)):  # the smallest batches that there are
         shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
         batch = torch.zeros(shape, dtype=torch.float32 if job.features else torch.uint8)

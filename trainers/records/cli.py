@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmchain.command import EXIT_CODES
+from hmchain.command import EXIT_CODES, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from hmchain.record import Code, Kind, Record
 from trainers import logs
@@ -300,7 +300,11 @@ def verify(config: Config, password_file: Path | None, quick: bool, as_json: boo
         try:
             verdict = check(archive, quick)
         except VerificationError as fault:
-            click.echo(json.dumps({"valid": False, "reason": fault.reason}) if as_json else f"INVALID  {fault.reason}")
+            click.echo(
+                json.dumps({"valid": False, "reason": fault.reason})
+                if as_json
+                else f"INVALID  {on_one_line(fault.reason)}"
+            )
             sys.exit(fault.exit_code)
     ours = f"{verdict['records']:,} records in {verdict['batches']:,} batches of ours"
     told = f"VALID  {ours}, {verdict['entries']:,} entries of all hospitals"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmchain import scopes
-from hmchain.command import EXIT_CODES
+from hmchain.command import EXIT_CODES, on_one_line
 from hmchain.errors import ContractError, HMChainError, StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.permits import LAST_LABEL
@@ -105,7 +105,7 @@ def _gather(
         except HMChainError as fault:
             if len(asked) == 1:
                 raise
-            click.echo(f"hmchain: member {holder}, use {use}: {fault}", err=True)
+            click.echo(f"hmchain: member {holder}, use {use}: {on_one_line(str(fault))}", err=True)
             code = fault.exit_code
         else:
             click.echo(f"{count:,} records by use {use} of grant {number}", err=True)
@@ -231,17 +231,16 @@ def release(config: Config, password_file: Path | None, watch: bool) -> None:
 
     with archive_of(config, password_file) as archive:
         releasing = Releasing(archive.rules, archive.registry, archive.store, archive.keys.identities)
-        answered = 0
         while True:
             try:
-                while releasing.is_due():
-                    answered += releasing.step()
+                while releasing.step():
+                    pass
             except ContractError as fault:
-                click.echo(str(fault), err=True)
+                click.echo(on_one_line(str(fault)), err=True)
             if not watch:
                 break
             time.sleep(config.chain.poll_seconds)
-    click.echo(f"{answered} requests answered")
+    click.echo(f"{releasing.answered} requests answered")
 
 
 @records.command(epilog=EXIT_CODES)

@@ -28,6 +28,7 @@ PART_RECORDS = 1_000
 MAX_RECORDS = 20_000  # of one release: the parts that one letter can list
 REFUSED = bytes(32)  # in place of an envelope, where there is nobody to write a letter to
 FIRST_PAUSE, LAST_PAUSE = 30.0, 3600.0  # seconds until a letter that could not be had is asked for again
+EMERGENCY_TRIES = 3  # in which an emergency comes before all readings
 MAX_TRIES = 30  # for about a day; then it is refused: nobody can make a holder look for it for ever
 
 Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
@@ -58,6 +59,7 @@ class Releasing:
     registry: Registry
     store: BlobStore
     identities: tuple[Identity, ...]
+    answered: int = 0
     _put_off: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)  # until when, and how often
 
     def step(self) -> bool:
@@ -77,6 +79,7 @@ class Releasing:
             self.registry.transact("releaseKeys", *due.which, envelope)
         else:
             self.registry.transact("releaseEmergencyKeys", due.which[0], envelope)
+        self.answered += 1
         return True
 
     def is_due(self) -> bool:
@@ -96,9 +99,12 @@ class Releasing:
                 in_vain = not self.rules.may_cover(trail.grants[use.number].terms)
                 yield Due(which, use.request, partial(self._under_grant, use), in_vain)
 
-    def _turn(self, due: Due) -> tuple[bool, int]:
-        """The least is next. What is in vain is last, and not refused unread: that would tell who is nobody here."""
-        return due.in_vain, self._tries(due.which)
+    def _turn(self, due: Due) -> tuple[bool, bool, int]:
+        """The least is next: emergencies at first, as a letter may take a while to spread. What is in vain is last, and
+        not refused unread: that would tell who is nobody here.
+        """
+        tries = self._tries(due.which)
+        return due.in_vain, due.which[1] != 0 or tries >= EMERGENCY_TRIES, tries
 
     def _in_emergency(self, case: EmergencyRecord, request: dict[str, Any]) -> Iterable[Holding]:
         """By the chain as it is when this is asked."""

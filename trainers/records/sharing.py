@@ -28,6 +28,7 @@ from trainers.records.archive import Archive
 from trainers.records.persons import Signed, grant_salt_of, salt_of
 
 DAY = 86_400
+A_TRANSACTION = 100  # permits that are relayed in one: well below what nodes take (128 KiB), and its gas
 WORD_SECONDS = 7 * DAY  # that what a person signed can be brought onto the chain; then it is worth nothing
 
 
@@ -143,13 +144,15 @@ def relay_files(archive: Archive, several: Sequence[Signed]) -> Iterator[bool]:
             isinstance(signed.permit, Grant) and member_of(signed.permit.granter) is not None
         ):
             raise UsageError("no person signed this; a hospital's own grants are made by: hmchain records share")
-    try:
-        yield from relay(archive, *several)
-    except ContractError:
-        if len(several) == 1:
-            raise
-        for signed in several:
-            yield from relay(archive, signed)
+    for start in range(0, len(several), A_TRANSACTION):
+        some = several[start : start + A_TRANSACTION]
+        try:
+            yield from relay(archive, *some)
+        except ContractError:
+            if len(some) == 1:
+                raise
+            for signed in some:
+                yield from relay(archive, signed)
 
 
 def _consents(several: Sequence[Signed]) -> Iterator[tuple[Consent, bytes]]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from hmchain.errors import BlobError, DaemonError, DataError
+from hmchain.errors import BlobError, DaemonError, DataError, Reason
 from hmchain.permits import Purpose
 from hmchain.record import Record
 from hmchain.trail import Trail
@@ -53,7 +52,7 @@ class ConsentedData:
     service: TrainingService
     chosen: bytes = b""
     _seen: tuple[Trail | None, int, int] = (None, -1, -1)
-    _missing: list[Holding] = field(default_factory=list)
+    _missing: dict[int, Holding] = field(default_factory=dict)  # one of each batch whose blob cannot be had
     _retry: float = 0.0
 
     def refresh(self, trail: Trail) -> bool:
@@ -81,7 +80,7 @@ class ConsentedData:
     def clear(self) -> None:
         """Takes the file away: what nobody consents to any more is not left lying about."""
         self.file.unlink(missing_ok=True)
-        self.chosen, self._seen, self._missing = b"", (None, -1, -1), []
+        self.chosen, self._seen, self._missing = b"", (None, -1, -1), {}
 
     def _holdings(self, trail: Trail) -> list[Holding]:
         """Each once, in the order they were imported, without those of persons that withhold what labels them."""
@@ -109,22 +108,28 @@ class ConsentedData:
         return {holding.subject for holding in holdings if holding.id in labels and self._opened(holding) is None}
 
     def _opened(self, holding: Holding) -> Record | None:
+        if holding.batch.id in self._missing:
+            return None  # looking for a blob takes long, and it has many records
         try:
             return self.reading.open(holding)
         except DaemonError:
             raise
         except (BlobError, DataError) as fault:
             warn("record left out", record=holding.name, reason=str(fault))
-            self._missing.append(holding)
-            self._retry = time.monotonic() + RETRY_SECONDS
+            if isinstance(fault, BlobError) and fault.reason is Reason.UNAVAILABLE:
+                self._missing[holding.batch.id] = holding
+                self._retry = time.monotonic() + RETRY_SECONDS
             return None
 
     def _one_turned_up(self) -> bool:
+        """Looks for one of the missing blobs, another one each time: the node does not wait for more than one."""
         if not self._missing or time.monotonic() < self._retry:
             return False
-        self._retry = time.monotonic() + RETRY_SECONDS
-        for holding in self._missing:
-            with suppress(BlobError, DataError):
-                self.reading.open(holding)
-                return True
-        return False
+        batch, holding = next(iter(self._missing.items()))
+        try:
+            self.reading.blob(holding.batch)
+        except BlobError:
+            self._missing[batch] = self._missing.pop(batch)
+            self._retry = time.monotonic() + RETRY_SECONDS
+            return False
+        return True
