@@ -14,9 +14,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --progress-bar off -c constraints.txt
 SOLC := .tools/solc
 RUN := runs/latest
-# Four workers on two cores: consortia of processes on two of them, which wait much, everything else on the others, and
-# then on all (tests/conftest.py).
-TEST := $(BIN)/ape test --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+# Three workers on two cores: consortia of processes on two of them, which wait much, everything else on the third, and
+# then on all (tests/conftest.py). A fourth makes it no faster.
+TEST := $(BIN)/ape test --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 # Before the workers start: each would compile everything for itself, which takes half a minute alone.
 COMPILE := $(BIN)/ape compile --verbosity WARNING
 

@@ -6,7 +6,7 @@ from tests import samples
 from tools import solc
 
 # Tests that run consortia of processes, which wait much: two at a time for two cores, in groups that take equally long.
-# Beside them the other workers do everything else.
+# Beside them the third worker does everything else.
 TOWNS = {
     "test_faults.py": "town of faults",
     "test_troubles.py": "town of faults",
