@@ -190,7 +190,11 @@ contract Handler {
         else if (kind == 1) _commit(sender, round, position, luck);
         else if (kind == 2) _reveal(sender, round, position, luck, luck % 2 == 0);
         else if (kind == 3) _propose(sender, round, position, bytes32(luck));
-        else _attest(sender, round, position, luck % 5 == 0 ? luck >> 200 : r.proposed, luck % 3 == 0 ? bytes32(luck) : _candidate);
+        else {
+            uint256 proposed = r.proposed;
+            if (luck % 5 == 0) proposed ^= 1 << ((luck >> 200) % 16); // as it was before a proposal, or never
+            _attest(sender, round, position, proposed, luck % 3 == 0 ? bytes32(luck) : _candidate);
+        }
     }
 
     function _submit(address sender, uint256 round, uint256 position, uint256 samples) private {

@@ -1,0 +1,108 @@
+"""Whether the invariants would notice: each mutant is the contracts with one rule gone, and forge must find it.
+
+Rules that a hundred random calls can reach; the others, such as 32 unreviewed emergencies, are tests/contracts' own.
+
+python -m bench.mutants [--only TEXT]     some minutes each; exit 1 where one lives
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.contracts.test_invariants import forge
+from tools import solc
+
+TREE = ("contracts", "tests/invariants", "foundry.toml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A rule, where it stands, and what stands there without it. suite: the test contract that keeps it."""
+
+    rule: str
+    file: str
+    before: str
+    after: str
+    suite: str = "RecordsTest"
+
+
+MUTANTS = (
+    Mutant("a grant ends", "Permissions.sol", "if (grant.expiry <= block.timestamp)", "if (grant.expiry == 0)"),
+    Mutant("a use counts once", "Permissions.sol", "grant.uses = a.use;", ""),
+    Mutant("a consent is needed", "Permissions.sol", "if (purposes & (1 << uint256(purpose)) == 0)", "if (false)"),
+    Mutant("a consent is signed once", "Permissions.sol", "if (nonce != last + 1)", "if (nonce > last + 1)"),
+    Mutant("an acceptance names its member", "Persons.sol", "if (a.member != member)", "if (false)"),
+    Mutant(
+        "an acceptance ends", "Persons.sol", "if (block.timestamp > deadline)", "if (block.timestamp > deadline + 1)"
+    ),
+    Mutant(
+        "a review is due in 72 hours",
+        "Emergency.sol",
+        "block.timestamp > d.since + R",
+        "block.timestamp > d.since + 2 * R",
+    ),
+    Mutant("who vouched does not review", "Emergency.sol", "if (reviewer == c.institution) return false;", ""),
+    Mutant(
+        "the draws close by the clock",
+        "Rounds.sol",
+        "if (failed || (r.phase()",
+        "if (failed && (r.phase()",
+        "FourMastersOfNineTest",
+    ),
+    Mutant(
+        "an attestation is of one proposal",
+        "Training.sol",
+        "if (proposed != r.proposed())",
+        "if (proposed > 0xffff)",
+        "FourMastersOfNineTest",
+    ),
+)
+
+
+def is_found(mutant: Mutant) -> bool:
+    """Whether forge fails on it. Raises SystemExit where it is no mutant of today's contracts."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in TREE:
+            source, copy = solc.ROOT / name, root / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+        file = root / "contracts" / mutant.file
+        content = file.read_text()
+        if content.count(mutant.before) != 1:
+            sys.exit(f"{mutant.file} does not say {mutant.before!r} once: write the mutant anew")
+        file.write_text(content.replace(mutant.before, mutant.after))
+        command = [forge(), "test", "--root", folder, "--use", str(solc.use()), "--match-contract", mutant.suite]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        told = done.stdout + done.stderr
+        if "Compiler run failed" in told or "Suite result" not in told:
+            sys.exit(f"{mutant.rule}: it does not compile\n{told[-2000:]}")
+        return done.returncode != 0
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="those that have this in their rule or file")
+    only = parser.parse_args().only
+    lives = 0
+    for mutant in MUTANTS:
+        if only in mutant.rule or only in mutant.file:
+            began, found = time.monotonic(), is_found(mutant)
+            lives += not found
+            print(
+                f"{'found' if found else 'LIVES'}  {mutant.rule} ({mutant.file}, {time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
+    return int(lives > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
