@@ -215,12 +215,19 @@ def persons_in(data: ConsentedData) -> tuple[int, int]:
     return len(shard.train) + len(shard.holdout), int(shard.train.labels.sum() + shard.holdout.labels.sum())
 
 
-def test_a_daemon_that_is_down_is_no_reason_to_forget_the_records(tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "ward")
-    files, numbers = write_cohort(tmp_path, 24, seed=1)
-    ward.imports(*files)
+def consenting(folder: Path) -> Ward:
+    """Twenty-four persons, half of them ill, who all consent; in two blobs that may be away."""
+    ward = Ward(folder / "ward")
+    files, numbers = write_cohort(folder, 24, seed=1)
+    for file in files:
+        ward.imports(file)
     ward.consent(numbers, RESEARCH)
-    ward.store = Away(tmp_path / "ward" / "blobs")
+    ward.store = Away(folder / "ward" / "blobs")
+    return ward
+
+
+def test_a_daemon_that_is_down_is_no_reason_to_forget_the_records(tmp_path: Path) -> None:
+    ward = consenting(tmp_path)
     data = ward.data(SERVICE)
     ward.store.down = True
     with pytest.raises(DaemonError):
@@ -264,12 +271,7 @@ def test_a_blob_that_is_gone_is_looked_for_once_for_all_its_records(
 ) -> None:
     now = [1_000.0]
     monkeypatch.setattr(consented.time, "monotonic", lambda: now[0])
-    ward = Ward(tmp_path / "ward")
-    files, numbers = write_cohort(tmp_path, 24, seed=1)
-    for file in files:
-        ward.imports(file)
-    ward.consent(numbers, RESEARCH)
-    ward.store = Away(tmp_path / "ward" / "blobs")
+    ward = consenting(tmp_path)
     blobs = sorted((tmp_path / "ward" / "blobs").iterdir())
     for blob in blobs:
         blob.unlink()

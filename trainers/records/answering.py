@@ -60,12 +60,11 @@ class Answering:
                     releasing = releasing or self._open(opened)
                     wait = 0.0 if releasing.step() else max(poll, LOOK_SECONDS)
                     pause, told = poll, ""
-                except HMChainError as fault:
-                    if told != (told := str(fault)):
-                        warn("requests for records wait", reason=told)
-                    wait = pause = min(2 * pause, LONGEST_PAUSE)
                 except Exception as fault:  # nothing that others sent may end the thread
-                    defect(fault)
+                    if not isinstance(fault, HMChainError):
+                        defect(fault)
+                    elif told != (told := str(fault)):
+                        warn("requests for records wait", reason=told)
                     wait = pause = min(2 * pause, LONGEST_PAUSE)
                 self._stop.wait(wait)
 
