@@ -10,25 +10,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 REMOVED = "[name]"
 FREE_WORDS = 5  # from so many words on, a text was written freely, and not chosen from a list
 LONGEST = 100  # characters of a word: what is longer is no name, and to normalise n marks in a row takes n * n steps
 
-_MARKS = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
-_WORD = re.compile(rf"[^\W_](?:[^\W_]|[{_MARKS}])*")  # for re, accents and vowel signs are no part of a word
-
 
 def names_in(*fields: str) -> set[str]:
     """The words of identification fields that would give somebody away if they stood elsewhere too, as _folded."""
-    words = [word for text in fields for word in map(_composed, _WORD.findall(text)) if 4 <= len(word) <= LONGEST]
+    words = [word for text in fields for word in map(_composed, _words().findall(text)) if 4 <= len(word) <= LONGEST]
     return {_folded(word) for word in words if len(word) >= 6 or not word.isdigit()}
 
 
 def mentions(texts: Iterable[str], names: set[str]) -> bool:
     """Whether any of the names is a word of these texts."""
-    return bool(names) and any(_folded(word) in names for text in texts for word in _WORD.findall(text))
+    return bool(names) and any(_folded(word) in names for text in texts for word in _words().findall(text))
 
 
 def without(content: Any, names: set[str]) -> Any:
@@ -44,7 +42,7 @@ def without(content: Any, names: set[str]) -> Any:
         return [without(child, names) for child in content]
     if not isinstance(content, str) or len(content.split()) < 2:
         return content
-    return _WORD.sub(lambda word: REMOVED if _folded(word[0]) in names else word[0], content)
+    return _words().sub(lambda word: REMOVED if _folded(word[0]) in names else word[0], content)
 
 
 def is_free(content: Any) -> bool:
@@ -52,6 +50,13 @@ def is_free(content: Any) -> bool:
     if isinstance(content, dict | list):
         return any(map(is_free, content.values() if isinstance(content, dict) else content))
     return isinstance(content, str) and len(content.split()) >= FREE_WORDS
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    """Words, made at the first text: every command imports this module, and to look for all marks takes a while."""
+    marks = "".join(each for each in map(chr, range(0x300, 0x1F000)) if unicodedata.category(each).startswith("M"))
+    return re.compile(rf"[^\W_](?:[^\W_]|[{marks}])*")  # for re, accents and vowel signs are no part of a word
 
 
 def _composed(word: str) -> str:
