@@ -23,6 +23,8 @@ COMPILE := $(BIN)/ape compile --verbosity WARNING
 export SOLCX_BINARY_PATH := $(CURDIR)/$(SOLC)
 export APE_DATA_FOLDER := $(CURDIR)/.tools/ape
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
+# Else every process that the tests start would compile our modules for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test check compiled lint figures artifacts bench daemons clean
 

@@ -100,7 +100,7 @@ contract RecordsHandler {
         if (good) (voucher[person], accepted[person]) = (member, nonce);
     }
 
-    function leave(uint256 seed) external {
+    function withdrawVouch(uint256 seed) external {
         if (seed % 4 != 0) return; // so that persons stay for a while
         uint256 person = bound(seed >> 8, 1, PERSONS);
         uint256 member = bound(seed >> 16, 1, MEMBERS);
