@@ -68,8 +68,12 @@ def fund(web3: Web3, accounts: Sequence[str]) -> None:
         unlocked = web3.eth.accounts
         if not unlocked:
             raise ChainError("gas has a price on this chain, and its node has no unlocked account to pay it from")
-        for account in map(Web3.to_checksum_address, accounts):
-            wait_for_receipt(web3, web3.eth.send_transaction({"from": unlocked[0], "to": account, "value": FUNDS}))
+        sent = [
+            web3.eth.send_transaction({"from": unlocked[0], "to": Web3.to_checksum_address(account), "value": FUNDS})
+            for account in accounts
+        ]
+        for transaction in sent:
+            wait_for_receipt(web3, transaction)
 
 
 def found(

@@ -222,9 +222,8 @@ class ChainClient:
             transaction = fields | {
                 "chainId": self.chain_id,
                 "nonce": nonce,
-                "gas": GAS,
                 "value": 0,
-                **self._fees(),
+                **self._limits(),
             }
             raw = bytes(self.account.sign_transaction(transaction).raw_transaction)
             if self._outbox is not None:
@@ -256,9 +255,16 @@ class ChainClient:
         self._nonce = nonce + 1
         return nonce
 
-    def _fees(self) -> dict[str, int]:
-        """Twice the base fee covers six full blocks (EIP-1559)."""
-        return {"maxFeePerGas": 2 * base_fee(self.web3), "maxPriorityFeePerGas": 0}
+    def _limits(self) -> dict[str, int]:
+        """What a transaction may use: gas, at most what the next block is sure to hold (a limit falls by a 1024th a
+        block), and wei for it. Twice the base fee covers six full blocks (EIP-1559); where gas has a price, nodes want
+        a tip, geth 1 wei at least.
+        """
+        latest = self.web3.eth.get_block("latest")
+        room = latest["gasLimit"] - latest["gasLimit"] // 1024
+        fee = latest.get("baseFeePerGas", 0)
+        tip = self.web3.eth.max_priority_fee if fee else 0
+        return {"gas": min(GAS, room), "maxFeePerGas": 2 * fee + tip, "maxPriorityFeePerGas": tip}
 
     def _receipt(self, raw: TxReceipt) -> Receipt:
         events = tuple(self._decoder.events(raw["logs"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.daemons import free_ports, wait_for_chain
+from coordinator.deploy import connect
 from coordinator.progress import Silent
 from coordinator.run import run
 from hmchain.errors import ChainError
@@ -89,6 +90,17 @@ def test_a_chain_without_a_price_for_gas_needs_no_funds(port: int, anvil: Start,
     anvil("--gas-price", "0", "--base-fee", "0", "--accounts", "0")
     summary = run(options_for(tmp_path / "run", data, chain=f"http://127.0.0.1:{port}", rounds=1), Silent())
     assert summary["completed_rounds"] == 1
+
+
+def test_blocks_may_be_small_and_nodes_may_want_a_tip(port: int, anvil: Start, data: Path, tmp_path: Path) -> None:
+    """As geth's developer mode has it."""
+    url = f"http://127.0.0.1:{port}"
+    anvil("--gas-limit", "11500000")
+    summary = run(options_for(tmp_path / "run", data, chain=url, rounds=1), Silent())
+    assert summary["completed_rounds"] == 1
+    web3 = connect(url)
+    (last,) = web3.eth.get_block("latest", full_transactions=True)["transactions"]
+    assert last["maxPriorityFeePerGas"] > 0
 
 
 def test_a_node_that_stops_in_the_middle_ends_the_run_with_one_line(
