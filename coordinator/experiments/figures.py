@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.experiments.plans import ATTACKS, Plan, Row
+from coordinator.experiments.plans import ATTACKS, DEFENCES, Plan, Row
 from coordinator.experiments.tables import Read
 from hmchain.errors import StorageError
 
@@ -26,13 +26,16 @@ def curves(row: Row, dataset: str, metric: str, read: Read) -> NDArray[np.float6
 
 
 def shares(
-    plan: Plan, dataset: str, attack: str, scored: bool, metric: str, read: Read
+    plan: Plan, dataset: str, attack: str, defence: str, metric: str, read: Read
 ) -> tuple[list[float], list[list[float]]]:
-    """The shares of members that attack, from none, and the metric that runs of each ended with, one a seed."""
+    """The shares of members that attack, from none, and the metric that runs of each ended with, one a seed; defence is
+    one of DEFENCES.
+    """
     found: dict[float, list[float]] = {}
     for cell in (cell for row in plan.rows for cell in row.cells[dataset]):
         settings = cell.settings
-        of_panel = settings.get("attack", attack) == attack and ("standard" not in settings) == scored
+        chosen = {name: settings[name] for name in ("standard", "strategy") if name in settings}
+        of_panel = settings.get("attack", attack) == attack and chosen == DEFENCES[defence]
         if of_panel and (result := read(cell)) and result["test"]:
             found.setdefault(settings.get("malicious", 0.0), []).append(result["test"][metric])
     return sorted(found), [found[share] for share in sorted(found)]
@@ -89,8 +92,8 @@ def _by_round(plan: Plan, dataset: str, read: Read, panels: Any) -> None:
 
 def _by_share(plan: Plan, dataset: str, read: Read, panels: Any) -> None:
     for axes, ((metric, label), attack) in zip(panels.flat, product(METRICS, ATTACKS), strict=True):
-        for name, scored in (("scored", True), ("not scored", False)):
-            at, found = shares(plan, dataset, attack, scored, metric, read)
+        for name in DEFENCES:
+            at, found = shares(plan, dataset, attack, name, metric, read)
             if at:
                 percent, middle = [100 * share for share in at], [np.mean(values) for values in found]
                 axes.plot(percent, middle, marker="o", markersize=3, label=name)

@@ -19,6 +19,11 @@ SHARES = (0.1, 0.2, 0.3, 0.4)  # of the members that attack
 UNSCORED = "absolute:0"  # a standard that every update reaches
 TRAINING: dict[str, Any] = {"momentum": 0.9, "schedule": "cosine", "augmentation": "shift-flip"}
 UNREFUSED = TRAINING | {"standard": UNSCORED}
+DEFENCES: dict[str, dict[str, Any]] = {  # against attacks
+    "scored": {},
+    "not scored": {"standard": UNSCORED},
+    "scored, median": {"strategy": "median"},
+}
 RECIPES: dict[str, dict[str, Any]] = {  # candidates, to choose from on validation data
     "FedAvg": {},
     "FedAvg, every update counts": {"standard": UNSCORED},
@@ -128,10 +133,9 @@ def _noniid(scope: Scope) -> list[Row]:
 
 def _attacks(scope: Scope) -> list[Row]:
     """The paper's central claim, which it never measured: that scoring keeps malicious hospitals out."""
-    judged: dict[str, dict[str, Any]] = {"scored": {}, "not scored": {"standard": UNSCORED}}
-    rows = [scope.row(f"none, {name}", learning_rate=BEST_RATE, **standard) for name, standard in judged.items()]
-    for attack, share, (name, standard) in product(ATTACKS, SHARES, judged.items()):
-        hostile: dict[str, Any] = {"attack": attack, "malicious": share, **standard}
+    rows = [scope.row(f"none, {name}", learning_rate=BEST_RATE, **defence) for name, defence in DEFENCES.items()]
+    for attack, share, (name, defence) in product(ATTACKS, SHARES, DEFENCES.items()):
+        hostile: dict[str, Any] = {"attack": attack, "malicious": share, **defence}
         rows.append(scope.row(f"{attack} by {share:.0%}, {name}", learning_rate=BEST_RATE, **hostile))
     return rows
 
@@ -158,7 +162,7 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Scope], list[Row]]]] = {
         f"Candidates for a better recipe, learning rate {BEST_RATE:g}: what they reach on data to choose by",
         _recipe,
     ),
-    "attacks": (f"Malicious hospitals with and without the masters' scores, learning rate {BEST_RATE:g}", _attacks),
+    "attacks": (f"Malicious hospitals against three defences, learning rate {BEST_RATE:g}", _attacks),
 }
 
 

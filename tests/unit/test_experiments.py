@@ -168,20 +168,22 @@ def test_curves_have_gaps_where_rounds_failed() -> None:
     assert not len(curves(row, SET, "auc", lambda cell: None))
 
 
-def test_attacks_are_drawn_by_share_with_scores_and_without(tmp_path: Path) -> None:
+def test_attacks_are_drawn_by_share_and_defence(tmp_path: Path) -> None:
     chosen = plan("attacks", [SET, "tissuemnist"], 2, PAPER)
 
     def read(cell: Cell) -> dict[str, Any] | None:
         malicious, scored = cell.settings.get("malicious", 0.0), "standard" not in cell.settings
         if cell.dataset != SET or malicious > 0.2:
             return None
-        return result(0.9 - (0 if scored else malicious), **({} if malicious < 0.2 or cell.seed else {"test": None}))
+        reached = 0.8 if "strategy" in cell.settings else 0.9 - (0 if scored else malicious)
+        return result(reached, **({} if malicious < 0.2 or cell.seed else {"test": None}))
 
-    assert shares(chosen, SET, "noise", True, "accuracy", read) == (
+    assert shares(chosen, SET, "noise", "scored", "accuracy", read) == (
         [0.0, 0.1, 0.2],
         [[0.45, 0.45], [0.45, 0.45], [0.45]],
     )
-    assert shares(chosen, SET, "noise", False, "accuracy", read)[1][2] == [pytest.approx(0.35)]
+    assert shares(chosen, SET, "noise", "not scored", "accuracy", read)[1][2] == [pytest.approx(0.35)]
+    assert shares(chosen, SET, "sign-flip", "scored, median", "accuracy", read)[1][1] == [0.4, 0.4]
     assert draw(chosen, read, tmp_path) == [f"attacks-{SET}"]
     assert {path.name for path in tmp_path.iterdir()} == {f"attacks-{SET}.png", f"attacks-{SET}.svg"}
     assert not draw(plan("table4", [SET], 1, PAPER), lambda cell: result(0.9), tmp_path)
