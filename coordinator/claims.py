@@ -1,4 +1,4 @@
-"""A run's report, held to what is known without it: the chain's events, the recomputed models and the data set.
+"""A run's report, held to what is known without it: the chain's events; its metrics in measurement.py.
 
 The coordinator that files a report may be the liar. So it must be written in the one way that a run writes it, and say
 nothing that no run says. What neither chain nor data can prove must at least be possible, and is named in a note.
@@ -6,14 +6,12 @@ nothing that no run says. What neither chain nor data can prove must at least be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
-
-import numpy as np
 
 from coordinator.evidence import Evidence
 from coordinator.folder import of_the_run
@@ -32,20 +30,15 @@ from coordinator.report import (
     summary_text,
 )
 from coordinator.run import TIMES
-from hmchain.errors import DataError, StorageError, UsageError, VerificationError
-from hmchain.exchange import SealedExchange, fetch_model, model_header
+from hmchain.errors import StorageError, UsageError, VerificationError
 from hmchain.jsontext import parse
 from hmchain.manifest import Manifest
 from hmchain.recipe import chosen, strategy_of
 from hmchain.rounds import clients_of
-from hmchain.weights import Weights, specification
-from trainers.datasets import Dataset, load
-from trainers.networks import Compute, load_weights, network_of
-from trainers.scoring import Metrics, evaluate
-from trainers.splits import Split
+from trainers.partition import concentration_of
+from trainers.scoring import Metrics
 
 TOLERANCE = 0.01  # of a metric; of a loss above 1 it is a share: other processors round differently
-FLIPPED = 2.5  # samples of the smallest class that they may take for another one, where that makes more
 UNPROVED = ("attack", "malicious", "partition", "seconds")
 VALIDATION = {"val_auc": "auc", "val_acc": "accuracy"}  # only where `run --validate` measured them
 TEST = {"test_auc": "auc", "test_acc": "accuracy"}
@@ -64,6 +57,11 @@ class Report:
     def tests(self) -> dict[int, dict[str, float]]:
         """Test metrics of the model that a round ended with, by round."""
         return {row["round"]: row["test"] for row in self.rows if row["test"] is not None}
+
+    @property
+    def validated(self) -> bool:
+        """Whether it has metrics on the validation split as well."""
+        return not VALIDATION.keys().isdisjoint(self.summary)
 
 
 def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> Report:
@@ -107,7 +105,7 @@ def _check_rows(rows: list[dict[str, Any]], evidence: Evidence) -> None:
 def _check_summary(report: Report, evidence: Evidence, manifest: Manifest) -> None:
     summary, facts = report.summary, facts_of(evidence, manifest)
     told, ours = summary.get("chain"), evidence.run.chain
-    validated = () if VALIDATION.keys().isdisjoint(summary) else VALIDATION
+    validated = VALIDATION if report.validated else ()
     check_names(SUMMARY, summary, {*facts, *UNPROVED, *TEST, *validated, "chain"})
     compare(SUMMARY, summary, facts)
     measured = list(report.tests().values())
@@ -118,10 +116,8 @@ def _check_summary(report: Report, evidence: Evidence, manifest: Manifest) -> No
     numbers = summary["malicious"]
     possible = {
         "attack": summary["attack"] in ATTACKS,
-        "malicious": type(numbers) is list
-        and all(type(number) is int for number in numbers)
-        and numbers == sorted(set(numbers) & evidence.history.members.keys()),
-        "partition": type(summary["partition"]) is str,
+        "malicious": are_malicious(numbers, summary["attack"], evidence.history.members.keys()),
+        "partition": is_partition(summary["partition"]),
         "seconds": are_seconds(summary["seconds"]),
         "chain": told == ours or (ours != EMBEDDED and type(told) is str and told.startswith("http")),
     }
@@ -194,64 +190,24 @@ def is_metric(name: str, value: Any) -> bool:
     return type(value) is float and low <= value <= high  # not NaN either
 
 
+def are_malicious(told: Any, attack: str, members: Collection[int]) -> bool:
+    """Whether some members, but not all, can have attacked in that way: none where it is no attack."""
+    numbers = type(told) is list and all(type(number) is int for number in told)
+    possible = numbers and told == sorted(set(told) & set(members)) and len(told) < len(members)
+    return bool(possible and (attack != ATTACKS[0] or not told))
+
+
+def is_partition(told: Any) -> bool:
+    """Whether data could be divided like that."""
+    try:
+        concentration_of(told)
+    except (UsageError, AttributeError):
+        return False
+    return True
+
+
 def are_seconds(told: Any) -> bool:
-    """Whether it is the time that each part of a run took."""
-    if type(told) is not dict or not told.keys() <= {"total", *TIMES}:
+    """Whether it is the time that parts of a run took, and all of it."""
+    if type(told) is not dict or not {"total"} <= told.keys() <= {"total", *TIMES}:
         return False
     return all(type(each) is float and isfinite(each) and each >= 0 for each in told.values())
-
-
-def check_metrics(
-    evidence: Evidence, manifest: Manifest, report: Report, initial: Weights, data_root: Path | None
-) -> None:
-    """Measures the model of every round on the test set again, and the last on the val split where the report does, if
-    the data are at hand; nothing is downloaded for it.
-    """
-    tests = report.tests()
-    if not tests:
-        return
-    try:
-        dataset = load(manifest.dataset, data_root, download=False)
-    except (DataError, UsageError) as fault:
-        evidence.notes.append(f"test metrics were not measured again: {fault}")
-        return
-    if digest_text(dataset.digest) != evidence.run.dataset_digest:
-        evidence.notes.append("test metrics were not measured again: the data set here is another file than the run's")
-        return
-    _measure(evidence, manifest, report, initial, dataset)
-
-
-def _measure(evidence: Evidence, manifest: Manifest, report: Report, initial: Weights, dataset: Dataset) -> None:
-    exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
-    network, tests = network_of(manifest, {manifest.architecture}), report.tests()
-    for number, told in tests.items():
-        record = evidence.job.rounds[number]
-        assert record.model is not None
-        header = model_header(manifest.digest(), number, record.base)
-        load_weights(network, fetch_model(exchange, header, record.final_blob(), record.model))
-        _agree(METRICS, told, {name: name for name in RANGES}, network, dataset.test, number)
-    if not VALIDATION.keys().isdisjoint(report.summary):
-        _agree(SUMMARY, report.summary, VALIDATION, network, dataset.val, max(tests))
-
-
-def tolerance_on(split: Split) -> float:
-    """How far a metric on these samples may be from what is measured here."""
-    counts = np.bincount(split.labels)
-    counts = counts[counts > 0]
-    return max(TOLERANCE, FLIPPED / float(len(counts) * counts.min()))
-
-
-def _agree(where: str, told: dict[str, Any], metrics: dict[str, str], network: Any, split: Split, number: int) -> None:
-    """Raises VerificationError where a measurement differs, in the training precision of this processor and in that of
-    others: of a model that has learnt little yet, each gives other answers.
-    """
-    ours, tolerance = Compute(), tolerance_on(split)
-    for compute in (ours, replace(ours, bfloat16=not ours.bfloat16)):
-        measured = asdict(evaluate(network, split, compute))
-        found = {name: measured[metric] for name, metric in metrics.items()}
-        wrong = [name for name, value in found.items() if abs(told[name] - value) > tolerance * max(1, value)]
-        if not wrong:
-            return
-        name = wrong[0]
-        difference = f"{name} = {told[name]}, measured {found[name]:.4f}"
-    raise VerificationError(f"{where} says {difference}", number)

@@ -187,7 +187,7 @@ def verify(
 def _valid_text(verdict: dict[str, Any]) -> str:
     lines = [
         f"VALID  {verdict['completed_rounds']} rounds, {verdict['updates']} updates and {verdict['models']} models "
-        f"recomputed in {verdict['seconds']:.1f} s",
+        f"checked in {verdict['seconds']:.1f} s",
         f"model  {verdict['model_digest'] or 'none yet'}",
         f"chain  {verdict['chain']}, contract {verdict['contract']}, block {verdict['head']} {verdict['head_hash']}",
     ]

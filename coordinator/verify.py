@@ -16,11 +16,13 @@ from typing import Any
 
 from rich.console import Console
 
-from coordinator.claims import check_metrics, check_report
+from coordinator.claims import check_report
 from coordinator.evidence import Evidence, gather
-from coordinator.folder import KEY, RunFile
+from coordinator.folder import KEY, LEDGER, RUN, RunFile
+from coordinator.measurement import check_metrics
+from coordinator.options import EMBEDDED
 from coordinator.replay import explain
-from coordinator.report import digest_text
+from coordinator.report import CURVES, METRICS, SUMMARY, digest_text
 from hmchain.blobs import IPFS_PREFIX, BlobRef
 from hmchain.errors import BlobError, DaemonError, Reason, VerificationError
 from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, model_header, update_header
@@ -30,6 +32,8 @@ from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.scores import is_score
 from hmchain.weights import Header, Weights, digest, encode, specification
 from trainers.networks import initial_model, refuse_own_module
+
+WORD = "how its updates were trained, on how many samples, and what it measured as a master"
 
 
 def verify(folder: Path, data_root: Path | None, console: Console, modules: Collection[str] = ()) -> dict[str, Any]:
@@ -50,7 +54,16 @@ def verify(folder: Path, data_root: Path | None, console: Console, modules: Coll
     console.print("comparing the report", highlight=False)
     report = check_report(folder, evidence, manifest)
     check_metrics(evidence, manifest, report, initial, data_root)
+    strange = strangers(folder, run)
+    if strange:
+        evidence.notes.append(f"not of the run, and not looked at: {', '.join(strange)[:300]}")
     return verdict_of(evidence, started)
+
+
+def strangers(folder: Path, run: RunFile) -> list[str]:
+    """Names of what lies in a run's folder and is no part of the run."""
+    ours = {RUN, KEY, SUMMARY, METRICS, CURVES, run.blobs, *((LEDGER,) if run.chain == EMBEDDED else ())}
+    return sorted(entry.name for entry in folder.iterdir() if entry.name not in ours)
 
 
 def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:
@@ -66,7 +79,7 @@ def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:
         "chain": evidence.run.chain,
         "head": evidence.head,
         "head_hash": evidence.head_hash,
-        "notes": evidence.notes,
+        "notes": [*evidence.notes, f"each member's own word: {WORD}"],
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -114,27 +127,34 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
 def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> None:
     """Recomputes each round's model from its accepted updates."""
     exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
-    base, model = evidence.job.initial, initial
+    base, model, there = evidence.job.initial, initial, []
     for record in evidence.job.rounds.values():
         if record.base != base:
             raise VerificationError("it does not start from the model before it", round=record.number)
-        check_updates(record, manifest.digest(), exchange)
+        there += [f"{record.number} of member {who}" for who in check_updates(record, manifest.digest(), exchange)]
         check_proposals(evidence, record)
         if record.model is not None:
             base, model = record.model, check_model(record, model, manifest, exchange)
+    if there:
+        evidence.notes.append(f"masters could not fetch updates that are there now, in round {', '.join(there)[:300]}")
 
 
-def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> None:
+def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> list[int]:
     """Every update must be what its masters found: weights that they scored, or no weights for the reason they gave.
 
-    Of an update that nobody judged, nobody said that it could be used.
+    Of an update that nobody judged, nobody said that it could be used. Returns the members whose update is there though
+    masters could not fetch it: it came too late, or they did not look.
     """
+    there = []
     for position, update in sorted(record.updates.items()):
         told = record.judgement.medians[position] if record.judgement else int(Reason.UNSCORED)
         fault = fault_of(update_header(manifest, record, update.member), update.blob, exchange)
         if not agree(told, fault):
             said = f"masters gave word {told} on it, and it is as it should be" if fault is None else str(fault)
             raise VerificationError(f"update: {said}", record.number, update.member) from fault
+        if told == Reason.UNAVAILABLE and fault is None:
+            there.append(update.member)
+    return there
 
 
 def fault_of(header: Header, blob: BlobRef, exchange: SealedExchange) -> BlobError | None:

@@ -70,6 +70,11 @@ def _locate(name: str, root: Path | None, download: bool) -> tuple[Path, tuple[s
     return _find_foreign(name, root), None, None
 
 
+def is_published(name: str) -> bool:
+    """Whether there is one file of that name, whose md5 everybody knows."""
+    return name == SAMPLE or name in INFO
+
+
 def refuse_unsupported(name: str) -> None:
     """Raises DataError for a set of MedMNIST's that the networks here cannot learn."""
     if name.endswith("3d"):

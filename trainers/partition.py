@@ -28,7 +28,7 @@ def split(dataset: Dataset, members: int, scheme: str, seed: int) -> list[Shard]
 
     Raises UsageError for an unknown scheme, or too few samples for so many members.
     """
-    concentration = _concentration(scheme)
+    concentration = concentration_of(scheme)
     if members < 1 or seed < 0:
         raise UsageError(f"members must be at least 1 and the seed at least 0, not {members} and {seed}")
     stream = np.random.Generator(np.random.PCG64(seed))
@@ -47,8 +47,8 @@ def split(dataset: Dataset, members: int, scheme: str, seed: int) -> list[Shard]
     return [_shard(dataset, mine, val) for mine, val in zip(train_shares, val_shares, strict=True)]
 
 
-def _concentration(scheme: str) -> float | None:
-    """None for "iid", A for "dirichlet:A"."""
+def concentration_of(scheme: str) -> float | None:
+    """None for "iid", A for "dirichlet:A". Raises UsageError."""
     if scheme == "iid":
         return None
     kind, _, text = scheme.partition(":")

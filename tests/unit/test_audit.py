@@ -9,6 +9,7 @@ import pytest
 from coordinator.audit import audit
 from coordinator.deploy import found
 from coordinator.jobs import create
+from coordinator.verify import WORD
 from hmchain.blobs import DirectoryStore
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
@@ -51,7 +52,7 @@ def test_a_job_without_a_model_yet_has_none_and_the_chain_is_read_once(
     assert (verdict["completed_rounds"], verdict["models"], verdict["model_digest"]) == (0, 1, None)
     assert (verdict["head"], verdict["notes"]) == (
         chain.web3.eth.block_number,
-        ["the job is still running: this is what there is of it now"],
+        ["the job is still running: this is what there is of it now", f"each member's own word: {WORD}"],
     )
     assert len(readings) == 1
     with pytest.raises(UsageError, match="there is no job 2"):
