@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     chosen = RunOptions(out=folder, data_root=data_root, chain=None if no_chain else chain, **options)
     if as_json:
-        click.echo(json.dumps(run_federation(chosen, Silent()), sort_keys=True))
+        with redirect_stdout(sys.stderr):  # an own network may print
+            summary = run_federation(chosen, Silent())
+        click.echo(json.dumps(summary, sort_keys=True))
         return
     progress = ConsoleProgress(Console(), chosen.rounds)
     try:
@@ -172,7 +175,8 @@ def verify(
         return verify_run(folder, data_root, Console(quiet=as_json), modules)
 
     try:
-        verdict = check()
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):  # an own network may print
+            verdict = check()
     except VerificationError as fault:
         if not as_json:
             click.echo(f"INVALID  {on_one_line(str(fault))}")

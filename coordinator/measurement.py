@@ -16,7 +16,7 @@ from hmchain.exchange import SealedExchange, fetch_model, model_header
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights, specification
 from trainers.datasets import Dataset, is_published, load
-from trainers.networks import Compute, load_weights, network_of
+from trainers.networks import Compute, computing, load_weights, network_of
 from trainers.scoring import evaluate
 from trainers.splits import Split
 
@@ -38,7 +38,8 @@ def check_metrics(
         metrics = "test and validation metrics" if report.validated else "test metrics"
         evidence.notes.append(f"{metrics} were not measured again, nor is dataset_digest proved: {fault}")
         return
-    _measure(evidence, manifest, report, initial, dataset)
+    with computing(manifest):
+        _measure(evidence, manifest, report, initial, dataset)
     widest = max(tolerances_on(dataset.test).values())
     if widest > TOLERANCE:
         evidence.notes.append(f"metrics are proved to within {widest:.2g} only, by so few test samples")

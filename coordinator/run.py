@@ -22,7 +22,7 @@ from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
 from trainers.hospital import propose_aggregate
-from trainers.networks import Compute, load_weights, network_of
+from trainers.networks import Compute, computing, load_weights, network_of
 from trainers.partition import split
 from trainers.scoring import Metrics
 from trainers.splits import Split
@@ -107,8 +107,8 @@ def _evaluate(federation: Federation, split: Split, record: RoundRecord) -> Metr
     assert record.model is not None
     header = model_header(federation.manifest.digest(), record.number, record.base)
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
-    with federation.watch.measure("evaluation"):
-        manifest, compute = federation.manifest, Compute()
+    manifest, compute = federation.manifest, Compute()
+    with federation.watch.measure("evaluation"), computing(manifest):
         network = network_of(manifest, {manifest.architecture})
         load_weights(compute.place(network), model)
         return federation.team.evaluate(network, split, compute)

@@ -20,7 +20,10 @@ tree is a defect of ours and exits with 70; an interrupt exits with 130.
 
 from __future__ import annotations
 
+import traceback
 from enum import IntEnum
+from pathlib import Path
+from typing import Self
 
 
 class Reason(IntEnum):
@@ -127,6 +130,13 @@ class TrainingError(HMChainError):
     """Computing failed: there was too little memory or time, or an own network raised something."""
 
     exit_code = 6
+
+    @classmethod
+    def of(cls, fault: BaseException) -> Self:
+        """Of what was raised, and where, in one line."""
+        *_, last = traceback.extract_tb(fault.__traceback__)
+        said = " ".join(str(fault).split())[:200] or "no reason given"
+        return cls(f"{type(fault).__name__} at {Path(last.filename).name}:{last.lineno}: {said}")
 
 
 class VerificationError(HMChainError):

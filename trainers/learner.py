@@ -13,7 +13,7 @@ from hmchain.manifest import Manifest
 from hmchain.rounds import MAX_SAMPLES
 from hmchain.scores import word_of_score
 from hmchain.weights import Weights
-from trainers.networks import Compute, load_weights
+from trainers.networks import Compute, computing, load_weights
 from trainers.scoring import score
 from trainers.splits import Shard
 from trainers.training import LocalTraining, train
@@ -44,15 +44,17 @@ class LocalLearner:
         """See Learner. Nothing computes beside this process's only thread."""
 
     def train(self, base: Weights, seed: int, round: int) -> Weights:
-        """See Learner. Raises UsageError where there is too little data."""
+        """See Learner. Raises UsageError where there is too little data, TrainingError as `computing` does."""
         config = LocalTraining.of(self.manifest, round)
-        return train(self.pad.network, base, self.shard.train, config, seed, self.compute)
+        with computing(self.manifest):
+            return train(self.pad.network, base, self.shard.train, config, seed, self.compute)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
         network = self.pad.network
-        load_weights(self.compute.place(network), weights)
-        return word_of_score(score(network, self.shard.holdout, self.manifest.metric, self.compute))
+        with computing(self.manifest):
+            load_weights(self.compute.place(network), weights)
+            return word_of_score(score(network, self.shard.holdout, self.manifest.metric, self.compute))
 
     def scores(self, weights: Sequence[Weights]) -> list[int]:
         """See Learner."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import resource
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -233,12 +232,10 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """The result, or the fault as an exception that survives the pipe."""
     try:
         return call(*arguments)
-    except (DataError, UsageError, StorageError) as fault:
+    except (DataError, UsageError, StorageError, TrainingError) as fault:
         return fault
     except Exception as fault:  # of torch, which says RuntimeError where it gets no memory, of an own network, of ours
-        *_, last = traceback.extract_tb(fault.__traceback__)
-        said = " ".join(str(fault).split())[:200] or "no reason given"
-        return TrainingError(f"{type(fault).__name__} at {Path(last.filename).name}:{last.lineno}: {said}")
+        return TrainingError.of(fault)
 
 
 class _Bench:

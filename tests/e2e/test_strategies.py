@@ -92,6 +92,43 @@ def test_a_network_of_ones_own_is_verified_by_whoever_allows_it(
     assert "here has SHA-256" in out
 
 
+FAULTY = """
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self, channels, classes): super().__init__(nn.Flatten(), nn.Linear(784 * channels, classes))
+    def forward(self, x):
+        print("a batch of", len(x))
+        if len(x) > 2 and self.training is FAILS:
+            raise KeyError("no such layer")
+        return super().forward(x)
+"""
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["in training", "when measured"])
+def test_what_a_network_of_ones_own_raises_is_one_line_and_no_defect(
+    fails: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"faulty_{fails}"
+    (tmp_path / f"{name}.py").write_text(FAULTY.replace("FAILS", str(fails)))
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = invoke(*arguments_for(data, architecture=f"{name}:Net", no_chain=True), "--out", tmp_path / "run")
+    assert (code, err) == (6, f"hmchain: KeyError at {name}.py:8: 'no such layer'\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_network_of_ones_own_prints_is_no_part_of_the_json(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "talking_nets.py").write_text(FAULTY.replace("FAILS", "None"))
+    monkeypatch.syspath_prepend(tmp_path)
+    own, out = "talking_nets:Net", tmp_path / "run"
+    code, said, err = invoke(*arguments_for(data, architecture=own, rounds=1), "--out", out, "--json")
+    assert (code, json.loads(said)["architecture"]) == (0, own)
+    assert "a batch of 2" in err
+    code, said, _ = invoke("verify", out, "--data-root", data, "--allow-module", own, "--json")
+    assert (code, json.loads(said)["valid"]) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 
 import numpy as np
 import pytest
 import torch
 
-from hmchain.errors import UsageError
-from trainers.networks import Compute, build, initial_weights, load_weights, weights_of
+from hmchain.errors import TrainingError, UsageError
+from hmchain.manifest import Manifest
+from trainers.networks import Compute, build, computing, initial_weights, load_weights, weights_of
 
 CNN = "medmnist-cnn"
+JOB = Manifest(dataset="mine", channels=1, classes=("a", "b"), seed=0)
 
 
 def test_the_papers_cnn_has_234034_parameters():
@@ -122,3 +125,18 @@ def test_features_of_any_size_stay_within_the_range_of_weights():
 def test_images_are_inputs_as_they_always_were():
     compute, pixels = Compute("cpu", False), torch.randint(0, 256, (2, 28, 28), dtype=torch.uint8)
     assert torch.equal(compute.inputs(pixels), compute.images(pixels))
+
+
+def out_of_cuda(*_: int):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("empty", [torch.empty, out_of_cuda])
+def test_too_little_memory_is_no_defect(empty: Callable[[int], object]):
+    with pytest.raises(TrainingError, match="memory"), computing(JOB):
+        empty(2**50)
+
+
+def test_any_other_fault_of_a_network_of_ours_is_one():
+    with pytest.raises(IndexError), computing(JOB):
+        raise IndexError

@@ -76,6 +76,8 @@ def test_a_first_model_has_a_moment_for_every_parameter_and_for_no_buffer(aggreg
 # ---------------------------------------------------------------- own modules
 
 NET = """\
+import numpy as np
+import torch
 from torch import nn
 class Net(nn.Sequential):
     def __init__(self, width, classes):
@@ -105,6 +107,34 @@ class Alone(Says):
     def forward(self, x): return super().forward(x).squeeze()
 class Frozen(Says):
     def forward(self, x): return super().forward(x).detach()
+class Half(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.last.bfloat16()
+class Bits(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("bits", torch.zeros(2, dtype=torch.bool))
+class Lazy(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.last = nn.LazyLinear(classes)
+class Extra(Says):
+    def get_extra_state(self): return {}
+    def set_extra_state(self, state): ...
+class Server(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("server/x", torch.zeros(2))
+class Draws(Net):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("features", torch.rand(5))
+class Dice(Net):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("features", torch.tensor(np.random.random(5), dtype=torch.float32))
+def quits(width, classes): raise SystemExit(0)
 """
 
 
@@ -132,15 +162,22 @@ def test_an_own_module_is_built_and_begins_with_the_same_weights(module: str):
 
 def test_trying_a_network_out_leaves_no_trace(module: str):
     job = job_of(f"{module}:Says")
-    torch.manual_seed(3)
+    before = torch.get_rng_state()
     network = network_of(job, [job.architecture])
-    found = torch.get_rng_state()
-    torch.manual_seed(3)
-    plain = type(network)(1, 3)
-    assert torch.equal(found, torch.get_rng_state())
+    assert torch.equal(before, torch.get_rng_state())
+    with torch.random.fork_rng():
+        torch.manual_seed(job.seed)
+        plain = type(network)(1, 3)
     assert network.training
     assert network.state_dict()["norm.num_batches_tracked"] == 0
     assert all(torch.equal(network.state_dict()[name], array) for name, array in plain.state_dict().items())
+
+
+def test_what_a_module_draws_for_its_buffers_follows_from_the_seed(module: str):
+    job = job_of(f"{module}:Draws")
+    one, two = (initial_model(job, [job.architecture])["features"] for _ in range(2))
+    assert one.tobytes() == two.tobytes()
+    assert (initial_model(replace(job, seed=6), [job.architecture])["features"] != one).all()
 
 
 def test_an_own_module_is_not_even_imported_unless_it_is_allowed(module: str):
@@ -185,6 +222,13 @@ def test_the_digest_is_of_all_files_of_a_package(tmp_path: Path, monkeypatch: py
         ("Pair", "answers with no tensor but a tuple"),
         ("Alone", r"must answer 1 images with floats \(1, 3\), not torch.float32 \(3,\)"),
         ("Frozen", "has nothing that could be trained"),
+        ("Half", "must have weights of float32, or int64 that count, but last.weight is torch.bfloat16"),
+        ("Bits", "but bits is torch.bool"),
+        ("Lazy", "but last.weight is UninitializedParameter"),
+        ("Extra", "but _extra_state is dict"),
+        ("Server", "must not call its weights server/x"),
+        ("Dice", "begins with other buffers each time"),
+        ("quits", "gives no network: SystemExit: 0"),
     ],
 )
 def test_what_is_no_network_is_refused_in_one_line(name: str, said: str, module: str):

@@ -3,7 +3,7 @@
 A manifest names an architecture; every node builds it from its own code, never from a peer's bytes.
 """
 
-from trainers.networks.compute import Compute
+from trainers.networks.compute import Compute, computing
 from trainers.networks.of_job import initial_model, network_of
 from trainers.networks.own import refuse_own_module, source_digest
 from trainers.networks.tensors import load_weights, weights_of
@@ -13,6 +13,7 @@ __all__ = [
     "ARCHITECTURES",
     "Compute",
     "build",
+    "computing",
     "initial_model",
     "initial_weights",
     "load_weights",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+
+from hmchain.errors import HMChainError, TrainingError
+from hmchain.manifest import Manifest
 
 
 def _best_device() -> str:
@@ -58,3 +62,21 @@ class Compute:
         """
         scaled = pixels.to(self.device, torch.float32).div_(127.5).sub_(1)
         return scaled.unsqueeze(1) if scaled.ndim == 3 else scaled.permute(0, 3, 1, 2)
+
+
+@contextmanager
+def computing(job: Manifest) -> Iterator[None]:
+    """What an own network raises, and torch where it gets no memory, becomes TrainingError: it is no defect of ours."""
+    try:
+        yield
+    except HMChainError:
+        raise
+    except (Exception, SystemExit) as fault:
+        if not job.source and not _lacks_memory(fault):
+            raise
+        raise TrainingError.of(fault) from fault
+
+
+def _lacks_memory(fault: BaseException) -> bool:
+    """Whether torch got no memory, of an accelerator or of the processor, for which it has no class of its own."""
+    return isinstance(fault, torch.OutOfMemoryError) or "can't allocate memory" in str(fault)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from torch import nn
 
+from hmchain.errors import UsageError
 from hmchain.manifest import Manifest
 from hmchain.server import first_moments
 from hmchain.weights import Weights
@@ -23,6 +24,13 @@ def initial_model(job: Manifest, allowed: Collection[str] = ()) -> Weights:
     """The model of round 0: first weights, and the server's moments. Raises UsageError as network_of does."""
     network = network_of(job, allowed)
     weights = first_weights(network, job.seed)
+    if job.source and not same_bytes(weights, first_weights(network_of(job, allowed), job.seed)):
+        raise UsageError(f"{job.architecture} begins with other buffers each time: let them draw from torch alone")
     parameters = {name: weights[name] for name, _ in network.named_parameters()}
     moments = first_moments(parameters, job, job.aggregation)
     return dict(sorted((weights | moments).items()))
+
+
+def same_bytes(one: Weights, other: Weights) -> bool:
+    """Whether weights are the same, NaN and all."""
+    return {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in other.items()}

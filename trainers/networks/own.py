@@ -15,13 +15,17 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from hmchain.errors import UsageError
 from hmchain.files import read_file
 from hmchain.manifest import Manifest
 from hmchain.recipe import OWN_MODULE
+from hmchain.weights import STATE
 from trainers.networks.compute import Compute
 from trainers.splits import SIDE
+
+RESERVED = (STATE, "__")  # the server's moments, and what safetensors keeps for itself
 
 
 def source_digest(architecture: str) -> str:
@@ -43,8 +47,10 @@ def refuse_own_module(job: Manifest, allowed: Collection[str]) -> None:
 
 
 def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
-    """Class(width, classes) of a job's own module. Raises UsageError where it is not allowed, is another source than
-    the manifest names, cannot be built, or does not turn a job's samples into a float for each class.
+    """Class(width, classes) of a job's own module; what it draws from torch meanwhile follows from the job's seed.
+
+    Raises UsageError where it is not allowed, is another source than the manifest names, cannot be built, has weights
+    that cannot travel, or does not turn a job's samples into a float for each class.
     """
     refuse_own_module(job, allowed)
     architecture, found = job.architecture, source_digest(job.architecture)
@@ -52,14 +58,27 @@ def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
         raise UsageError(f"the source of {architecture} here has SHA-256 {found}, the manifest names {job.source}")
     module, _, name = architecture.partition(":")
     try:
-        network = getattr(import_module(module), name)(job.width, len(job.classes))
-    except Exception as fault:  # it is somebody's code: whatever it raises, it gives no network
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(job.seed)
+            network = getattr(import_module(module), name)(job.width, len(job.classes))
+    except (Exception, SystemExit) as fault:  # it is somebody's code: whatever it raises, it gives no network
         raise UsageError(f"{architecture} gives no network: {type(fault).__name__}: {str(fault)[:200]}") from fault
     if not isinstance(network, nn.Module):
         raise UsageError(f"{architecture} gives no torch.nn.Module but a {type(network).__name__}")
+    _check_state(network, architecture)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _try_out(network, job)
     return network
+
+
+def _check_state(network: nn.Module, own: str) -> None:
+    """Parameters and buffers must be such as weights can be. Raises UsageError."""
+    for name, value in network.state_dict().items():
+        if name.startswith(RESERVED):
+            raise UsageError(f"{own} must not call its weights {name}: {' and '.join(RESERVED)} are reserved")
+        if not isinstance(value, torch.Tensor) or is_lazy(value) or value.dtype not in (torch.float32, torch.int64):
+            found = value.dtype if isinstance(value, torch.Tensor) and not is_lazy(value) else type(value).__name__
+            raise UsageError(f"{own} must have weights of float32, or int64 that count, but {name} is {found}")
 
 
 def _try_out(network: nn.Module, job: Manifest) -> None:
@@ -67,7 +86,7 @@ def _try_out(network: nn.Module, job: Manifest) -> None:
     compute, own = Compute("cpu", False), job.architecture
     try:
         copy = deepcopy(network)  # as whoever trains for several hospitals does
-    except Exception as fault:  # as above
+    except (Exception, SystemExit) as fault:  # as above
         raise UsageError(f"{own} cannot be copied: {type(fault).__name__}: {str(fault)[:200]}") from fault
     for train, count in ((True, 2), (False, 1)):  # the smallest batches that there are
         shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
@@ -75,7 +94,7 @@ def _try_out(network: nn.Module, job: Manifest) -> None:
         try:
             with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(train):  # a dropout draws from torch's own
                 answers = copy.train(train)(compute.inputs(batch))
-        except Exception as fault:  # as above
+        except (Exception, SystemExit) as fault:  # as above
             said = f"{type(fault).__name__}: {str(fault)[:200]}"
             raise UsageError(f"{own} does not take {job.samples}: {said}") from fault
         expected = (count, len(job.classes))
