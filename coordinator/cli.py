@@ -19,6 +19,7 @@ from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
 from hmchain.command import EXIT_CODES, data_root_option, guarded, on_one_line
 from hmchain.errors import UsageError, VerificationError
+from hmchain.interrupts import loading
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
 from trainers.config import load as load_config
 from trainers.services.cli import records
@@ -99,9 +100,10 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     Every hospital has its own data, keys and account; what they exchange goes through the contract and sealed blobs.
     The same seed gives the same model, with and without a chain.
     """
-    from coordinator.options import RunOptions
-    from coordinator.progress import ConsoleProgress, Silent
-    from coordinator.run import run as run_federation
+    with loading():
+        from coordinator.options import RunOptions
+        from coordinator.progress import ConsoleProgress, Silent
+        from coordinator.run import run as run_federation
 
     folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     chosen = RunOptions(out=folder, data_root=data_root, chain=None if no_chain else chain, **options)
@@ -165,11 +167,13 @@ def verify(
 
     def check() -> dict[str, Any]:
         if config is not None and number is not None:
-            from coordinator.audit import audit
+            with loading():
+                from coordinator.audit import audit
 
             hospital = load_config(config)
             return audit(hospital, unlock(hospital, password_file), number)
-        from coordinator.verify import verify as verify_run
+        with loading():
+            from coordinator.verify import verify as verify_run
 
         assert folder is not None
         return verify_run(folder, data_root, Console(quiet=as_json), modules)

@@ -11,6 +11,7 @@ import click
 
 from hmchain.command import EXIT_CODES, data_root_option, guarded
 from hmchain.errors import UsageError
+from hmchain.interrupts import loading
 
 NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 
@@ -50,10 +51,11 @@ def experiment(
     Every run is in a process of its own and leaves one small file below OUT; what is there is not run again, so that an
     interrupted experiment goes on where it was.
     """
-    from coordinator.experiments.cells import PAPER
-    from coordinator.experiments.conduct import conduct, report
-    from coordinator.experiments.plans import plan
-    from coordinator.experiments.store import Store
+    with loading():
+        from coordinator.experiments.cells import PAPER
+        from coordinator.experiments.conduct import conduct, report
+        from coordinator.experiments.plans import plan
+        from coordinator.experiments.store import Store
 
     chosen = plan(
         name, tuple(dict.fromkeys(datasets.split(","))), seeds, PAPER | {"rounds": rounds, "members": members}

@@ -61,7 +61,7 @@ class Story:
             command += ["--config", str(self.local.hospitals[hospital - 1] / configuration.FILE)]
         self.say("$ hmchain " + shlex.join(command))
         done = subprocess.run(
-            [sys.executable, "-m", "coordinator.cli", *command], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "coordinator", *command], capture_output=True, text=True, check=False
         )
         for line in (done.stdout + done.stderr).rstrip().splitlines():
             self.say(f"    {line[:160]}")

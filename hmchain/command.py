@@ -13,12 +13,13 @@ from typing import Any
 import click
 
 from hmchain.errors import HMChainError, StorageError
+from hmchain.interrupts import INTERRUPTED
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or weights,
 6 local disk or memory, 70 a defect of ours, 130 interrupted.
 """
-DEFECT, INTERRUPTED = 70, 130
+DEFECT = 70
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
