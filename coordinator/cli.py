@@ -101,10 +101,12 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     The same seed gives the same model, with and without a chain.
     """
     with loading():
-        from coordinator.options import RunOptions
+        from coordinator.options import EMBEDDED, RunOptions
         from coordinator.progress import ConsoleProgress, Silent
         from coordinator.run import run as run_federation
 
+    if no_chain and (chain != EMBEDDED or options["blobs"] is not None):
+        raise UsageError("--no-chain has neither a chain nor blobs: leave --chain and --blobs out")
     folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     chosen = RunOptions(out=folder, data_root=data_root, chain=None if no_chain else chain, **options)
     if as_json:

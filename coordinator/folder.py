@@ -28,6 +28,7 @@ from hmchain.jsontext import parse
 
 FORMAT = "hmchain-run/1"
 OF_THE_DISK = (EACCES, EPERM, EIO)  # what says nothing of a run
+MAX_SMALL = 64 * 1024  # bytes of run.json, and of job.key
 RUN, LEDGER, KEY, BLOBS = "run.json", "ledger.jsonl", "job.key", "blobs"
 
 
@@ -58,7 +59,7 @@ class RunFile:
         """Raises UsageError where there is no run, VerificationError where there is no sense in it, StorageError."""
         _look_for_run(folder)
         with of_the_run(f"{RUN} is not readable: it is not what a run writes", StorageError, ValueError, TypeError):
-            text = read_bytes(folder / RUN).decode()
+            text = read_bytes(folder / RUN, MAX_SMALL).decode()
             run = cls(**parse(text))
         if not run._is_plain() or run.to_json() != text:
             raise VerificationError(f"{RUN} is not a {FORMAT} file as a run writes it")
@@ -68,6 +69,7 @@ class RunFile:
         """Whether every field is what it must be, written in the one way that we write it."""
         numbers: dict[str, type] = {"chain_id": int, "job": int}
         types = all(type(value) is numbers.get(name, str) for name, value in asdict(self).items())
+        types = types and 0 < self.chain_id < 2**63 and 0 < self.job < 2**63
         chain = types and (self.chain == "embedded" or self.chain.startswith(("http://", "https://")))
         hash_ = chain and self.chain.isprintable() and re.fullmatch("0x[0-9a-f]{64}", self.deployment)
         return bool(hash_ and is_checksum_address(self.contract) and self.format == FORMAT)
@@ -180,5 +182,5 @@ def read_key(folder: Path) -> Identity:
     """Raises VerificationError where there is none, StorageError."""
     what = f"{KEY} is missing or is no age key: the blobs cannot be opened"
     with of_the_run(what, StorageError, UnicodeDecodeError, UsageError):
-        key = Identity.parse(read_bytes(folder / KEY).decode())
+        key = Identity.parse(read_bytes(folder / KEY, MAX_SMALL).decode())
     return key

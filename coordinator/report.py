@@ -89,17 +89,17 @@ def write_text(path: Path, text: str) -> None:
         raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
 
 
-def read_bytes(path: Path) -> bytes:
-    """What is in a file, which somebody else may have put there. Raises StorageError where it is none, or endless."""
+def read_bytes(path: Path, limit: int = MAX_FILE) -> bytes:
+    """What is in a file, which somebody else may have put there. Raises StorageError where it is none, or too long."""
     try:
         if not path.is_file():  # a pipe would keep us waiting, a device would never end
             raise StorageError(f"{path} is missing or is no file")
         with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+            content = file.read(limit + 1)
     except OSError as fault:
         raise StorageError(f"cannot read {path}: {fault.strerror}") from fault
-    if len(content) > MAX_FILE:
-        raise StorageError(f"{path} has more than {MAX_FILE:,} bytes")
+    if len(content) > limit:
+        raise StorageError(f"{path} has more than {limit:,} bytes")
     return content
 
 

@@ -120,7 +120,9 @@ def _find_foreign(name: str, root: Path | None) -> Path:
         return root / f"{name}.npz"
     known = [SAMPLE, *(flag for flag in INFO if not flag.endswith("3d") and "multi-label" not in INFO[flag]["task"])]
     near = get_close_matches(name.lower(), known, n=3) or known
-    where = f"and {name}.npz is not in {root}" if plain and root is not None else "and no data root holds it"
+    where = f"and {name}.npz is not in {root}" if root is not None else "and no data root holds it"
+    if not plain:
+        where = "(a file of one's own is named with a to z, 0 to 9, _, . and -, and not ...-sample)"
     raise DataError(f"unknown data set {name!r} {where}; did you mean {', '.join(near)}?")
 
 

@@ -79,6 +79,12 @@ def test_options_that_cannot_work(options: dict[str, Any], told: str, data: Path
     assert told in refused(UsageError.exit_code, arguments_for(data, **options), tmp_path / "run")
 
 
+@pytest.mark.parametrize("more", [{"chain": "http://127.0.0.1:9"}, {"blobs": "elsewhere"}], ids=str)
+def test_without_a_chain_there_is_no_other_chain_and_no_blobs(more: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    line = refused(UsageError.exit_code, arguments_for(data, no_chain=True, **more), tmp_path / "run")
+    assert "leave --chain and --blobs out" in line
+
+
 @pytest.mark.parametrize(
     "options", [{"members": "many"}, {"metric": "f1"}, {"lr": "fast"}, {"colour": "blue"}], ids=str
 )
@@ -98,6 +104,8 @@ def test_options_that_are_none(options: dict[str, Any], data: Path, tmp_path: Pa
         ("organmnist", "did you mean organsmnist, organcmnist, organamnist?"),
         ("pneumonia", "pneumoniamnist"),
         ("../stripes", "unknown data set"),
+        ("röntgen", "'röntgen' (a file of one's own is named with a to z"),
+        ("my-sample", "and not ...-sample)"),
         ("chestmnist", "multi-label"),
         ("organmnist3d", "three-dimensional"),
     ],

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -313,6 +314,19 @@ def test_time_cannot_run_backwards_in_a_ledger_written_anew(copy: Copy, evidence
     assert "cannot be executed" in refusal_of(folder)["reason"]
 
 
+@pytest.mark.parametrize("name", ["run.json", "job.key"])
+def test_nothing_small_is_read_to_an_end_far_away(name: str, copy: Copy) -> None:
+    path = copy() / name
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+    tracemalloc.start()
+    try:
+        refusal_of(path.parent)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("name", ["ledger.jsonl", "run.json", "summary.json", "job.key"])
 @pytest.mark.parametrize("what", ["a pipe", "endless", "a name too long", "itself", "a folder", "empty", "not text"])
 def test_no_file_can_be_replaced_by_something_odd(name: str, what: str, copy: Copy) -> None:
@@ -343,6 +357,8 @@ def test_no_file_can_be_replaced_by_something_odd(name: str, what: str, copy: Co
         ("deployment", "the last transaction"),
         ("job", 2),
         ("job", -1),
+        ("job", 10**4000),
+        ("chain_id", 10**4000),
         ("job", True),
         ("blobs", "elsewhere"),
         ("blobs", "a" * 300),
