@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from coordinator.claims import METRICS, RANGES, SUMMARY, TOLERANCE, VALIDATION, Report
+from coordinator.claims import RANGES, TOLERANCE, VALIDATION, Report
 from coordinator.evidence import Evidence
-from coordinator.report import digest_text
+from coordinator.report import METRICS, SUMMARY, digest_text
 from hmchain.errors import DataError, UsageError, VerificationError
 from hmchain.exchange import SealedExchange, fetch_model, model_header
 from hmchain.manifest import Manifest

@@ -18,11 +18,14 @@ IDLE, RUNNING, VALID, INVALID, FAILED = "idle", "running", "valid", "invalid", "
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a verification stands: one of the states above, what it said, and how long it took, in seconds."""
+    """Where a verification stands: one of the states above, what it said, and how long it took, in seconds; notes say
+    what is not proved.
+    """
 
     state: str
     text: str = ""
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 class Verification:
@@ -67,8 +70,8 @@ def _told(code: int, out: str, err: str, seconds: float) -> Outcome:
     try:
         verdict: dict[str, Any] = parse(out)
         if verdict["valid"]:
-            text = f"{verdict['models']} models and {verdict['updates']} updates recomputed; {verdict['model_digest']}"
-            return Outcome(VALID, text, seconds)
+            text = f"{verdict['models']} models and {verdict['updates']} updates checked; {verdict['model_digest']}"
+            return Outcome(VALID, text, seconds, tuple(verdict["notes"]))
         where = [f"{name} {verdict[name]}" for name in ("round", "member") if verdict[name] is not None]
         return Outcome(INVALID, ": ".join([*where, verdict["reason"]]), seconds)
     except (ValueError, LookupError, TypeError):

@@ -117,6 +117,7 @@ def test_models_are_the_summarys_and_the_button_recomputes_them(
         assert f"AUC {finished.summary['test_auc']:.4f}" in page.locator("main").inner_text()
         page.get_by_role("button", name="Verify this run").click()
         page.locator(".verdict-valid").wait_for()
+        assert "curves.png was not read" in page.locator("p.note").first.inner_text()
         assert finished.summary["model_digest"] in page.locator("#verification").inner_text()
 
 
