@@ -38,12 +38,8 @@ contract Ballots is IBallots {
     }
 
     /// @inheritdoc IBallots
-    function quorum(uint256 concerned) public view returns (uint256 votes) {
-        uint256 electorate = consortium.activeCount();
-        // The member concerned is left out of the count, else two of three could never remove the third.
-        if (concerned != 0 && consortium.member(concerned).status == IConsortium.Status.Active) --electorate;
-        votes = electorate / 2 + 1;
-        if (concerned != 0 && votes < 2) votes = 2; // of two members, neither can remove the other
+    function quorum() public view returns (uint256) {
+        return consortium.activeCount() / 2 + 1;
     }
 
     /// @inheritdoc IBallots
@@ -73,7 +69,7 @@ contract Ballots is IBallots {
         _voted[id][voter] = true;
         uint256 votes = ++b.votes;
         emit VoteCast(id, voter, votes);
-        if (votes >= quorum(b.member)) _carry(id, b);
+        if (votes >= quorum()) _carry(id, b);
     }
 
     function _carry(uint256 id, Ballot storage b) private {

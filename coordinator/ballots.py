@@ -17,11 +17,9 @@ MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
 def listing(desk: Desk) -> list[dict[str, Any]]:
     """Every vote ever called, oldest first. Raises ChainError."""
     table = desk.ballots
-    departures, now = desk.client.call("departures"), desk.client.block().time
+    departures, now, needed = desk.client.call("departures"), desk.client.block().time, table.call("quorum")
     ballots = {number: table.call("ballot", number) for number in range(1, table.call("ballotCount") + 1)}
-    return [
-        _row(ballot, number, table.call("quorum", ballot[1]), departures, now) for number, ballot in ballots.items()
-    ]
+    return [_row(ballot, number, needed, departures, now) for number, ballot in ballots.items()]
 
 
 def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> dict[str, Any]:

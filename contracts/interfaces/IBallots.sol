@@ -52,12 +52,13 @@ interface IBallots {
     /// @notice Opens a motion to suspend, reinstate or remove a member, with the caller's own vote for it.
     function proposeMotion(Motion motion, uint16 member) external returns (uint256 ballot);
 
-    /// @notice Votes for a motion. It is carried by more than half of the active members, the one concerned left aside,
-    ///         who has no vote either; against a member, by two at least.
+    /// @notice Votes for a motion. It is carried by more than half of the active members. The member concerned has no
+    ///         vote and is counted all the same: were it left aside, half of the members could expel the others one by
+    ///         one.
     function vote(uint256 ballot) external;
 
-    /// @notice Votes that a motion concerning `member` (0: an admission) needs.
-    function quorum(uint256 member) external view returns (uint256);
+    /// @notice Votes that a motion needs now.
+    function quorum() external view returns (uint256);
 
     function ballot(uint256 id) external view returns (Ballot memory);
     function ballotCount() external view returns (uint256);

@@ -23,8 +23,9 @@ interface IMasterElection {
     error StillActive(uint256 member);
 
     /// @notice Enters the caller into the draws of a job. Not while scores are being revealed or a model is agreed on:
-    ///         then the next draw's seed is known, and who else is in the draw must not change any more. Also the sign of life after which a member that was left out
-    ///         for its silence is drawn again. Its reputation is what it was; a newcomer starts neutral.
+    ///         then the next draw's seed is known, and who else is in the draw must not change any more. Also the sign of
+    ///         life after which a member that was left out for its silence is drawn again. Its reputation is what it was;
+    ///         a newcomer starts neutral.
     function enrol(uint256 job) external;
 
     /// @notice Takes the caller out of the draws; a running round still expects what it was drawn for.

@@ -32,7 +32,7 @@ def test_admission_by_more_than_half(
     assert [operator.lower(), *rest] == [candidate[0].lower(), *candidate[1:]], "with the key that will be sealed to"
     assert (opened.ballot, opened.motion, opened.member, opened.expiresAt) == (1, Motion.ADMIT, 0, expiry)
     assert voted == ballots.VoteCast(ballot=1, member=1, votes=1)
-    assert ballots.quorum(0) == 4  # of seven
+    assert ballots.quorum() == 4  # of seven
     for number in (2, 3):
         ballots.vote(1, sender=accounts[number - 1])
     assert hm.memberCount() == 7
@@ -51,7 +51,7 @@ def test_suspension_and_removal(
     hm: Any, ballots: Any, accounts: Any, motion: Motion, status: Status, active: int
 ) -> None:
     ballots.proposeMotion(motion, 3, sender=accounts[0])
-    assert ballots.quorum(3) == 4  # of six: the member concerned is left aside
+    assert ballots.quorum() == 4  # of seven: the member concerned is counted
     ballots.vote(1, sender=accounts[1])
     ballots.vote(1, sender=accounts[3])
     receipt = ballots.vote(1, sender=accounts[4])
@@ -64,7 +64,7 @@ def test_suspension_and_removal(
 
 def test_reinstatement(hm: Any, ballots: Any, consortium: Federation, carry: Any) -> None:
     carry(consortium, Motion.SUSPEND, 3)
-    assert ballots.quorum(3) == 4  # of six active members
+    assert ballots.quorum() == 4  # of six active members
     carry(consortium, Motion.REINSTATE, 3)
     assert (hm.member(3).status, hm.activeCount()) == (Status.ACTIVE, 7)
 
@@ -72,7 +72,7 @@ def test_reinstatement(hm: Any, ballots: Any, consortium: Federation, carry: Any
 def test_two_of_three_remove_the_third(project: Any, found: Any, accounts: Any) -> None:
     three = found(accounts[:3])
     ballots = project.Ballots.at(three.ballots)
-    assert (ballots.quorum(0), ballots.quorum(3)) == (2, 2)
+    assert ballots.quorum() == 2
     ballots.proposeMotion(Motion.REMOVE, 3, sender=accounts[0])
     assert three.hm.member(3).status == Status.ACTIVE
     ballots.vote(1, sender=accounts[1])
@@ -89,8 +89,7 @@ def test_a_lone_founder_admits_the_second(project: Any, found: Any, accounts: An
 @pytest.mark.parametrize(("members", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4)])
 def test_quorum_is_more_than_half(project: Any, found: Any, accounts: Any, members: int, needed: int) -> None:
     ballots = project.Ballots.at(found(accounts[:members]).ballots)
-    assert ballots.quorum(0) == needed
-    assert ballots.quorum(1) == max(2, (members - 1) // 2 + 1)
+    assert ballots.quorum() == needed
 
 
 # ---------------------------------------------------------------------- errors
@@ -151,6 +150,20 @@ def test_neither_of_two_members_removes_the_other(project: Any, found: Any, acco
     assert two.hm.member(2).status == Status.ACTIVE
 
 
+@pytest.mark.parametrize("members", [4, 6])
+def test_half_of_the_members_cannot_expel_the_others_one_by_one(
+    project: Any, found: Any, accounts: Any, members: int
+) -> None:
+    consortium = found(accounts[:members])
+    ballots = project.Ballots.at(consortium.ballots)
+    ballots.proposeMotion(Motion.REMOVE, members, sender=accounts[0])
+    for account in accounts[1 : members // 2]:
+        ballots.vote(1, sender=account)
+    assert consortium.hm.member(members).status == Status.ACTIVE
+    ballots.vote(1, sender=accounts[members // 2])
+    assert consortium.hm.member(members).status == Status.REMOVED
+
+
 def test_ballot_closed_by_a_departure(
     hm: Any, ballots: Any, accounts: Any, candidate: Any, consortium: Federation, carry: Any
 ) -> None:
@@ -202,7 +215,7 @@ def test_a_suspended_member_has_no_vote(
     ballots: Any, accounts: Any, consortium: Federation, candidate: Any, carry: Any
 ) -> None:
     carry(consortium, Motion.SUSPEND, 3)
-    assert ballots.quorum(0) == 4  # of six
+    assert ballots.quorum() == 4  # of six
     ballots.proposeAdmission(candidate, sender=accounts[0])
     with ape.reverts(ballots.NotActiveMember, caller=accounts[2]):
         ballots.vote.call(ballots.ballotCount(), sender=accounts[2])

@@ -61,7 +61,8 @@ class Consortium:
         """Carries a motion: as many other members vote as it takes."""
         voters = [n for n in self.members if n != member and n not in self.suspended]
         opened = self._at_ballots(voters[0], "proposeMotion", motion, member)
-        for voter in voters[1 : len(voters) // 2 + 1]:
+        active = len(self.members) - len(self.suspended)
+        for voter in voters[1 : active // 2 + 1]:
             self._at_ballots(voter, "vote", opened.events[0].args["ballot"])
         assert self.coordinator.call("memberOf", self.addresses[member])[1] == (2 if motion == SUSPEND else 1)
         (self.suspended.add if motion == SUSPEND else self.suspended.discard)(member)

@@ -125,7 +125,7 @@ contract Handler {
         bool active = _isActive(number);
         if (active && hm.activeCount() * 2 <= size) return;
         Ballots ballots = Ballots(hm.ballots());
-        if (ballots.quorum(number) + (active ? 1 : 0) > hm.activeCount()) return;
+        if (ballots.quorum() + (active ? 1 : 0) > hm.activeCount()) return;
         uint256 id;
         for (uint256 voter = 1; voter <= size; ++voter) {
             if (voter == number || !_isActive(voter)) continue;
