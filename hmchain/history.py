@@ -129,6 +129,7 @@ class JobRecord:
 class History:
     """Everything that the contract's events say, up to the last one applied."""
 
+    sealed: bool = False  # the founder has no rights any more
     members: dict[int, str] = field(default_factory=dict)  # operator by member number
     names: dict[int, str] = field(default_factory=dict)
     keys: dict[int, bytes] = field(default_factory=dict)  # X25519 public key by member number
@@ -145,7 +146,11 @@ class History:
             if handler is not None:
                 handler(event.args)
 
+    def _on_ConsortiumSealed(self, _: dict[str, Any]) -> None:
+        self.sealed = True
+
     def _on_MemberAdmitted(self, e: dict[str, Any]) -> None:
+        self.retired.pop(e["operator"], None)
         self.members[e["member"]] = e["operator"]
         self.keys[e["member"]] = e["encryptionKey"]
         name = e["name"].rstrip(b"\0").decode(errors="replace")

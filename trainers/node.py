@@ -60,7 +60,7 @@ class Node:
         self._generation = 0
         self._put_off: dict[int, tuple[float, int]] = {}  # jobs left alone: until when, after how many failures
         self._noted: dict[int | None, str] = {}
-        self._waits = False
+        self._waits = ""
         self._data = parts.data
         self._answering: Answering | None = None
         self._records: RecordKeeping | None = None
@@ -132,11 +132,10 @@ class Node:
         parts = self._parts
         member = history.member_of(parts.client.sender)
         if member is None:
-            if not self._waits:
-                say(
-                    "waiting to be admitted: hand member.json to a member, who proposes it", account=parts.client.sender
-                )
-            self._waits = True
+            self._wait("waiting to be admitted: hand member.json to a member, who proposes it")
+            return None
+        if not history.sealed:
+            self._wait("waiting for the founder to seal the consortium: until then it can admit anyone")
             return None
         if history.keys[member] not in [identity.public for identity in parts.keys.identities]:
             raise ForeignKey(
@@ -156,6 +155,11 @@ class Node:
             parts.config.roles,
             parts.config.limits.training_seconds,
         )
+
+    def _wait(self, what: str) -> None:
+        if self._waits != what:
+            say(what, account=self._parts.client.sender)
+        self._waits = what
 
     def _commit(self, history: History, site: Site) -> bool:
         """Commits to the data set, where the chain has another one or none."""

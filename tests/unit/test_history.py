@@ -78,6 +78,15 @@ def test_members_and_their_keys() -> None:
     assert history.names[1] == "H\N{REPLACEMENT CHARACTER}", "a name is whatever its owner wrote"
 
 
+def test_an_account_that_was_rotated_away_is_not_for_ever() -> None:
+    rotated = ("RotationCompleted", {"member": 2, "operator": "0xnew", "encryptionKey": b"new"})
+    assert happened(*FOUNDED, rotated).retired == {"0x2": 2}
+    admitted = ("MemberAdmitted", {"member": 5, "operator": "0x2", "encryptionKey": b"5", "name": b"H"})
+    history = happened(*FOUNDED, rotated, admitted)
+    assert history.retired == {}
+    assert history.member_of("0x2") == 5
+
+
 def test_who_created_a_job_is_not_who_coordinates_it() -> None:
     job = happened(*OPENED).jobs[1]
     assert (job.creator, job.coordinator) == (2, "0xc")

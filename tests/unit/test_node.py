@@ -94,10 +94,14 @@ def node_of(member: MemberIdentity, on_chain: bytes, *earlier: Any) -> Node:
     deployer = Account.create()
     chain = EmbeddedChain([deployer.address, member.account.address])
     client, deployment = found(chain.web3, deployer, [(member.account.address, on_chain, b"H".ljust(32, b"\0"))])
+    return node_on(chain, member, client.address, deployment.block, *earlier)
+
+
+def node_on(chain: EmbeddedChain, member: MemberIdentity, contract: str, block: int, *earlier: Any) -> Node:
     parts = SimpleNamespace(
-        client=ChainClient(chain.web3, member.account, client.address),
+        client=ChainClient(chain.web3, member.account, contract),
         config=Config(name="H"),
-        consortium=SimpleNamespace(block=deployment.block, contract=client.address, records=""),
+        consortium=SimpleNamespace(block=block, contract=contract, records=""),
         data=NO_DATA,
         health=Health(60.0),
         keys=Keys(member, earlier),
@@ -114,6 +118,19 @@ def test_a_node_ends_where_the_chain_has_somebody_elses_key_for_it() -> None:
     other = new_identity().public
     with pytest.raises(ForeignKey, match=f"^member 1 has a key on chain that is not ours, {other.hex()}: .*rotate"):
         node_of(MemberIdentity.create(), other).run()
+
+
+def test_a_node_waits_until_the_founder_can_admit_nobody_any_more() -> None:
+    member, deployer = MemberIdentity.create(), Account.create()
+    chain = EmbeddedChain([deployer.address, member.account.address])
+    founder, deployment = ChainClient.deploy(chain.web3, deployer)
+    founder.transact("found", [(member.account.address, member.encryption.public, b"H".ljust(32, b"\0"))])
+    node = node_on(chain, member, founder.address, deployment.block)
+    assert node.step() is False
+    assert node._site is None
+    founder.transact("seal")
+    node.step()
+    assert node._site is not None
 
 
 def test_a_node_goes_on_with_any_key_of_its_own() -> None:
