@@ -50,6 +50,10 @@ MUTANTS = (
     ),
     Mutant("who vouched does not review", "Emergency.sol", "if (reviewer == c.institution) return false;", ""),
     Mutant(
+        "half of the members are too few", "Ballots.sol", "activeCount() / 2 + 1", "activeCount() / 2", "BallotsTest"
+    ),
+    Mutant("a member votes once", "Ballots.sol", "if (_voted[id][voter])", "if (false)", "BallotsTest"),
+    Mutant(
         "the draws close by the clock",
         "Rounds.sol",
         "if (failed || (r.phase()",

@@ -33,7 +33,7 @@ abstract contract JobInvariants {
     /// @notice Half of the calls carry the round on, the others disturb it.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
         targets = new FuzzSelector[](1);
-        bytes4[] memory selectors = new bytes4[](7);
+        bytes4[] memory selectors = new bytes4[](8);
         selectors[0] = Handler.play.selector;
         selectors[1] = Handler.intrude.selector;
         selectors[2] = Handler.wait.selector;
@@ -41,6 +41,7 @@ abstract contract JobInvariants {
         selectors[4] = Handler.enrol.selector;
         selectors[5] = Handler.depart.selector;
         selectors[6] = Handler.judge.selector;
+        selectors[7] = Handler.rotate.selector;
         targets[0] = FuzzSelector(address(handler), selectors);
     }
 

@@ -32,6 +32,7 @@ contract Handler {
     mapping(uint256 round => mapping(uint256 position => bytes32)) private _committed;
     mapping(uint256 round => mapping(uint256 position => uint256)) private _scoreSeeds;
     mapping(bytes32 act => bool) private _done;
+    mapping(uint256 member => uint256) private _rotations;
     uint256 private _number = 1;
     bool private _waiting;
 
@@ -140,6 +141,20 @@ contract Handler {
             if (ballots.ballot(id).carried) break;
         }
         assert(ballots.ballot(id).carried && _isActive(number) != active);
+        _observe(false);
+    }
+
+    /// @notice A member goes on under another account; the one before is nobody's.
+    function rotate(uint256 seed) external {
+        uint256 number = bound(seed, 1, size);
+        if (!_isActive(number)) return;
+        address previous = _operator(number);
+        ++_rotations[number];
+        vm.prank(previous);
+        hm.announceRotation(_operator(number), bytes32(number));
+        vm.prank(_operator(number));
+        hm.completeRotation(uint16(number));
+        assert(_isActive(number) && _memberOf(previous) == 0);
         _observe(false);
     }
 
@@ -403,8 +418,8 @@ contract Handler {
         return word >> (position % 16 * 16) & 0xffff;
     }
 
-    function _operator(uint256 number) private pure returns (address) {
-        return address(uint160(0x10_000 + number));
+    function _operator(uint256 number) private view returns (address) {
+        return address(uint160((1 + _rotations[number]) * 0x10_000 + number));
     }
 
     /// @dev The member that the account acts for, 0 if there is none or it may not act.
