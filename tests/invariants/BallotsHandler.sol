@@ -38,7 +38,8 @@ contract BallotsHandler {
     function admit(uint256 seed) external {
         uint256 caller = bound(seed, 1, CONSPIRATORS);
         vm.prank(_operator(caller));
-        _voted[_ballots.proposeAdmission(IConsortium.Organisation(address(0xBAD), bytes32(seed | 1), 0))][caller] = true;
+        uint256 id = _ballots.proposeAdmission(IConsortium.Organisation(address(0xBAD), bytes32(seed | 1), 0));
+        _voted[id][caller] = true;
     }
 
     function propose(uint256 seed) external {
