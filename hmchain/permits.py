@@ -208,7 +208,9 @@ class Grant(Permit):
         )
 
     def is_well_formed(self) -> bool:
-        """Whether the contract would take it: a person's own grant is its consent, and one grant has one spelling."""
+        """Whether it can be of use: a person's own grant is its consent, and one grant has one spelling. The contract
+        checks both, but takes a consent for the scope of zeros, which stands for nothing.
+        """
         if self.consent_of == NOBODY:
             return self.consent_scope == NO_SCOPE
         return self.consent_scope != NO_SCOPE and member_of(self.granter) is not None
