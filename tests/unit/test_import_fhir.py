@@ -212,12 +212,87 @@ def test_a_patient_is_a_pseudonym_with_years(tmp_path: Path) -> None:
             "relationship": {"text": "father"},
             "bornDate": "1941-10-12",
         },
+        {
+            "resourceType": "Account",
+            "status": "active",
+            "subject": [{"reference": "Patient/p1"}],
+            "name": "Adam",
+            "description": "of Adam Everyman",
+        },
+        {
+            "resourceType": "Coverage",
+            "status": "active",
+            "beneficiary": {"reference": "Patient/p1"},
+            "payor": [{"display": "Adam"}],
+            "dependent": "078-05-1120",
+            "class": [{"type": {"text": "policy"}, "value": "078-05-1120", "name": "Smallville"}],
+        },
     ],
     ids=lambda resource: str(resource["resourceType"]),
 )
 def test_nothing_of_a_resource_tells_who_somebody_is(tmp_path: Path, resource: dict[str, Any]) -> None:
     text = only(imported(tmp_path, resource)).encode().decode()
     assert [word for word in PRIVATE if word in text] == []
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"resourceType": "Account", "status": "active", "subject": [{"reference": "Patient/p1"}]},
+        {
+            "resourceType": "Appointment",
+            "status": "booked",
+            "participant": [
+                {"actor": {"reference": "Practitioner/d1"}, "status": "accepted"},
+                {"actor": {"reference": "Patient/p1"}, "status": "accepted"},
+            ],
+        },
+        {"resourceType": "Person", "link": [{"target": {"reference": "Patient/p1"}}]},
+        observation(subject=None, focus=[{"reference": "p1", "type": "Patient"}]),
+    ],
+    ids=lambda resource: str(resource["resourceType"]),
+)
+def test_a_resource_is_about_the_patient_that_it_names_wherever_that_stands(
+    tmp_path: Path, resource: dict[str, Any]
+) -> None:
+    assert only(imported(tmp_path, resource)).subject == CONTEXT.pseudonym("p1")
+
+
+def test_a_resource_about_several_persons_is_no_record(tmp_path: Path) -> None:
+    both = [{"reference": "Patient/p1"}, {"reference": "Patient/p2"}]
+    account = {"resourceType": "Account", "status": "active", "subject": both}
+    group = {
+        "resourceType": "Group",
+        "type": "person",
+        "actual": True,
+        "member": [{"entity": one} for one in both],
+    }
+    for resource in (account, group):
+        assert rejection(imported(tmp_path, resource)).reason == "it is about several persons"
+
+
+def test_names_and_numbers_are_taken_out_of_codes_and_all_words(tmp_path: Path) -> None:
+    patient = {**PATIENT, "identifier": [{"value": "10006579"}]}
+    code = {"coding": [{"system": "http://x", "code": "adam", "display": "Asthma of Adam"}]}
+    conditions = [
+        {"resourceType": "Condition", "subject": {"reference": "Patient/p1"}, "code": code},
+        {"resourceType": "Condition", "subject": {"reference": "Patient/p1"}, "code": {"text": "Adam 10006579 itches"}},
+    ]
+    talk = {
+        "resourceType": "Communication",
+        "status": "completed",
+        "subject": {"reference": "Patient/p1"},
+        "payload": [{"contentString": "Adam, 10006579, will call again"}],
+    }
+    _, coded, worded, said = imported(tmp_path, bundle(patient, *conditions, talk))
+    assert isinstance(coded, Record)
+    assert isinstance(worded, Record)
+    assert isinstance(said, Record)
+    assert (coded.codes[0].code, coded.codes[0].display) == ("adam", "Asthma of [name]")
+    assert worded.codes == (Code("", "[name] [name] itches"),)
+    assert said.value["payload"] == [{"contentString": "[name], [name], will call again"}]
+    assert said.detail["freeText"] is True
+    assert "freeText" not in coded.detail
 
 
 def test_an_observation_is_what_a_laboratory_would_say(tmp_path: Path) -> None:

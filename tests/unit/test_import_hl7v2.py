@@ -256,6 +256,40 @@ def test_names_are_taken_out_of_words_and_free_text_is_marked(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    "segment",
+    [
+        "PV2|||^Donald Duck fell off a ladder",
+        "DG1|1||^Fracture of Duck, Donald, his left",
+        "AL1|1||^Duck, Donald: all of the nuts",
+    ],
+)
+def test_names_are_taken_out_of_a_visits_words(segment: str, tmp_path: Path) -> None:
+    header = MSH.replace("ORU^R01", "ADT^A01")
+    record = only(imported(tmp_path, "\r".join((header, PID, "PV1|1|I", segment))))
+    text = record.encode().decode().casefold()
+    assert "duck" not in text
+    assert "donald" not in text
+    assert "[name]" in text
+    assert record.detail == {"freeText": True}
+
+
+def test_names_are_taken_out_of_an_orders_words(tmp_path: Path) -> None:
+    header, obr = MSH.replace("ORU^R01", "OML^O21"), "OBR|1|1||^Blood of Duck" + "|" * 27 + "^Donald Duck feels so weak"
+    record = only(imported(tmp_path, "\r".join((header, PID, ORC, obr))))
+    assert record.codes == (Code("", "Blood of [name]"),)
+    assert record.value["reasons"] == [["", "[name] [name] feels so weak", ""]]
+    assert record.detail["freeText"] is True
+
+
+@pytest.mark.parametrize(
+    "segment", ["MRG|1||||||DRAKE^DAISY", "GT1|1||DRAKE^DAISY", "IN1|1" + "|" * 15 + "DRAKE^DAISY"]
+)
+def test_earlier_names_and_whoever_pays_are_not_named_either(segment: str, tmp_path: Path) -> None:
+    record = only(imported(tmp_path, message(segment, "OBX|1|TX|11502-2^Report^LN||seen with Daisy Drake")))
+    assert record.value == {"text": "seen with [name] [name]"}
+
+
+@pytest.mark.parametrize(
     "frame",
     [
         lambda text: text,

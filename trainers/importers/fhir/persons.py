@@ -20,6 +20,7 @@ from trainers.importers.measures.naming import names_in
 
 PERSONS = {"Patient", "Person", "RelatedPerson", "Practitioner"}
 _NAMED = PERSONS | {
+    "Account",
     "Organization",
     "Location",
     "HealthcareService",
@@ -27,12 +28,15 @@ _NAMED = PERSONS | {
     "Group",
     "FamilyMemberHistory",
     "Endpoint",
+    "CoverageClass",
 }
 _TYPES_LEFT_OUT = {
     *("HumanName", "Address", "ContactPoint", "ContactDetail", "Identifier", "Attachment", "Narrative", "Annotation"),
     *("Signature", "Meta"),
 }
-_LEFT_OUT = {"id", "implicitRules", "fhir_comments", "subscriberId", "serialNumber", "udiCarrier", "bornString"}
+_LEFT_OUT = {
+    *("id", "implicitRules", "fhir_comments", "subscriberId", "dependent", "serialNumber", "udiCarrier", "bornString")
+}
 _DAYS = {"birthDate", "bornDate", "deceasedDate", "deceasedDateTime"}
 _REFERENCE = re.compile(r"(?:.*/)?([A-Z][A-Za-z]{1,40})/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?")
 
@@ -67,6 +71,8 @@ def _identifies(kind: str, name: str, child: Any) -> bool:
         return True
     if kind in PERSONS and name in ("extension", "modifierExtension"):
         return True
+    if kind == "CoverageClass" and name == "value":  # the number of a policy
+        return True
     return kind in _NAMED and name in ("name", "alias", "description") and not isinstance(child, dict)
 
 
@@ -77,11 +83,12 @@ def _fields(model: Any) -> dict[str, str]:
 
 
 def names_of(resource: Mapping[str, Any]) -> set[str]:
-    """What the person is called whom a resource is, or is about: as measures.naming looks for it."""
+    """What the person is called whom a resource is, or is about, and its numbers: as measures.naming looks for it."""
     held = resource.get("contained")
     described = [resource, *(held if isinstance(held, list) else [])]
     patients = [each for each in described if isinstance(each, dict) and each.get("resourceType") in PERSONS]
     found = [text for patient in patients for text in _texts([patient.get("name"), patient.get("contact")])]
+    found += [text for patient in patients for text in _numbers(patient.get("identifier"))]
     shown = (resource.get(name) for name in ("subject", "patient"))
     return names_in(*found, *(str(one["display"]) for one in shown if isinstance(one, dict) and "display" in one))
 
@@ -96,6 +103,12 @@ def _texts(content: Any) -> Iterator[str]:
             yield from _texts(content["name"])
         for part in (content.get(name) for name in ("text", "family", "given")):
             yield from filter(lambda word: isinstance(word, str), part if isinstance(part, list) else [part])
+
+
+def _numbers(identifiers: Any) -> list[str]:
+    """What Identifiers say."""
+    given = [one.get("value") for one in identifiers if isinstance(one, dict)] if isinstance(identifiers, list) else []
+    return [value for value in given if isinstance(value, str)]
 
 
 def reference(raw: dict[str, Any], pseudonym: Pseudonym) -> dict[str, str]:

@@ -10,7 +10,7 @@ Source: HL7 FHIR R4 (4.0.1).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from hmchain.record import Code, Kind, Record
 from trainers.importers.base import Context, Rejection
 from trainers.importers.fhir.observations import codings, moment, observed
 from trainers.importers.fhir.persons import cleaned, names_of, reference
-from trainers.importers.measures.naming import is_free, without
+from trainers.importers.measures.naming import is_free, nameless
 
 MAX_PARTS = 50_000  # of a resource: validating each takes up to a third of a millisecond
 _NOT_RECORDS = {
+    "AuditEvent": "an AuditEvent tells of who works with records, and is no part of a patient's",
     "Binary": "a Binary may hold anything, names as well",
     "Bundle": "a bundle inside of another one",
     "OperationOutcome": "an OperationOutcome is no part of a patient's record",
@@ -52,7 +53,10 @@ _TIMES = (
     *("recorded", "date", "issued", "created"),
 )
 # where people write freely, in resources other than observations
-_WRITTEN = ("comment", "conclusion", "description", "patientInstruction", "summary", "title")
+_WRITTEN = {
+    *("comment", "conclusion", "contentString", "description", "patientInstruction", "summary", "title"),
+    *("valueString", "valueMarkdown"),
+}
 
 
 def record_of(
@@ -92,10 +96,19 @@ def _record(resource: Mapping[str, Any], model: Any, context: Context, url: Any)
 
 def _without_names(record: Record, names: set[str]) -> Record:
     """It without these names, and marked where it has words that were written freely."""
-    value, detail = without(record.value, names), without(record.detail, names)
-    if is_free([value.get(name) for name in _WRITTEN]):
-        detail = {**detail, "freeText": True}
-    return replace(record, value=value, detail=detail)
+    clean = nameless(record, names)
+    free = any(is_free(text) for text in _written(clean.value))
+    return replace(clean, detail={**clean.detail, "freeText": True}) if free else clean
+
+
+def _written(content: Any) -> Iterator[Any]:
+    """What stands where people write freely, however deep."""
+    if isinstance(content, list):
+        for child in content:
+            yield from _written(child)
+    elif isinstance(content, Mapping):
+        for name, child in content.items():
+            yield from (child,) if name in _WRITTEN else _written(child)
 
 
 def _without_nulls(content: Any) -> Any:
@@ -141,15 +154,35 @@ def _subject(resource: Mapping[str, Any], fields: Mapping[str, Any], identity: s
     """The pseudonym of whom a resource is about; "" for what is about nobody, as an Organization is."""
     if resource["resourceType"] == "Patient":
         return context.pseudonym(identity) or context.default_subject
-    named = next((resource[name] for name in _SUBJECTS if isinstance(resource.get(name), dict)), None)
-    if named is None:
+    named = [one for name in _SUBJECTS for one in _listed(resource.get(name))] or list(_patients(resource))
+    if not named:
         return context.default_subject if {"subject", "patient"} & fields.keys() else ""
-    if str(named.get("reference", "")).startswith("#"):
+    if any(str(one.get("reference", "")).startswith("#") for one in named):
         raise ValueError("it is about somebody who is only described in it")
-    found = reference(dict(named), context.pseudonym)
-    if not found:
+    found = [reference(one, context.pseudonym) for one in named]
+    if not all(found):
         raise ValueError("it does not say which person it is about")
-    return found["reference"] if found.get("type", "Patient") == "Patient" else ""
+    persons = {one["reference"] for one in found if one.get("type", "Patient") == "Patient"}
+    if len(persons) > 1:
+        raise ValueError("it is about several persons")
+    return next(iter(persons), "")
+
+
+def _listed(given: Any) -> list[dict[str, Any]]:
+    """The references of a field that has one or several."""
+    return [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, dict)]
+
+
+def _patients(content: Any) -> Iterator[dict[str, Any]]:
+    """References to patients, wherever they stand: as of an Appointment's participants."""
+    if isinstance(content, list):
+        for child in content:
+            yield from _patients(child)
+    elif isinstance(content, dict):
+        if reference(content, str).get("type") == "Patient":
+            yield content
+        for child in content.values():
+            yield from _patients(child)
 
 
 def _general(resource: Mapping[str, Any], clean: dict[str, Any], subject: str, context: Context) -> Record:

@@ -18,7 +18,7 @@ from hmchain.record import Record
 from trainers.importers.base import Context, Rejection
 from trainers.importers.hl7.fields import BOM, Faulty, Segment, messages, parsed
 from trainers.importers.hl7.records import Envelope, order, result, time, visit
-from trainers.importers.measures.naming import names_in
+from trainers.importers.measures.naming import nameless, names_in
 
 NAME = "hl7v2"
 _START = re.compile(rb"[\s\x0b]*(?:MSH|FHS|BHS)[^\w\s]")
@@ -62,7 +62,7 @@ def _message(position: str, lines: list[bytes] | Faulty, context: Context) -> It
         yield Rejection(position, str(fault))
         return
     if kind == "ADT":
-        yield _made(position, visit, segments, of)
+        yield _made(position, of, visit, segments)
     yield from _orders_and_results(position, segments, of, kind in _ORDERS)
 
 
@@ -84,8 +84,9 @@ def _envelope(segments: list[Segment], context: Context) -> tuple[str, Envelope]
 
 
 def _names(segments: list[Segment]) -> set[str]:
-    """What the patient, its mother and its relatives are called, and the numbers that others gave it."""
-    names, numbers = {"PID": (5, 6, 9), "NK1": (2,)}, {"PID": (2, 3, 4, 18, 19, 20)}
+    """What the patient was and is called, its mother, relatives and who pays for it; and the numbers it was given."""
+    names = {"PID": (5, 6, 9), "MRG": (7,), "NK1": (2, 30), "GT1": (3,), "IN1": (16,)}
+    numbers = {"PID": (2, 3, 4, 18, 19, 20), "MRG": (1, 2, 3, 4)}
     found = [segment.whole(field) for segment in segments for field in names.get(segment.name, ())]
     for segment in segments:
         for field in numbers.get(segment.name, ()):
@@ -113,18 +114,19 @@ def _orders_and_results(
         if segment.name == "ORC":
             orc, obr = segment, None
         elif segment.name == "OBX":
-            yield _made(place, result, segment, obr, of)
+            yield _made(place, of, result, segment, obr)
         else:
             if ordering:
-                yield _made(place, order, segment, orc, of)
+                yield _made(place, of, order, segment, orc)
             orc, obr = None, segment
     if ordering and not count["OBR"]:
         yield Rejection(position, "it says of no order what is ordered (OBR)")
 
 
-def _made(place: str, make: Callable[..., Record], *segments: object) -> Record | Rejection:
+def _made(place: str, of: Envelope, make: Callable[..., Record], *segments: object) -> Record | Rejection:
+    """The record that is made of segments, without names."""
     try:
-        record = make(*segments)
+        record = nameless(make(*segments, of), of.names)
         record.encode()
         return record
     except (ValueError, DataError) as fault:

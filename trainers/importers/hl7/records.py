@@ -1,7 +1,7 @@
 """What HL7 v2 segments say, as records: results (OBX), visits (ADT) and orders (ORC, OBR).
 
 Names, addresses, telephone numbers, comments (NTE) and whom somebody was seen by do not become part of a record;
-numbers of visits and orders do as pseudonyms. The patient's and the relatives' names are taken out of results in words.
+numbers of visits and orders do as pseudonyms. The patient's and the relatives' names are taken out of all words.
 
 Source: HL7 v2.8.2, chapters 3 (ADT), 4 (orders) and 7 (observations); LOINC's and FHIR's names of coding systems.
 """
@@ -19,7 +19,7 @@ from trainers.importers.base import Context
 from trainers.importers.hl7.documents import DOCUMENTS, document
 from trainers.importers.hl7.fields import Segment
 from trainers.importers.measures import times
-from trainers.importers.measures.naming import without
+from trainers.importers.measures.naming import is_free
 from trainers.importers.measures.observations import SYSTEMS, Observation, coded, measured, principal, reported, written
 from trainers.importers.measures.units import quantity
 
@@ -77,7 +77,7 @@ def result(obx: Segment, obr: Segment | None, of: Envelope) -> Record:
     when = time(obx, 14, zone) or (time(obr, 7, zone) if obr else "")
     if obx.text(2) in DOCUMENTS:
         return document(obx, principal(codes(obx, 3)), when, of.subject, of.source, of.context)
-    value = without(_value(obx, zone), of.names)
+    value = _value(obx, zone)
     number = obx.text(5) if "quantity" in value and obx.text(2) == "NM" else ""
     detail: dict[str, Any] = {
         "status": obx.text(11),
@@ -146,7 +146,8 @@ def visit(segments: Sequence[Segment], of: Envelope) -> Record:
     value["reasons"] = [pair for pv2 in by_name.get("PV2", []) for pair in _listed(codes(pv2, 3))]
     when = next(filter(None, events), "") or of.received
     codes_of_event = (Code(_TABLES + "0003", of.event),) if of.event else ()
-    return Record(Kind.CLINICAL, "encounter", of.subject, when, codes_of_event, _said(value), of.source)
+    detail = _marked(*(value[key] for key in ("diagnoses", "procedures", "allergies", "reasons")))
+    return Record(Kind.CLINICAL, "encounter", of.subject, when, codes_of_event, _said(value), of.source, detail)
 
 
 def order(obr: Segment, orc: Segment | None, of: Envelope) -> Record:
@@ -163,12 +164,17 @@ def order(obr: Segment, orc: Segment | None, of: Envelope) -> Record:
     when = (time(orc, 9, zone) if orc else "") or time(obr, 6, zone) or time(obr, 7, zone) or of.received
     ordered = codes(obr, 4)
     others = [pair for pair in _listed(ordered) if pair[:2] not in [[c.system, c.code] for c in principal(ordered)]]
-    detail = _said({"received": of.received, "codes": others})
+    detail = _said({"received": of.received, "codes": others}) | _marked(value["reasons"])
     return Record(Kind.CLINICAL, "order", of.subject, when, principal(ordered), _said(value), of.source, detail)
 
 
 def _listed(given: Sequence[Code]) -> list[list[str]]:
     return [[code.system, code.code, code.display] for code in given]
+
+
+def _marked(*fields: list[list[str]]) -> dict[str, Any]:
+    """A detail that says where words stand in place of codes that were written freely."""
+    return {"freeText": True} if any(not pair[0] and is_free(pair) for field in fields for pair in field) else {}
 
 
 def _said(value: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from dataclasses import replace
 from functools import cache
 from typing import Any
+
+from hmchain.record import Record
 
 REMOVED = "[name]"
 FREE_WORDS = 5  # from so many words on, a text was written freely, and not chosen from a list
@@ -24,12 +27,23 @@ def names_in(*fields: str) -> set[str]:
     return {_folded(word) for word in words if len(word) >= 6 or not word.isdigit()}
 
 
-def mentions(texts: Iterable[str], names: set[str]) -> bool:
+def nameless(record: Record, names: Set[str]) -> Record:
+    """The record without the names, wherever it says something: in its codes' words as well."""
+    codes = tuple(
+        replace(
+            code, code=code.code if code.system else without(code.code, names), display=without(code.display, names)
+        )
+        for code in record.codes
+    )
+    return replace(record, codes=codes, value=without(record.value, names), detail=without(record.detail, names))
+
+
+def mentions(texts: Iterable[str], names: Set[str]) -> bool:
     """Whether any of the names is a word of these texts."""
     return bool(names) and any(_folded(word) in names for text in texts for word in _words().findall(text))
 
 
-def without(content: Any, names: set[str]) -> Any:
+def without(content: Any, names: Set[str]) -> Any:
     """JSON whose texts have REMOVED in place of each of the names; other words stay as they were written.
 
     A text of one word is a code, and stays.
