@@ -43,6 +43,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             fail("interrupted", INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit):
             raise
+        except BrokenPipeError:  # whoever read what we print, such as head, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written when Python ends
+            sys.exit(INTERRUPTED)
         except MemoryError:
             fail("not enough memory", StorageError.exit_code)
         except Exception as fault:  # the last resort: a defect is reported as one

@@ -55,7 +55,7 @@ class Record:
     """One fact, document, image, recording or sequence about at most one subject.
 
     type: what it is within its kind, one lower-case word or two ("observation", "imaging", "step-count").
-    subject: a pseudonym (see trainers.pseudonyms), or "" where the source names nobody.
+    subject: a pseudonym (see trainers.importers.base), or "" where the source names nobody.
     time: RFC 3339 in UTC ("2016-12-14T13:55:57Z"), a date where the source has no more, or "".
     value: JSON of str, int, bool, None, lists and dicts; quantities as {"value": "4.06", "unit": "10*12/L"}.
     source: the standard it was read from ("fhir-r4"). detail: what else the source said; floats may occur.

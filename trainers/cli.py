@@ -53,10 +53,10 @@ def password_of(config: Config, password_file: Path | None) -> str:
     return keystore.read_password(path) if path else ask("Password")
 
 
-def ask(text: str, twice: bool = False) -> str:
-    """Asks on the terminal. Raises UsageError where there is none."""
+def ask(text: str, twice: bool = False, option: str = "--password-file") -> str:
+    """Asks on the terminal. option: what else it could have been told by. Raises UsageError where there is none."""
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask for the password: name a file with --password-file")
+        raise UsageError(f"{text}: there is no terminal to ask for it; name its file with {option}")
     password: str = click.prompt(text, hide_input=True, confirmation_prompt=twice, err=True)
     return password
 

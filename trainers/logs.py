@@ -54,7 +54,7 @@ class _Text(logging.Formatter):
         moment = datetime.fromtimestamp(record.created).astimezone()
         facts: dict[str, Any] = getattr(record, "facts", {})
         tail = "".join(f"  {name}={_shown(value)}" for name, value in facts.items())
-        return f"{moment:%H:%M:%S} {record.levelname.lower():7} {record.getMessage()}{tail}"
+        return f"{moment:%Y-%m-%d %H:%M:%S} {record.levelname.lower():7} {record.getMessage()}{tail}"
 
 
 def _shown(value: Any) -> str:

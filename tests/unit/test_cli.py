@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from coordinator.cli import EXIT_CODES, guarded, main
@@ -54,6 +57,17 @@ def test_what_others_wrote_is_one_line_that_no_terminal_obeys(
 
 def test_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(KeyboardInterrupt(), capsys) == (130, "hmchain: interrupted\n")
+
+
+def test_a_reader_that_has_had_enough_is_no_defect() -> None:
+    """As head does: the end of a pipe is closed before all is written."""
+    script = "import click, hmchain.command as c; c.guarded(lambda: [click.echo('x' * 9999) for _ in range(99)])()"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
 
 
 def test_a_defect_shows_where_it_is_on_request(

@@ -13,12 +13,12 @@ from trainers.importers.base import Context, Rejection
 from trainers.importers.genomics import fasta
 
 SAMPLES = RECORDS / "genomics"
-CONTEXT = Context(bytes(range(32)), subject="patient-7")
+CONTEXT = Context(bytes(range(32)))
 
 
-def read(folder: Path, data: bytes, name: str = "a.fa") -> list[Record | Rejection]:
+def read(folder: Path, data: bytes, name: str = "a.fa", context: Context = CONTEXT) -> list[Record | Rejection]:
     (folder / name).write_bytes(data)
-    return list(fasta.read(folder / name, CONTEXT))
+    return list(fasta.read(folder / name, context))
 
 
 def said(items: list[Record | Rejection]) -> list[str]:
@@ -40,6 +40,13 @@ def test_a_sequence_is_a_record_about_nobody_known_by_its_digest(tmp_path: Path)
     assert record.codes == (Code(fasta.REFGET, "SQ.aKF498dAxcJAqme6QYQ7EZ07-fiw8Kw2"),)
     assert record.detail == {"name": "chr1"}
     assert Record.decode(record.encode()) == record
+
+
+def test_a_sequence_is_about_the_person_that_it_is_said_to_be_of(tmp_path: Path) -> None:
+    context = Context(bytes(range(32)), subject="patient-7")
+    for record in read(tmp_path, b">one\nAC\n>two\nGT\n", context=context):
+        assert isinstance(record, Record)
+        assert record.subject == context.pseudonym("patient-7")
 
 
 @pytest.mark.parametrize("data", [b">b\nacgt\n", b">b\r\nA\r\nCGT\r\n", b">b\n\nACG\n\nT", b">b\n  ACGT  \n"])

@@ -80,11 +80,12 @@ def test_a_file_of_one_sample_is_about_the_contexts_subject_if_there_is_one(tmp_
     assert [item.subject for item in read(tmp_path, data) if isinstance(item, Record)] == [CONTEXT.pseudonym("S1")]
 
 
-def test_a_file_without_samples_is_one_record_about_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("context", [CONTEXT, ABOUT], ids=["nobody", "somebody"])
+def test_a_file_without_samples_is_one_record_about_whom_it_is_said_to_be_of(context: Context, tmp_path: Path) -> None:
     ((record,), rejected) = split(
-        read(tmp_path, text("1 10 rs1 A T 5 PASS AF=0.1", "1 x . A T . . .", samples=()), ABOUT)
+        read(tmp_path, text("1 10 rs1 A T 5 PASS AF=0.1", "1 x . A T . . .", samples=()), context)
     )
-    assert (record.type, record.subject, record.value["sites"]) == ("variants", "", 1)
+    assert (record.type, record.subject, record.value["sites"]) == ("variants", context.default_subject, 1)
     assert record.attachment == vcf.SITE_COLUMNS + b"1\t10\trs1\tA\tT\t5\tPASS\tAF=0.1\n"
     assert rejected == [("line 8", "POS is no position")]
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from trainers.logs import say, set_up, warn
 
-LINE = re.compile(r"^\d\d:\d\d:\d\d (info   |warning|error  ) .+$")
-FORGED = "x\n12:00:00 info    job closed  job=1"
+LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (info   |warning|error  ) .+$")
+FORGED = "x\n2026-11-24 12:00:00 info    job closed  job=1"
 
 
 def logged(form: str, event: str, level: int = logging.INFO, **facts: Any) -> str:
@@ -31,7 +31,9 @@ def logged(form: str, event: str, level: int = logging.INFO, **facts: Any) -> st
 
 def test_a_line_has_time_level_event_and_facts() -> None:
     line = logged("text", "job opened", job=1, dataset="pneumoniamnist", rounds=10)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d info    job opened  job=1  dataset=pneumoniamnist  rounds=10\n", line)
+    assert re.fullmatch(
+        r"[\d-]{10} \d\d:\d\d:\d\d info    job opened  job=1  dataset=pneumoniamnist  rounds=10\n", line
+    )
 
 
 def test_a_fact_of_several_words_is_quoted() -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from hmchain.record import Code, Kind, Record
 from trainers import logs
 from trainers.cli import File, unlock, with_config, with_password
 from trainers.config import Config
+from trainers.importers.measures import times
 from trainers.records.holdings import Holding, Wanted
 
 if TYPE_CHECKING:
@@ -151,7 +153,17 @@ def wanted(archive: Archive, options: dict[str, Any]) -> Wanted:
     if subject and archive.vault.count(Wanted(subject=subject)) == 0:
         subject = archive.context().pseudonym(subject)
     kind = Kind(options["kind"]) if options["kind"] else None
-    return Wanted(kind, options["type_"], subject or None, options["since"], options["until"], code)
+    since, until = (_moment(options[name], name, archive.context().zone) for name in ("since", "until"))
+    return Wanted(kind, options["type_"], subject or None, since, until, code)
+
+
+def _moment(text: str, option: str, zone: tzinfo) -> str:
+    """A time as records have it, in whose order they compare. Raises UsageError."""
+    try:
+        return times.parse(text, zone) if text else ""
+    except ValueError as fault:
+        told = f"--{option} is {fault}: 2020, 2020-05 or 2020-05-31T12:00:00Z are"
+        raise UsageError(told) from fault
 
 
 @records.command(name="list", epilog=EXIT_CODES)

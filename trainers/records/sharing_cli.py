@@ -37,7 +37,8 @@ def as_person(required: bool) -> Callable[[Callable[..., None]], Callable[..., N
 
 def person_of(folder: Path, password_file: Path | None) -> MemberIdentity:
     """A person's keys, unlocked. Raises UsageError."""
-    password = keystore.read_password(password_file) if password_file else ask("The person's password")
+    option = "--person-password-file"
+    password = keystore.read_password(password_file) if password_file else ask("The person's password", option=option)
     return persons.unlock(folder, password)
 
 

@@ -1,7 +1,7 @@
 """FASTA (plain, gzip): one record for a sequence, known by the digest that GA4GH's refget gives it.
 
-A sequence is about nobody: references have no subject. Its digest is that of its letters in capitals, so soft masking
-and line lengths make no difference; its name is detail and no part of what it is.
+A sequence is about nobody, as references are, unless it is said whose it is (--subject). Its digest is that of its
+letters in capitals, so soft masking and line lengths make no difference; its name is detail and no part of what it is.
 
 Source: refget v2 and the GA4GH identifiers (sha512t24u): "SQ." and the base64url of the first 24 bytes of SHA-512.
 """
@@ -44,11 +44,11 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
     try:
         for number, line in numbered_lines(path, MAX_SEQUENCE_BYTES):
             if line.startswith(b">"):
-                yield from part.finished()
+                yield from part.finished(context.default_subject)
                 part = _started(number, line, names)
             elif letters := line.strip():
                 part.add(number, letters.upper())
-        yield from part.finished()
+        yield from part.finished(context.default_subject)
         if not names and not part.line:
             yield Rejection("file", "no sequences")
     except Unreadable as fault:
@@ -80,13 +80,13 @@ class _Part:
         self.line, self.fault = number, fault
         self.letters.clear()
 
-    def finished(self) -> Iterator[Record | Rejection]:
+    def finished(self, subject: str) -> Iterator[Record | Rejection]:
         if self.line and not self.fault and not self.letters:
             self.fault = "an empty sequence"
         if self.line and self.fault:
             yield Rejection(f"line {self.line}", self.fault)
         elif self.line:
-            yield _record(self.name, bytes(self.letters))
+            yield _record(self.name, bytes(self.letters), subject)
 
 
 def _started(number: int, line: bytes, names: set[bytes]) -> _Part:
@@ -108,10 +108,10 @@ def refget(letters: bytes) -> str:
     return "SQ." + urlsafe_b64encode(sha512(letters).digest()[:24]).decode()
 
 
-def _record(name: str, letters: bytes) -> Record:
+def _record(name: str, letters: bytes, subject: str) -> Record:
     digest = refget(letters)
     alphabet = next((name for name, known in _ALPHABETS if not letters.translate(None, known)), "protein")
     value = {"length": len(letters), "alphabet": alphabet, "refget": digest}
     detail = {"name": name}
     codes = (Code(REFGET, digest),)
-    return Record(Kind.RESEARCH, "sequence", "", "", codes, value, NAME, detail=detail, attachment=letters)
+    return Record(Kind.RESEARCH, "sequence", subject, "", codes, value, NAME, detail=detail, attachment=letters)

@@ -6,7 +6,8 @@ good. Here a bad row is one rejection and the others count.
 A sample is whoever has a column and at least one call in a good row; a call is any value that is not missing. Its
 attachment is text: a line of names, then CHROM, POS, REF, ALT, FILTER, GT and the rest by key, divided by tabs, a row
 for each call. A file of one sample is about the context's subject, if there is one; otherwise samples are told apart
-by their names, of which only pseudonyms remain. A file without samples is one record, type "variants", about nobody.
+by their names, of which only pseudonyms remain. A file without samples is one record, type "variants", about the
+context's subject or about nobody.
 ID, QUAL and INFO are about sites and kept there alone. VCF has no time of sampling: fileDate is kept as detail.
 """
 
@@ -42,7 +43,7 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
         with Columns(max(1, len(header.samples))) as columns:
             table = _Table(header, columns)
             yield from table.fill(lines)
-            yield from _sample_records(table, context) if header.samples else _site_record(table)
+            yield from _sample_records(table, context) if header.samples else _site_record(table, context)
     except (Unreadable, TooLarge) as fault:
         yield Rejection("file", str(fault))
     except OSError as fault:
@@ -112,13 +113,15 @@ def _sample_records(table: _Table, context: Context) -> Iterator[Record | Reject
             yield _record(table, "genome", subject, counts, CALL_COLUMNS + table.columns.text(sample))
 
 
-def _site_record(table: _Table) -> Iterator[Record | Rejection]:
+def _site_record(table: _Table, context: Context) -> Iterator[Record | Rejection]:
     if not table.calls[0]:
         yield Rejection("file", "neither samples nor sites")
     elif table.columns.size(0) > MAX_ATTACHMENT - len(SITE_COLUMNS):
         yield Rejection("file", f"sites of more than {MAX_ATTACHMENT:,} bytes")
     else:
-        yield _record(table, "variants", "", {"sites": table.calls[0]}, SITE_COLUMNS + table.columns.text(0))
+        yield _record(
+            table, "variants", context.default_subject, {"sites": table.calls[0]}, SITE_COLUMNS + table.columns.text(0)
+        )
 
 
 def _record(table: _Table, kind: str, subject: str, counts: dict[str, int], attachment: bytes) -> Record:
