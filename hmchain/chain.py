@@ -353,6 +353,8 @@ def answering() -> Iterator[None]:
 
 
 def _no_answer(fault: Exception) -> ChainError:
+    if isinstance(fault, Web3RPCError) and "insufficient funds" in str(fault).lower():
+        return ChainError("this chain asks for fees, and the account that sends has not enough for them: fund it")
     return ChainError(f"the chain does not answer as it should: {_one_line(fault)}")
 
 

@@ -82,6 +82,34 @@ class ChainError(HMChainError):
     exit_code = 4
 
 
+# What refusals mean that people meet: of votes, of persons, of reading. Nodes meet the others, and know them by name.
+_REFUSAL_TEXT = {
+    "AlreadyReviewed": "this emergency was reviewed before",
+    "AlreadyVoted": "this member voted for it before",
+    "BallotClosed": "the vote is over: it was carried, its time is up, or a member has left since; propose it again",
+    "GrantOver": "the grant has expired, or was revoked",
+    "MemberNotActive": "no active member has this number",
+    "NoConsent": "the person does not consent to this purpose",
+    "NoDelegation": "the organisation does not let this person use its grants for this purpose",
+    "NotActiveMember": "this account is no active member's",
+    "NotClinical": "only physicians and pharmacists open an emergency",
+    "NotReviewer": "its holder reviews it, and after 72 hours any member but the reader's own",
+    "NotVouched": "no member vouches for this person",
+    "NotVoucher": "another member vouches for this person",
+    "OperatorInUse": "this account belongs to a member, or did",
+    "OwnCase": "a member has no vote on itself",
+    "ReviewOverdue": "an earlier emergency of this reader was not reviewed in time: its holder must review it first",
+    "TooManyUnreviewed": "too many emergencies of this reader wait for their review",
+    "UnknownBallot": "there is no such vote",
+    "UnknownGrant": "no such grant was made to whoever asks",
+    "UnknownMember": "no member has this number",
+    "WordExpired": "what was signed is past its deadline: sign it again",
+    "WrongAcceptance": "this acceptance, or a later one of the person, was used before",
+    "WrongHolder": "an organisation's grant is for what it keeps itself: ask that one",
+    "WrongStatus": "the member is so already, or was removed",
+}
+
+
 class ContractError(ChainError):
     """The contract refused a call with one of its custom errors.
 
@@ -91,7 +119,9 @@ class ContractError(ChainError):
     def __init__(self, name: str, arguments: tuple[object, ...] = ()) -> None:
         self.name = name
         self.arguments = arguments
-        super().__init__(f"the contract refused: {name}({', '.join(map(str, arguments))})")
+        shown = (f"0x{value.hex()}" if isinstance(value, bytes) else str(value) for value in arguments)
+        meaning = f": {_REFUSAL_TEXT[name]}" if name in _REFUSAL_TEXT else ""
+        super().__init__(f"the contract refused: {name}({', '.join(shown)}){meaning}")
 
 
 class NonceClash(ChainError):

@@ -265,8 +265,8 @@ def test_a_holder_that_does_not_answer_is_waited_for_so_long(ward: Ward, monkeyp
     which = ward.ask(case.physician, case.grant)
     reader = ward.reader(case.physician)
     monkeypatch.setattr("trainers.records.receiving.LOOK_SECONDS", 0.01)
-    with pytest.raises(ChainError, match="has not answered in 0 s; ask again later"):
-        reader.wait(lambda trail: trail.released.get(which, {}).get(1), 0)
+    with pytest.raises(ChainError, match="has not answered in 0 s; look for it later with --use 1"):
+        reader.wait(lambda trail: trail.released.get(which, {}).get(1), 0, "--use 1")
     answer_all(ward.releasing())
     behind: Iterator[Any] = iter([ChainBehind("behind"), None])
 
@@ -279,5 +279,5 @@ def test_a_holder_that_does_not_answer_is_waited_for_so_long(ward: Ward, monkeyp
     seen: list[Trail] = []
     fake = type("Hand", (), {"trail": staticmethod(trail), "client": reader.registry.client})()
     patient = replace(reader, registry=fake)
-    assert patient.wait(lambda t: seen.append(t) or t.released[which][1], 5)  # type: ignore[func-returns-value]
+    assert patient.wait(lambda t: seen.append(t) or t.released[which][1], 5, "")  # type: ignore[func-returns-value]
     assert len(seen) == 1

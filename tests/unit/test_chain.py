@@ -18,7 +18,7 @@ from hmchain import chain as module
 from hmchain.chain import ChainClient, base_fee, find_deployment, wait_for_receipt
 from hmchain.contract import Artifact, Decoder, Event
 from hmchain.embedded import EmbeddedChain, Provider
-from hmchain.errors import ChainBehind, ChainError, ContractError, NonceClash, StorageError
+from hmchain.errors import _REFUSAL_TEXT, ChainBehind, ChainError, ContractError, NonceClash, StorageError
 
 OWNER, MEMBER = Account.create(), Account.create()
 ORGANISATION = (MEMBER.address, b"\1" * 32, b"Hospital".ljust(32, b"\0"))
@@ -111,6 +111,13 @@ def test_calls_and_answers_are_those_of_web3(deployed: Deployed) -> None:
         assert deployed.member.call(name, *arguments) == (tuple(said) if isinstance(said, list) else said)
     admission = deployed.member.encode("found", [ORGANISATION])
     assert admission == decode_hex(theirs.encode_abi("found", [[ORGANISATION]]))
+
+
+def test_what_is_said_of_a_refusal_is_said_of_one_that_a_contract_has() -> None:
+    known = {e["name"] for name in ("HMChain", "Ballots", "Records") for e in Artifact.load(name).abi if "name" in e}
+    assert known >= _REFUSAL_TEXT.keys()
+    assert str(ContractError("GrantOver", (1, 0))).endswith("GrantOver(1, 0): the grant has expired, or was revoked")
+    assert str(ContractError("UnknownLeaf", (1, b"\xab"))) == "the contract refused: UnknownLeaf(1, 0xab)"
 
 
 @pytest.mark.parametrize("arguments", [(), ("one",), (-1,), (2**300,), (1, 2), (b"\1",)])
@@ -380,13 +387,13 @@ def test_an_entry_that_stays_beyond_the_chains_nonce_is_dropped(posted: Posted) 
     [
         "intrinsic gas too low",
         "Transaction exceeds block gas limit",
-        "insufficient funds for gas * price + value",
+        "Insufficient funds for gas * price + value",
         "max fee per gas less than block base fee",
     ],
 )
 def test_what_the_chain_can_never_take_leaves_the_outbox(said: str, posted: Posted) -> None:
     posted.wire.refusal = said
-    with pytest.raises(ChainError, match=re.escape(said)):
+    with pytest.raises(ChainError, match="not enough for them: fund it" if "funds" in said else re.escape(said)):
         posted.found()
     assert posted.box.content is None
     posted.wire.refusal = None

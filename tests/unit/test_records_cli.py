@@ -335,7 +335,7 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
 
     get = ["get", grant, "--from", "1", "--wait", "0", *as_physician]
     assert "there is no member 9" in town(2, *get[:3], "9", *get[4:], code=2)
-    assert "has not answered" in town(2, *get, code=4)
+    assert "has not answered in 0 s; look for it later with --use 1" in town(2, *get, code=4)
     assert "goes with one --from" in town(2, *get, "--from", "2", "--use", "1", code=2)
     assert town(1, "release").strip() == "1 requests answered"
     out = tmp_path / "out"
@@ -377,6 +377,7 @@ def test_an_emergency_and_its_review(town: Town) -> None:
     ask = ["emergency", "R-7", "--from", "1", "--reason", "unconscious", "--wait", "0", *as_physician]
     code, _, err = typed(*ask, "--config", str(town.ward.folder / "2" / "hospital.toml"))
     assert (code, err.splitlines()[0]) == (4, "emergency 1: it will be reviewed")
+    assert err.endswith("look for it later with --number 1\n")
     assert town(1, "release").strip() == "1 requests answered"
     again = [word for word in ask if word not in ("--reason", "unconscious")]
     assert len(town(2, *again, "--number", "1").splitlines()) == 2
@@ -387,6 +388,10 @@ def test_an_emergency_and_its_review(town: Town) -> None:
     assert "there is no emergency 9" in town(1, "review", "9", "--uphold", "--report", "x", code=2)
     assert "upheld" in town(1, "review", "1", "--uphold", "--report", "the patient was unconscious")
     assert town(1, "emergencies") == "0 emergencies wait for a review\n"
+    typed(*ask[:1], "R-8", *ask[2:], "--config", str(town.ward.folder / "2" / "hospital.toml"))
+    town(1, "release")
+    again = [*ask[:1], "R-8", *again[2:], "--number", "2", "--config", str(town.ward.folder / "2" / "hospital.toml")]
+    assert typed(*again) == (0, "", "member 1 has no clinical record under this number\n")
     assert "AlreadyReviewed" in town(1, "review", "1", "--reject", "--report", "no", code=4)
 
 

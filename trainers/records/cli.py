@@ -261,7 +261,9 @@ def link(config: Config, password_file: Path | None, subject: str, account: str,
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("names", metavar="[RECORD...]", nargs=-1)
-@click.option("--subject", default="", metavar="NUMBER", help="All records about this person, and its account's link.")
+@click.option(
+    "--subject", default="", metavar="NUMBER", help="All records under this number of a person, and its link."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_config
 @with_password

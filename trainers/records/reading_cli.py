@@ -100,7 +100,7 @@ def _gather(
     code, numbers = 0, itertools.count(1)
     for holder, use in asked:
         try:
-            envelope = reader.wait(partial(_released, (number, use), holder), wait)
+            envelope = reader.wait(partial(_released, (number, use), holder), wait, f"--use {use}")
             count = _write(reader.records(envelope, holder), out, numbers)
         except HMChainError as fault:
             if len(asked) == 1:
@@ -182,9 +182,10 @@ def emergency(
             number = reader.ask_in_emergency(identifier, reason, holder_of(archive, holder))
             click.echo(f"emergency {number}: it will be reviewed", err=True)
         opened = number
-        envelope = reader.wait(lambda trail: trail.emergency_released.get(opened, {}).get(holder), wait)
+        again = f"--number {opened}"
+        envelope = reader.wait(lambda trail: trail.emergency_released.get(opened, {}).get(holder), wait, again)
         count = _write(reader.records(envelope, holder), out, itertools.count(1))
-    click.echo(f"{count:,} records", err=True)
+    click.echo(f"{count:,} records" if count else f"member {holder} has no clinical record under this number", err=True)
 
 
 @records.command(epilog=EXIT_CODES)

@@ -150,8 +150,11 @@ class Reader:
     def _recipient(self) -> dict[str, Any]:
         return {"recipient": self.keys.encryption.public.hex()}
 
-    def wait(self, answer: Callable[[Trail], bytes | None], seconds: float) -> bytes:
-        """The digest of the holder's letter, once it is there. Raises ChainError where it is not, in time."""
+    def wait(self, answer: Callable[[Trail], bytes | None], seconds: float, again: str) -> bytes:
+        """The digest of the holder's letter, once it is there. Raises ChainError where it is not, in time.
+
+        again: the option by which its reader looks for it later.
+        """
         deadline = time.monotonic() + seconds
         while True:
             with suppress(ChainBehind):  # the chain's node has yet to see our request
@@ -159,7 +162,7 @@ class Reader:
                 if envelope is not None:
                     return envelope
             if time.monotonic() > deadline:
-                raise ChainError(f"the holder has not answered in {seconds:g} s; ask again later for the same request")
+                raise ChainError(f"the holder has not answered in {seconds:g} s; look for it later with {again}")
             time.sleep(LOOK_SECONDS)
 
     def records(self, envelope: bytes, holder: int | None = None) -> Iterator[Record]:
