@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
@@ -125,9 +126,7 @@ class Decoder:
 
     def __init__(self, web3: Web3, artifact: Artifact) -> None:
         self._codec = web3.codec
-        abi = cast(list[Any], artifact.abi)
-        self._errors = {function_abi_to_4byte_selector(e): e for e in abi if e["type"] == "error"}
-        events = [e for e in abi if e["type"] == "event"]
+        events = [e for e in cast(list[Any], artifact.abi) if e["type"] == "event"]
         self._events = {event_abi_to_log_topic(e): EventDecoder(web3.codec, e) for e in events}
 
     def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
@@ -138,8 +137,8 @@ class Decoder:
                 yield decoder.decode(log)
 
     def error(self, data: bytes) -> ContractError:
-        """The contract's own error in revert data; `Reverted` where it is none of them."""
-        abi = self._errors.get(data[:4])
+        """The error of a contract of ours in revert data; `Reverted` where it is none of them."""
+        abi = _errors().get(data[:4])
         if abi is None:
             return ContractError("Reverted", (encode_hex(data[:36]),) if data else ())
         try:
@@ -147,6 +146,13 @@ class Decoder:
         except DecodingError:
             return ContractError("Reverted", (encode_hex(data[:36]),))
         return ContractError(abi["name"], values)
+
+
+@cache
+def _errors() -> dict[bytes, Any]:
+    """The errors of all our contracts, by selector: where one calls another, it fails with the other's."""
+    abis = (Artifact.load(name).abi for name in ("HMChain", "Ballots", "Records"))
+    return {function_abi_to_4byte_selector(cast(Any, e)): e for abi in abis for e in abi if e["type"] == "error"}
 
 
 def revert_data(fault: Exception) -> bytes:

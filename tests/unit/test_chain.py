@@ -113,6 +113,12 @@ def test_calls_and_answers_are_those_of_web3(deployed: Deployed) -> None:
     assert admission == decode_hex(theirs.encode_abi("found", [[ORGANISATION]]))
 
 
+def test_an_error_of_a_contract_that_ours_has_called_is_known() -> None:
+    data = keccak(text="UnknownMember(uint256)")[:4] + (77).to_bytes(32, "big")
+    fault = Decoder(Web3(), Artifact.load("Ballots")).error(data)
+    assert (fault.name, fault.arguments) == ("UnknownMember", (77,))
+
+
 def test_what_is_said_of_a_refusal_is_said_of_one_that_a_contract_has() -> None:
     known = {e["name"] for name in ("HMChain", "Ballots", "Records") for e in Artifact.load(name).abi if "name" in e}
     assert known >= _REFUSAL_TEXT.keys()
