@@ -14,6 +14,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,13 +55,25 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
 
 
 def _import(data: bytes, context: Context) -> Record:
-    data, syntax, start = _data_set(data)
-    layout.check(data, start, syntax != IMPLICIT, syntax == BIG_ENDIAN)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silence():
+        data, syntax, start = _data_set(data)
+        layout.check(data, start, syntax != IMPLICIT, syntax == BIG_ENDIAN)
         dataset = _parse(data, start, syntax)
         facts.refuse_unfit(dataset, syntax)
         return _record(dataset, syntax, context)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """pydicom's warnings quote values, which may name somebody, and which a terminal obeys."""
+    from pydicom import config
+
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    config.settings.reading_validation_mode = config.IGNORE
+    config.settings.writing_validation_mode = config.IGNORE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _data_set(data: bytes) -> tuple[bytes, str, int]:
@@ -96,12 +109,8 @@ def _inflated(data: bytes) -> bytes:
 
 
 def _parse(data: bytes, start: int, syntax: str) -> Dataset:
-    from pydicom import config
     from pydicom.filereader import read_dataset
 
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote values
-    config.settings.reading_validation_mode = config.IGNORE
-    config.settings.writing_validation_mode = config.IGNORE
     stream = BytesIO(data)
     stream.seek(start)
     return read_dataset(stream, syntax == IMPLICIT, syntax != BIG_ENDIAN)
