@@ -45,6 +45,10 @@ class Consortium:
     @classmethod
     def read(cls, path: Path) -> Consortium:
         """Raises UsageError."""
+        if not path.exists():
+            raise UsageError(
+                f"there is no {path}: whoever founds the consortium (hmchain deploy) hands it to all members"
+            )
         try:
             content: dict[str, Any] = parse(read_file(path, "the consortium's file"))
             consortium = cls(**content)

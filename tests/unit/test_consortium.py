@@ -91,7 +91,7 @@ def test_other_bytes_are_refused_and_nothing_else_is_raised(
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"the consortium's file .* cannot be read: No such file"):
+    with pytest.raises(UsageError, match=r"there is no .*: whoever founds the consortium \(hmchain deploy\)"):
         Consortium.read(tmp_path / "nowhere" / "file")
     with pytest.raises(StorageError, match="cannot write"):
         CONSORTIUM.write(tmp_path / "nowhere" / "file")

@@ -271,7 +271,7 @@ def test_classes_that_hold_no_data_or_cannot_be_cleaned_are_refused(tmp_path: Pa
 def test_nothing_of_a_file_is_printed_by_the_library_that_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its warnings quote values; pytest makes errors of them. Settings are as in a process that has read no file yet."""
+    """Its warnings, which pytest makes errors of, quote values. Settings are as before the first file is read."""
     data = (FILES / "CT_small.dcm").read_bytes().replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.\x1b[2J\0", 1)
     monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.WARN)
     assert reason(raw(tmp_path, data)) == "a transfer syntax that is not read here"

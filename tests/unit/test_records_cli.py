@@ -333,6 +333,10 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     assert "relayed" in town(2, "relay", str(consent)) or "on the chain already" in town(2, "relay", str(consent))
     assert "grant 1" in town(1, "share", "all", "--to", physician, "--purpose", "emr", "--out", grant, *as_patient)
 
+    misspelt = ["consent", "type:obsrevation", "--withdraw", *as_patient]
+    _, _, told_of = typed(*misspelt, "--config", str(town.ward.folder / "1" / "hospital.toml"))
+    assert told_of.startswith("note: this hospital holds no record of type obsrevation")
+
     get = ["get", grant, "--from", "1", "--wait", "0", *as_physician]
     assert "there is no member 9" in town(2, *get[:3], "9", *get[4:], code=2)
     assert "has not answered in 0 s; look for it later with --use 1" in town(2, *get, code=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +18,11 @@ from trainers.cli import File, ask, with_config, with_password
 from trainers.config import Config
 from trainers.records import persons
 from trainers.records.cli import archive_of, records
+from trainers.records.holdings import Wanted
 from trainers.records.persons import Signed, named
+
+if TYPE_CHECKING:
+    from trainers.records.archive import Archive
 
 __all__ = ["records"]
 PURPOSES = click.Choice([named(purpose) for purpose in Purpose if purpose is not Purpose.EMERGENCY])
@@ -40,6 +45,13 @@ def person_of(folder: Path, password_file: Path | None) -> MemberIdentity:
     option = "--person-password-file"
     password = keystore.read_password(password_file) if password_file else ask("The person's password", option=option)
     return persons.unlock(folder, password)
+
+
+def note_unknown_type(archive: Archive, label: str) -> None:
+    """Types are names that importers give, so a misspelt one is a scope as well, of nothing."""
+    kind, _, name = label.partition(":")
+    if kind == "type" and not archive.vault.count(Wanted(type=name)):
+        click.echo(f"note: this hospital holds no record of type {name}; records list shows their names", err=True)
 
 
 @records.command(epilog=EXIT_CODES)
@@ -135,6 +147,7 @@ def consent(
         if out is not None:
             signed.write(out)
         sharing.relay(archive, signed)
+        note_unknown_type(archive, label)
     click.echo(f"{label}: " + (", ".join(sorted(purposes)) if purposes else "consent withdrawn"))
 
 
@@ -181,6 +194,7 @@ def share(
         signed = sharing.grant(archive, who, label, to, persons.purpose_named(purpose), expiry, whose)
         signed.write(out)
         sharing.relay(archive, signed)
+        note_unknown_type(archive, label)
         click.echo(f"grant {sharing.number_of(archive, signed)}, until {sharing.when(expiry)}: hand the reader {out}")
 
 
