@@ -14,7 +14,7 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.types import Wei
 
-from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
+from hmchain.chain import ChainClient, answering, base_fee, fees, wait_for_receipt
 from hmchain.errors import StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
@@ -23,6 +23,7 @@ from trainers.config import KeyFiles
 from trainers.keystore import ENCRYPTION, OPERATOR, RETIRED
 
 NEXT = "next"
+TRANSFER_GAS = 21_000  # of a plain transfer of ether
 
 
 def rotate(
@@ -83,19 +84,17 @@ def _put_in_place(files: KeyFiles, folder: Path) -> None:
 
 
 def _pay(web3: Web3, old: LocalAccount, new: str) -> None:
-    """Where gas has a price, half of what the old account has goes to the new one."""
+    """Sends half of the old account's balance to the new one, where gas has a price and the new one has nothing yet."""
     with answering():
-        price = base_fee(web3)
-        held = web3.eth.get_balance(old.address)
-        if not price or web3.eth.get_balance(Web3.to_checksum_address(new)):
+        base, held = base_fee(web3), web3.eth.get_balance(old.address)
+        if not base or web3.eth.get_balance(Web3.to_checksum_address(new)):
             return
         transfer: dict[str, Any] = {
             "to": new,
             "value": Wei(held // 2),
-            "gas": 21_000,
+            "gas": TRANSFER_GAS,
             "nonce": web3.eth.get_transaction_count(old.address),
             "chainId": web3.eth.chain_id,
-            "maxFeePerGas": 2 * price,
-            "maxPriorityFeePerGas": 0,
+            **fees(web3, base),
         }
         wait_for_receipt(web3, web3.eth.send_raw_transaction(old.sign_transaction(transfer).raw_transaction))

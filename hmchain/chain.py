@@ -1,4 +1,4 @@
-"""One account's view of the contract over web3.py: calls, transactions, events."""
+"""One account's client of a contract over web3.py: calls, transactions, events."""
 
 from __future__ import annotations
 
@@ -10,41 +10,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
 
-import requests
 from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress, HexStr
 from eth_utils import encode_hex, keccak
 from web3 import Web3
-from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3RPCError
 from web3.types import BlockIdentifier, TxParams, TxReceipt
 
 from hmchain.contract import Artifact, Decoder, Event, Function, Receipt, revert_data
-from hmchain.endpoints import Endpoints
+from hmchain.endpoints import TRANSPORT_FAULTS, Endpoints
 from hmchain.errors import ChainBehind, ChainError, ContractError, HMChainError, NonceClash
 
 GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
 TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
-RESEND_SECONDS = 15.0  # after which a transaction in an outbox is sent again: a node that restarts forgets what waits
-FIRST_POLL, LAST_POLL = (
-    0.002,
-    0.25,
-)  # seconds between looks for a receipt: development chains mine at once, others do not
-TRIES = 10  # where the node of the same account sends as well
+RESEND_SECONDS = 15.0  # after which a transaction in an outbox is sent again: a restarted node forgets its mempool
+FIRST_POLL = 0.002  # seconds until the second look for a receipt: development chains mine at once
+LAST_POLL = 0.25  # seconds between looks later on
+TRIES = 10  # of a command whose hospital's node sends from the same account
 LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
 
-# What the libraries raise where a node is gone or refuses; the last three are what they make of an answer that is none.
-TRANSPORT_FAULTS = (
-    Web3Exception,
-    requests.RequestException,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
-
-
-# What geth, Besu, anvil and eth-tester say of a transaction that they have, and of one whose nonce another one has.
+# How geth, Besu, anvil and eth-tester answer a transaction that they already have, one that they can never take, and
+# one whose nonce another transaction has.
 ALREADY_SENT = re.compile(r"\b(already known|already imported|known transaction)")
 HOPELESS = ("less than block base fee", "insufficient funds", "exceeds block gas limit", "intrinsic gas")
 NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underpriced", "underpriced replacement")
@@ -52,7 +38,7 @@ NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underp
 
 @dataclass(frozen=True)
 class Head:
-    """A block: its number, its hash in hex, and its time in seconds, by which deadlines are measured."""
+    """A block: its number, its hash in hex, and its time in seconds since 1970, which deadlines are compared with."""
 
     number: int
     hash: str
@@ -60,22 +46,24 @@ class Head:
 
 
 class Outbox(Protocol):
-    """Where a signed transaction is written down before it is sent, until it is in a block."""
+    """Keeps a signed transaction on disk from before it is sent until it is in a block. It holds one at most."""
 
     def noted(self) -> tuple[int, bytes] | None:
-        """Nonce and raw bytes of the transaction written down, if there is one."""
+        """Nonce and raw bytes of the transaction that is kept, None where there is none."""
 
     def note(self, nonce: int, raw: bytes) -> None:
-        """Writes a transaction down, for good. Raises StorageError."""
+        """Keeps a transaction, durably once this returns. Raises StorageError."""
 
     def clear(self) -> None:
-        """Forgets it. Raises StorageError."""
+        """Forgets the transaction. Raises StorageError."""
 
 
 class ChainClient:
-    """The contract as one account uses it. Not for several threads at once: it counts its own nonces.
+    """A contract as one account uses it. Not thread-safe: it counts its own nonces.
 
-    With an outbox, no transaction is lost or made twice, whenever the process dies: see `settle`.
+    account None makes a client that only reads; artifact is HMChain's unless another is named. With an outbox no
+    transaction is lost or executed twice, whenever the process dies: see `settle`. on_receipt is called with the
+    function's name and the receipt of each transaction that succeeded.
     """
 
     def __init__(
@@ -101,7 +89,7 @@ class ChainClient:
 
     @classmethod
     def deploy(cls, web3: Web3, account: LocalAccount, artifact: Artifact | None = None) -> tuple[ChainClient, Receipt]:
-        """Deploys the contract from `account`; the receipt says where. Raises ChainError."""
+        """Deploys a contract from `account`. Returns its client and the receipt. Raises ChainError."""
         artifact = artifact or Artifact.load()
         client = cls(web3, account, "0x" + "00" * 20, artifact)
         receipt = client._send({"data": artifact.bytecode})
@@ -112,21 +100,21 @@ class ChainClient:
         return deployed, client._receipt(receipt)
 
     def call(self, function: str, *arguments: Any, block: BlockIdentifier = "latest") -> Any:
-        """Reads from the contract as of a block. Raises ContractError, ChainError."""
+        """Calls a view function as of a block: its value, or a tuple of several. Raises ContractError, ChainError."""
         sender: TxParams = {"from": self.account.address} if self.account else {}
         question: TxParams = {"to": self.address, "data": self.encode(function, *arguments), **sender}
         with self._translated():
             return self._functions[function].decode(self.web3.eth.call(question, block))
 
     def encode(self, function: str, *arguments: Any) -> bytes:
-        """A call as transactions carry it. Raises ChainError for arguments that do not fit."""
+        """The call data of a function. Raises ChainError for arguments that do not fit its ABI."""
         return self._functions[function].encode(arguments)
 
     def transact(self, function: str, *arguments: Any) -> Receipt:
         """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""
         receipt = self._send({"to": self.address, "data": self.encode(function, *arguments)})
         if receipt["status"] != 1:
-            self.call(function, *arguments)  # the same call says why
+            self.call(function, *arguments)  # a receipt has no reason: the same call raises the contract's error
             raise ContractError("Reverted")
         done = self._receipt(receipt)
         if self.on_receipt is not None:
@@ -135,7 +123,7 @@ class ChainClient:
 
     @property
     def sender(self) -> ChecksumAddress:
-        """The address that transactions come from. Raises ChainError for a client that only reads."""
+        """The address that sends the transactions. Raises ChainError for a client that only reads."""
         if self.account is None:
             raise ChainError("this client has no account to send transactions from")
         return self.account.address
@@ -168,13 +156,13 @@ class ChainClient:
             yield from decoded
 
     def is_sending(self) -> bool:
-        """Whether a transaction of this account waits to be put into a block. Raises ChainError."""
+        """Whether a transaction of this account is pending. Raises ChainError."""
         with self._translated():
             count = self.web3.eth.get_transaction_count
             return count(self.sender, "pending") > count(self.sender, "latest")
 
     def try_another_node(self) -> None:
-        """Where there are several, asks the next one from here on."""
+        """Asks the next URL from here on, where there are several."""
         if isinstance(self.web3.provider, Endpoints):
             self.web3.provider.pass_over()
 
@@ -184,11 +172,11 @@ class ChainClient:
             return self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"]
 
     def settle(self) -> int | None:
-        """Sees to it that the transaction in the outbox, if any, is in a block: the first thing after a restart.
+        """Gets the transaction in the outbox, if there is one, into a block. To be called first after a restart.
 
-        It is sent again as the same bytes, so it is executed once at most. Returns a block by which it is settled, None
-        where the outbox was empty. Raises ChainError where the chain does not take it in time; then it stays, unless
-        the chain can never take it.
+        The same bytes are sent again, so they are executed at most once. Returns the number of a block by which it is
+        settled, None where the outbox was empty. Raises ChainError where the chain does not take it in time; then it
+        stays in the outbox, unless the chain can never take it.
         """
         noted = self._outbox.noted() if self._outbox else None
         if noted is None:
@@ -209,7 +197,10 @@ class ChainClient:
         return block
 
     def _wait_for_gap(self, executed: int, nonce: int) -> None:
-        """Earlier transactions of ours are not there: the node is behind, or, if that lasts, the chain was set back."""
+        """The node lacks earlier transactions of ours: it is behind, or, if that lasts, the chain was set back.
+
+        Raises ChainBehind for RESEND_SECONDS, and returns after that.
+        """
         self._gap_since = self._gap_since or time.monotonic()
         if time.monotonic() - self._gap_since < RESEND_SECONDS:
             raise ChainBehind(f"the chain's node knows {executed} transactions of ours, {nonce} were executed")
@@ -223,7 +214,7 @@ class ChainClient:
                 "chainId": self.chain_id,
                 "nonce": nonce,
                 "value": 0,
-                **self._limits(),
+                **self._gas_and_fees(),
             }
             raw = bytes(self.account.sign_transaction(transaction).raw_transaction)
             if self._outbox is not None:
@@ -234,7 +225,10 @@ class ChainClient:
         return receipt
 
     def _deliver(self, raw: bytes) -> TxReceipt:
-        """Sends and waits. What a chain can never take leaves the outbox; any other refusal may be one node's own."""
+        """Sends a signed transaction and waits for its receipt.
+
+        One that no node of this chain can ever take leaves the outbox; any other refusal may be this node's alone.
+        """
         try:
             self.web3.eth.send_raw_transaction(raw)
         except Web3RPCError as refusal:
@@ -249,22 +243,17 @@ class ChainClient:
         return wait_for_receipt(self.web3, keccak(raw), TIMEOUT_SECONDS if self._outbox is None else RESEND_SECONDS)
 
     def _take_nonce(self, address: ChecksumAddress) -> int:
-        if self._outbox is not None:  # the hospital's other commands send from this account, too
+        if self._outbox is not None:  # other commands of this hospital send from the same account
             return self.web3.eth.get_transaction_count(address, "pending")
         nonce = self._nonce if self._nonce is not None else self.web3.eth.get_transaction_count(address, "pending")
         self._nonce = nonce + 1
         return nonce
 
-    def _limits(self) -> dict[str, int]:
-        """What a transaction may use: gas, at most what the next block is sure to hold (a limit falls by a 1024th a
-        block), and wei for it. Twice the base fee covers six full blocks (EIP-1559); where gas has a price, nodes want
-        a tip, geth 1 wei at least.
-        """
+    def _gas_and_fees(self) -> dict[str, int]:
+        """At most as much gas as the next block is sure to hold (its limit is at most a 1024th lower), and the fees."""
         latest = self.web3.eth.get_block("latest")
-        room = latest["gasLimit"] - latest["gasLimit"] // 1024
-        fee = latest.get("baseFeePerGas", 0)
-        tip = self.web3.eth.max_priority_fee if fee else 0
-        return {"gas": min(GAS, room), "maxFeePerGas": 2 * fee + tip, "maxPriorityFeePerGas": tip}
+        limit = latest["gasLimit"] - latest["gasLimit"] // 1024
+        return {"gas": min(GAS, limit), **fees(self.web3, latest.get("baseFeePerGas", 0))}
 
     def _receipt(self, raw: TxReceipt) -> Receipt:
         events = tuple(self._decoder.events(raw["logs"]))
@@ -272,7 +261,7 @@ class ChainClient:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """The one place where a library's exception becomes ours; the next nonce is asked for again."""
+        """The one place where a library's exception becomes ours. After a fault the nonce is asked for again."""
         try:
             yield
         except HMChainError:
@@ -287,7 +276,7 @@ class ChainClient:
 
 
 def insist(send: Callable[[], Receipt]) -> Receipt:
-    """Sends again where the hospital's own node was faster with the same nonce. Raises ChainError."""
+    """Sends a transaction, again where the hospital's own node was faster with the same nonce. Raises ChainError."""
     for _ in range(TRIES - 1):
         try:
             return send()
@@ -298,7 +287,7 @@ def insist(send: Callable[[], Receipt]) -> Receipt:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The transaction that created a contract."""
+    """How a contract was created: the bytecode sent (with constructor arguments), its address, and the block number."""
 
     bytecode: bytes
     address: str
@@ -319,9 +308,10 @@ def find_deployment(web3: Web3, transaction: str) -> Deployment | None:
 
 
 def wait_for_receipt(web3: Web3, transaction: bytes, seconds: float | None = None) -> TxReceipt:
-    """The receipt, as soon as the transaction is in a block: looks often at first, then less and less.
+    """The receipt of a transaction (its 32-byte hash), once it is in a block. Raises ChainError after `seconds`.
 
-    web3's own loop looks at a fixed rate: ten times a second would take most of a round on a chain that mines at once.
+    Polls often at first, then less and less. web3's own loop polls at a fixed rate: at ten times a second, waiting
+    would take most of a round on a chain that mines at once.
     """
     seconds = TIMEOUT_SECONDS if seconds is None else seconds
     deadline, pause = time.monotonic() + seconds, FIRST_POLL
@@ -339,13 +329,22 @@ def wait_for_receipt(web3: Web3, transaction: bytes, seconds: float | None = Non
 
 
 def base_fee(web3: Web3) -> int:
-    """What a unit of gas costs now, in wei; 0 where a consortium gives gas away."""
+    """The latest block's base fee in wei per gas (EIP-1559); 0 where a consortium gives gas away."""
     return web3.eth.get_block("latest").get("baseFeePerGas", 0)
+
+
+def fees(web3: Web3, base: int) -> dict[str, int]:
+    """A transaction's fee fields at a base fee, in wei per gas (EIP-1559). Twice the base fee covers six full blocks.
+
+    Where gas has a price, nodes want a tip as well: geth at least 1 wei.
+    """
+    tip = web3.eth.max_priority_fee if base else 0
+    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
 
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """What a library says of a node that is gone, or answers nonsense, becomes ChainError."""
+    """Turns what the libraries raise about a node that is gone, or answers nonsense, into ChainError."""
     try:
         yield
     except TRANSPORT_FAULTS as fault:

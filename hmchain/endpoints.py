@@ -1,6 +1,6 @@
 """Several JSON-RPC URLs as one web3 provider: the first that answers is used, and the next one where it fails.
 
-A chain is trusted by its own consensus, a URL is not: each must be the chain it is said to be before anything is asked.
+A chain is trusted because of its consensus, a URL is not: each node is asked for its chain id before anything else.
 """
 
 from __future__ import annotations
@@ -20,14 +20,24 @@ from web3.types import RPCEndpoint, RPCResponse
 from hmchain.errors import ChainError, UsageError
 
 RETURN_SECONDS = 60.0  # after which an earlier URL is tried again
-FAULTS = (requests.RequestException, Web3Exception, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+# What web3 and requests raise where a node is gone or refuses. The last three come of an answer that is no JSON-RPC.
+TRANSPORT_FAULTS = (
+    Web3Exception,
+    requests.RequestException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 class Endpoints(JSONBaseProvider):
-    """A web3 provider over `urls`, in the order of preference. Not for several threads at once.
+    """A web3 provider over `urls`, in order of preference. Not thread-safe.
 
-    timeout is in seconds, for each answer. Without a chain_id the first URL's chain is taken. Raises UsageError for
-    what is no http(s) URL.
+    timeout is in seconds, for each answer. Without a chain_id, the chain of the first URL that answers is taken. Raises
+    UsageError for anything but http(s) URLs.
     """
 
     def __init__(self, urls: Sequence[str], timeout: float = 30.0, chain_id: int | None = None) -> None:
@@ -44,11 +54,11 @@ class Endpoints(JSONBaseProvider):
 
     @property
     def current(self) -> str:
-        """The URL in use, without what may be secret in it."""
+        """The URL in use, as it may be printed (see shown)."""
         return shown(str(self._nodes[self._current].endpoint_uri))
 
     def pass_over(self) -> None:
-        """Goes on with the next URL, as the present one answers, but not with what others know already."""
+        """Goes on with the next URL: the present node answers, but is behind what another one has shown already."""
         self._current, self._since = (self._current + 1) % len(self._nodes), time.monotonic()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
@@ -66,7 +76,7 @@ class Endpoints(JSONBaseProvider):
             except ChainError as fault:
                 faults.append(str(fault))
                 continue
-            except FAULTS as fault:
+            except TRANSPORT_FAULTS as fault:
                 self._proved[index] = self._chain_id is None and len(self._nodes) == 1
                 faults.append(f"{self._name(index)} does not answer ({type(fault).__name__})")
                 continue
@@ -84,7 +94,7 @@ class Endpoints(JSONBaseProvider):
         raise ChainError("; ".join(faults))
 
     def _prove(self, index: int) -> None:
-        """Asks a node once, and again after it failed, whether it is the chain that it should be."""
+        """Checks a node's chain id before it is first used, and again after it has failed. Raises ChainError."""
         if self._proved[index]:
             return
         answer = self._nodes[index].make_request(RPCEndpoint("eth_chainId"), [])
@@ -100,17 +110,15 @@ class Endpoints(JSONBaseProvider):
 
 
 def open_chain(urls: Sequence[str], timeout: float = 30.0, chain_id: int | None = None) -> Web3:
-    """web3 over the URLs. Raises UsageError for what is no http(s) URL.
-
-    QBFT and Clique write validators and seals into extraData, which web3 refuses to read without the middleware.
-    """
+    """web3 over the URLs, for any consensus. See Endpoints, also for what is raised."""
     web3 = Web3(Endpoints(urls, timeout, chain_id))
+    # QBFT and Clique write validators and seals into extraData, which web3 refuses to read without this.
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     return web3
 
 
 def shown(url: str) -> str:
-    """A URL as it may be printed: without user, password, path and query, in which providers put their keys."""
+    """A URL as it may be printed: without user, password, path and query, where RPC providers put their keys."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -128,7 +136,7 @@ def _is_http(url: str) -> bool:
 
 
 def _is_answer(method: str, response: Any) -> bool:
-    """Whether another node would say the same: a result, a revert, a transaction refused for what it is."""
+    """Whether a response is final, as another node would give the same: a result, a revert, a refused transaction."""
     if not isinstance(response, dict):
         return False
     error: Any = response.get("error")

@@ -113,6 +113,16 @@ def test_where_gas_has_a_price_the_new_account_gets_half(hospital: Hospital) -> 
     assert eth.get_balance(hospital.old.account.address) == pytest.approx(before / 2, rel=0.01)
 
 
+def test_the_transfer_to_the_new_account_has_the_tip_that_the_node_wants(hospital: Hospital) -> None:
+    hospital.rotate()
+    eth = hospital.chain.web3.eth
+    blocks = [eth.get_block(number, full_transactions=True) for number in range(eth.block_number + 1)]
+    (transfer,) = [each for block in blocks for each in block["transactions"] if each["value"]]
+    receipt = eth.get_transaction_receipt(transfer["hash"])
+    base = eth.get_block(receipt["blockNumber"])["baseFeePerGas"]
+    assert receipt["effectiveGasPrice"] - base == eth.max_priority_fee > 0
+
+
 def test_a_member_may_rotate_again(hospital: Hospital) -> None:
     first = hospital.rotate()
     second = hospital.rotate()
