@@ -85,10 +85,10 @@ abstract contract Emergency is IEmergency, Persons {
         (uint256 voucher, Role role) = _requireVouched(reader);
         if (role != Role.Physician && role != Role.Pharmacist) revert NotClinical(reader);
         if (!_isActive(voucher)) revert MemberNotActive(voucher);
-        return uint16(voucher); // there are no more
+        return uint16(voucher); // the consortium has no higher numbers
     }
 
-    /// @dev Whether a member that is not the holder may review: the holder cannot, or had its time.
+    /// @dev Whether a member that is not the holder may review: the holder is not active, or its time is over.
     function _mayStepIn(uint256 reviewer, Case memory c) private view returns (bool) {
         if (reviewer == c.institution) return false;
         return block.timestamp > c.openedAt + REVIEW_SECONDS || !_isActive(c.holder);

@@ -17,7 +17,7 @@ abstract contract MasterElection is IMasterElection, Consortium {
     using Roster for uint256;
     using SumTree for SumTree.Tree;
 
-    /// @dev A member that leaves the draws leaves its standing in `retained`.
+    /// @dev The reputation of a member that leaves the draws is kept in `retained`.
     struct Pool {
         Register.Book enrolled;
         SumTree.Tree reputation;
@@ -79,13 +79,13 @@ abstract contract MasterElection is IMasterElection, Consortium {
 
     // ------------------------------------------------------------------ for the round
 
-    /// @dev Leaves a member that stayed silent out of the draws until it enrols again.
+    /// @dev Takes a member that stayed silent out of the draws until it enrols again.
     function _bench(uint256 job, uint256 number) internal {
         if (_isEnrolled(job, number)) _leave(job, number, Withdrawal.Silent);
     }
 
-    /// @dev Moves a member's reputation a quarter of the way to its score. Leaving the draws does not dodge a score.
-    ///      The caller settles the batch.
+    /// @dev Moves a member's reputation a quarter of the way to its score, also after it has left the draws. The caller
+    ///      settles the batch.
     function _learn(Pool storage pool, uint256 number, uint256 basisPoints, SumTree.Batch memory batch) internal {
         uint256 old = pool.reputation.weightOf(number);
         bool enrolled = old != 0;
@@ -155,10 +155,10 @@ abstract contract MasterElection is IMasterElection, Consortium {
         }
     }
 
-    /// @dev Reverts while the seed of the job's next draw is known but not yet drawn from. Implemented there too.
+    /// @dev Reverts while the seed of the job's next draw is known but not yet drawn from. Implemented in {Rounds}.
     function _requireNoDrawPending(uint256 job) internal view virtual;
 
-    /// @dev Reverts unless the job takes members. Implemented where jobs live.
+    /// @dev Reverts unless the job takes members. Implemented in {Rounds}.
     function _requireOpen(uint256 job) internal view virtual;
 
     function _isEnrolled(uint256 job, uint256 number) private view returns (bool) {

@@ -14,8 +14,8 @@ abstract contract Permissions is IPermissions, Persons {
         uint40 nonce;
     }
 
-    /// @dev The operator that delegated: while it still acts for the organisation, one look at the consortium tells
-    ///      whether that is active (6,000 gas less than by its number).
+    /// @dev Keeps the operator that delegated: while it still acts for the organisation, one call to the consortium
+    ///      tells whether that is active (6,000 gas less than by its number).
     struct Delegation {
         address operator;
         uint40 expiry;

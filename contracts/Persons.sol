@@ -6,7 +6,7 @@ import {IPersons} from "./interfaces/IPersons.sol";
 import {Typed} from "./lib/Typed.sol";
 
 /// @title Persons
-/// @notice See {IPersons}. Who may act here: members, of whom the consortium is asked, and persons they vouch for.
+/// @notice See {IPersons}. Who may act: members, for which the consortium is asked, and the persons they vouch for.
 abstract contract Persons is IPersons {
     struct Person {
         uint16 voucher;
@@ -65,7 +65,7 @@ abstract contract Persons is IPersons {
 
     // ------------------------------------------------------------------ for the modules above
 
-    /// @dev Reverts once the time of a signed word is over.
+    /// @dev Reverts once the deadline of what was signed has passed.
     function _requireInTime(uint256 deadline) internal view {
         if (block.timestamp > deadline) revert WordExpired(deadline);
     }
@@ -80,10 +80,10 @@ abstract contract Persons is IPersons {
     function _activeMember() internal view returns (uint16) {
         (uint256 member, IConsortium.Status status) = consortium.memberOf(msg.sender);
         if (status != IConsortium.Status.Active) revert NotActiveMember(msg.sender);
-        return uint16(member); // there are no more
+        return uint16(member); // the consortium has no higher numbers
     }
 
-    /// @dev False for a member that never was.
+    /// @dev False for a number that no member has.
     function _isActive(uint256 number) internal view returns (bool) {
         if (number == 0 || number > consortium.memberCount()) return false;
         return consortium.member(number).status == IConsortium.Status.Active;

@@ -36,7 +36,7 @@ abstract contract Rounds is ITraining, MasterElection {
 
     // ------------------------------------------------------------------ who may act now
 
-    /// @dev The job's round, moved on by the clock, if it is the one the caller means and in the phase it means.
+    /// @dev The job's round, moved on by the clock, if its number and phase are those that the caller expects.
     function _current(uint256 job, Job storage j, uint256 round, Phase phase) internal returns (RoundWord r) {
         bool failed;
         bool unjudged;
@@ -82,7 +82,7 @@ abstract contract Rounds is ITraining, MasterElection {
         if (r.proposed() & bit != 0) revert AlreadyProposed(msg.sender);
     }
 
-    /// @dev The coordinator need be no member; but whoever is suspended or removed has no say here either.
+    /// @dev The coordinator need not be a member, but a suspended or removed member cannot coordinate.
     function _onlyCoordinator(Job storage j) internal view {
         if (msg.sender != j.coordinator || _isBarred(msg.sender)) revert NotCoordinator(msg.sender);
     }
@@ -93,7 +93,7 @@ abstract contract Rounds is ITraining, MasterElection {
     }
 
     /// @dev By the clock, and not as stored: the first reveal is in the mempool before it is in a block. A round that
-    ///      has failed draws the next one as soon as anyone says so.
+    ///      has failed makes the next draw as soon as anyone calls `advance`.
     function _requireNoDrawPending(uint256 job) internal view override {
         (RoundWord r, bool failed,) = _jobs[job].round.roll(_jobs[job].terms);
         if (failed || (r.phase() >= Phase.Prepare && r.phase() <= Phase.Reply)) revert DrawPending(job);
@@ -166,7 +166,7 @@ abstract contract Rounds is ITraining, MasterElection {
         }
     }
 
-    /// @dev Strikes from slot `k` what masters say of their own updates: nobody's word on its own update counts.
+    /// @dev Removes from slot `k` the scores that masters gave their own updates: those do not count.
     /// @return judged The words of this slot that are about an update.
     /// @return abstained Those of them in which a master has no say.
     function _abstain(

@@ -9,13 +9,13 @@ import {RoundWord} from "./lib/RoundWord.sol";
 import {Scores} from "./lib/Scores.sol";
 
 /// @title Training
-/// @notice See {ITraining}. The messages of the protocol; what they set in motion is in {Rounds}.
+/// @notice See {ITraining}. The messages of the protocol; what follows from them is in {Rounds}.
 abstract contract Training is ITraining, Rounds {
     using Roster for uint256;
     using RoundClock for RoundWord;
 
     uint256 private constant MAX_RATIO = 10_000;
-    /// @dev What one update may weigh, so that the weights of all clients stay within exact aggregation.
+    /// @dev The most samples that one update may count for, so that all clients' stay within exact aggregation.
     uint256 private constant MAX_SAMPLES = 1 << 17;
 
     uint256 private _jobCount;

@@ -15,8 +15,8 @@ interface IBallots {
     }
 
     /// @param member The member concerned; 0 for an admission.
-    /// @param departures How often members had departed when it was opened. The next departure closes it: the votes of
-    ///        members since removed must not count among fewer.
+    /// @param departures {IConsortium.departures} when the ballot was opened. The next departure closes it: votes of
+    ///        members that were removed since must not count in a smaller electorate.
     /// @param candidate The organisation to admit; empty for other motions.
     struct Ballot {
         Motion motion;
@@ -43,7 +43,9 @@ interface IBallots {
     error UnknownBallot(uint256 ballot);
     error BallotClosed(uint256 ballot);
     error AlreadyVoted(uint256 ballot, uint256 member);
+    /// @notice Nobody votes on itself.
     error OwnCase(uint256 member);
+    /// @notice Admissions are opened by `proposeAdmission`.
     error WrongMotion(Motion motion);
 
     /// @notice Opens a motion to admit an organisation, with the caller's own vote for it.
@@ -52,9 +54,9 @@ interface IBallots {
     /// @notice Opens a motion to suspend, reinstate or remove a member, with the caller's own vote for it.
     function proposeMotion(Motion motion, uint16 member) external returns (uint256 ballot);
 
-    /// @notice Votes for a motion. It is carried by more than half of the active members. The member concerned has no
-    ///         vote and is counted all the same: were it left aside, half of the members could expel the others one by
-    ///         one.
+    /// @notice Votes for a motion. It is carried by the votes of more than half of the active members. The member
+    ///         concerned has no vote and is counted all the same: if it were not, half of the members could expel the
+    ///         others one by one.
     function vote(uint256 ballot) external;
 
     /// @notice Votes that a motion needs now.

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 /// @title IConsortium
-/// @notice Who belongs. Organisations found the consortium together and from then on admit, suspend, reinstate and
+/// @notice Who is a member. Organisations found the consortium together and from then on admit, suspend, reinstate and
 ///         remove one another by vote ({IBallots}); nobody owns it.
 /// @dev Members are numbered from 1 in order of admission; a number is never reused.
 interface IConsortium {
@@ -14,9 +14,9 @@ interface IConsortium {
     }
 
     /// @param operator The account that acts for the organisation.
-    /// @param encryptionKey Its X25519 public key (RFC 7748), to which keys are enveloped.
-    /// @param name For people to read, UTF-8 padded with zeros; nothing depends on it. Fixed length: strings in storage
-    ///        would take the contract over the size limit (EIP-170).
+    /// @param encryptionKey Its X25519 public key (RFC 7748), to which keys are sealed.
+    /// @param name For people to read, UTF-8 padded with zeros; nothing depends on it. It has a fixed length because
+    ///        strings in storage would take the contract over the size limit (EIP-170).
     struct Organisation {
         address operator;
         bytes32 encryptionKey;
@@ -38,6 +38,7 @@ interface IConsortium {
     event RotationCompleted(uint256 indexed member, address indexed operator, bytes32 encryptionKey);
     event DatasetCommitted(uint256 indexed member, bytes32 root, uint256 sampleCount);
 
+    /// @notice Only the deploying account may found and seal.
     error NotFounder(address caller);
     error AlreadySealed();
     error NoMembers();
@@ -49,6 +50,7 @@ interface IConsortium {
     error ConsortiumFull();
     error WrongStatus(uint256 member, Status status);
     error NoRotation(uint256 member);
+    /// @notice The rotation names another account as the next operator.
     error NotRotationTarget(address caller);
 
     /// @notice Adds founding members; only the deploying account, only before `seal`.
@@ -67,17 +69,17 @@ interface IConsortium {
     ///         may stay the same).
     function announceRotation(address operator, bytes32 encryptionKey) external;
 
-    /// @notice Second step: the named operator account takes over. Proves that someone holds its key.
+    /// @notice Second step: the named operator account takes over, which proves that somebody has its key.
     function completeRotation(uint16 member) external;
 
-    /// @notice Commits to the records that the caller trains on: a salted Merkle root and their number, which caps the
-    ///         weight of its updates.
+    /// @notice Commits to the records that the caller trains on: a salted Merkle root, and their number, which caps the
+    ///         sample count of its updates.
     function commitDataset(bytes32 root, uint32 sampleCount) external;
 
     /// @notice The contract that holds the votes; the only one that may change membership.
     function ballots() external view returns (address);
 
-    /// @notice How often a member was suspended or removed. A ballot counts votes of one electorate only.
+    /// @notice How often any member was suspended or removed. A ballot is closed when this number changes.
     function departures() external view returns (uint256);
 
     function isSealed() external view returns (bool);

@@ -2,9 +2,9 @@
 pragma solidity 0.8.37;
 
 /// @title IEmergency
-/// @notice Breaking the glass: a physician or pharmacist of an active member reads at once, for a reason, without
-///         consent or grant. It is logged for good and must be reviewed, by the holder of the records or, where that
-///         is silent for `REVIEW_SECONDS`, by others.
+/// @notice Emergency access ("breaking the glass"): a physician or pharmacist of an active member reads at once, for a
+///         reason, without consent or grant. It is logged for good and must be reviewed, by the holder of the records
+///         or, after `REVIEW_SECONDS` without a review, by other members.
 /// @dev Those two roles decide on treatment and on medication; the others can wait for a grant.
 interface IEmergency {
     enum Verdict {
@@ -19,7 +19,7 @@ interface IEmergency {
     /// @param reason SHA-256 of the reason, salted as well.
     /// @param request SHA-256 of the request document, as in {IPermissions.Access}.
     /// @param nonce One more than the emergencies that this reader has opened before.
-    /// @param deadline The last second in which the word counts.
+    /// @param deadline The last second in which the signature is accepted.
     struct EmergencyAccess {
         uint16 holder;
         bytes32 subject;
@@ -77,12 +77,12 @@ interface IEmergency {
     error OwnEmergency(address reader);
     error NotReviewer(uint256 member, uint256 holder);
 
-    /// @notice Opens an emergency. Not for a reader who has one that is unreviewed after `REVIEW_SECONDS`, or
-    ///         `MAX_UNREVIEWED` of them.
+    /// @notice Opens an emergency. Refused for a reader with one that is unreviewed after `REVIEW_SECONDS`, or with
+    ///         `MAX_UNREVIEWED` unreviewed ones.
     function breakGlass(EmergencyAccess calldata emergency, bytes32 r, bytes32 vs) external returns (uint256 number);
 
-    /// @notice Reviews an emergency, once: the holder, or, where that is not active or `REVIEW_SECONDS` are over, any
-    ///         active member but the one that vouched for the reader; never the reader itself.
+    /// @notice Reviews an emergency, once. The holder may at any time; any other active member, except the one that
+    ///         vouched for the reader, may if the holder is not active or `REVIEW_SECONDS` are over; the reader never.
     /// @param report SHA-256 of the reviewer's report.
     function review(uint256 number, address reader, bool upheld, bytes32 report) external;
 

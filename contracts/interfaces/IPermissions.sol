@@ -2,12 +2,12 @@
 pragma solidity 0.8.37;
 
 /// @title IPermissions
-/// @notice Who may read what, what for and until when, and the log of who did. Persons consent and grant, organisations
-///         grant what they keep and delegate what was granted to them; each can be taken back at any time.
+/// @notice Who may read what, what for and until when, and the log of who did. Persons consent and grant; organisations
+///         grant what they keep, and delegate to persons what was granted to them. Each can be taken back at any time.
 /// @dev Consents, grants and requests are EIP-712 typed data of the domain ("FL-HMChain Records", "1", chain id, this
-///      contract), sent by anyone with a compact signature (EIP-2098); zeros in place of one stand for the caller.
-///      An organisation's label is its member number as an address; it has no key, its operator sends what it says.
-///      A scope is a label, too: what it covers is known to the holder, and nobody learns it from the chain.
+///      contract), sent by anyone with a compact signature (EIP-2098); zeros in place of one mean the caller itself.
+///      An organisation's label is its member number as an address; nobody has a key for it, its operator sends what it
+///      says. A scope is a salted hash: what it covers is known to the holder, and nobody learns it from the chain.
 interface IPermissions {
     /// @notice The paper's services, then care itself, then emergencies, which neither consent nor grant can name: see
     ///         {IEmergency}.
@@ -25,7 +25,7 @@ interface IPermissions {
 
     /// @param purposes Bit p: purpose p. 0 withdraws the consent.
     /// @param nonce One more than that of the person's last consent for this scope.
-    /// @param deadline The last second in which the word counts; taking a consent back is never too late.
+    /// @param deadline The last second in which the signature is accepted; withdrawing a consent is never too late.
     struct Consent {
         address person;
         bytes32 scope;
@@ -35,10 +35,10 @@ interface IPermissions {
     }
 
     /// @param granter A person, or the label of an organisation, which grants what it keeps itself.
-    /// @param consentOf Of an organisation's grant: the person whose records they are, 0 where they are nobody's. The
-    ///        grant works only while that person consents, for `consentScope`, to its purpose.
+    /// @param consentOf In an organisation's grant: the person whose records they are, 0 where they are about nobody.
+    ///        The grant works only while that person consents, for `consentScope`, to its purpose.
     /// @param reader A person, or the label of an organisation.
-    /// @param expiry The grant works before this time; 0 or any time past revokes it.
+    /// @param expiry The grant works before this time; 0, or any time in the past, revokes it.
     /// @param nonce One more than that of the last grant of these terms: all of the above but the expiry.
     struct Grant {
         address granter;
@@ -112,19 +112,19 @@ interface IPermissions {
     error NoConsent(address person, bytes32 scope, Purpose purpose);
     error NoDelegation(uint256 member, address staff, Purpose purpose);
 
-    /// @notice Says which purposes a person consents to, for a scope, in place of what it said before. A person needs a
-    ///         voucher to give, none to take back.
+    /// @notice Sets the purposes that a person consents to for a scope, in place of those before. Giving a consent needs
+    ///         a voucher, withdrawing one does not.
     function setConsent(Consent calldata consent, bytes32 r, bytes32 vs) external;
 
-    /// @notice Makes, prolongs or revokes a grant. A person needs a voucher to give, none to take back. What is granted
-    ///         outlives the voucher of its granter, but not that of its reader.
+    /// @notice Makes, prolongs or revokes a grant. A person needs a voucher to grant, none to revoke. A grant outlives
+    ///         the voucher of its granter, but cannot be used once its reader has none.
     function setGrant(Grant calldata grant, bytes32 r, bytes32 vs) external returns (uint256 number);
 
     /// @notice Lets a person use what is granted to the caller's organisation for a purpose, before `expiry`; 0 ends
     ///         it. While the organisation is not active, the delegation is of no use.
     function setDelegation(address staff, Purpose purpose, uint40 expiry) external;
 
-    /// @notice Logs a use of a grant, if it is one: the holder answers what is logged, and nothing else.
+    /// @notice Logs a use of a grant that is valid now. A holder answers only what is logged.
     function logAccess(Access calldata request, bytes32 r, bytes32 vs) external;
 
     /// @notice The caller, an active member, says that it has put keys into an envelope for the reader. Whose answer

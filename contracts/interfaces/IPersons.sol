@@ -4,9 +4,9 @@ pragma solidity 0.8.37;
 import {IConsortium} from "./IConsortium.sol";
 
 /// @title IPersons
-/// @notice Accounts of persons. A member of the consortium vouches for a person and its role, one member at a time, and
-///         never without that person's word: so nobody can take an account first and keep another member from it.
-///         What persons say is signed and may be sent by anyone.
+/// @notice Accounts of persons. One member of the consortium at a time vouches for a person and its role, and never
+///         without that person's signed acceptance: no member can claim an account first and keep another from it.
+///         What persons sign may be sent by anyone.
 /// @dev A vouch stands until it is withdrawn, also when its member is suspended: then every active member may withdraw
 ///      it. (Asking the consortium at every access would take 5,000 gas more, and an access over its budget.)
 interface IPersons {
@@ -21,8 +21,8 @@ interface IPersons {
 
     /// @notice A person accepts to be vouched for: EIP-712 typed data of the domain that {IPermissions} names.
     /// @param member Number of the member that may vouch for it.
-    /// @param nonce One more than how often it has accepted before.
-    /// @param deadline The last second in which the word counts.
+    /// @param nonce One more than how often the person has accepted before.
+    /// @param deadline The last second in which the signature is accepted.
     struct Acceptance {
         address person;
         uint16 member;
@@ -38,12 +38,13 @@ interface IPersons {
     error NotActiveMember(address caller);
     error InvalidPerson(address person);
     error WrongAcceptance(uint256 nonce, uint256 expected);
+    /// @notice The deadline of what was signed has passed.
     error WordExpired(uint256 deadline);
     error NotVouched(address person);
     error NotVoucher(address caller, uint256 voucher);
 
-    /// @notice The caller, an active member, vouches for a person that accepts it: in place of the member, if any, that
-    ///         did before, whose vouch ends; again, to give the person another role.
+    /// @notice The caller, an active member, vouches for a person that has accepted it. This ends the vouch of another
+    ///         member, if there is one; the same member may vouch again, to give the person another role.
     function vouch(Acceptance calldata acceptance, bytes32 r, bytes32 vs) external;
 
     /// @notice Ends a vouch: the voucher, the person itself, or any active member where the voucher is not active.

@@ -57,7 +57,7 @@ interface IRegistry {
 
     /// @notice Says for good that a record's key is destroyed, and with it the record. Holder only.
     /// @param position Where the leaf stands in its batch, from 0.
-    /// @param proof Its neighbours on the way to the root, from below.
+    /// @param proof The sibling nodes on its way up to the root, lowest first (see {MerkleProof}).
     function eraseRecord(Entry calldata entry, bytes32 leaf, uint256 position, bytes32[] calldata proof) external;
 
     function entryCount() external view returns (uint256);
@@ -68,7 +68,7 @@ interface IRegistry {
     /// @notice Whether this is the registered entry.
     function isEntry(Entry calldata entry) external view returns (bool);
 
-    /// @notice Whether it is, and the leaf is one of its batch.
+    /// @notice Whether this is the registered entry, and the leaf is in its batch at this position.
     function isLeaf(Entry calldata entry, bytes32 leaf, uint256 position, bytes32[] calldata proof)
         external
         view

@@ -6,7 +6,7 @@ pragma solidity 0.8.37;
 /// @dev A round's phase is derived from stored facts and the clock, so a round that everybody abandons still ends.
 ///      History lives in events: a job keeps only its current round and current model in storage.
 interface ITraining {
-    /// @notice In the order a round passes them; the paper's names.
+    /// @notice In the order in which a job passes them. Request to Reply are the paper's phases.
     enum Phase {
         None, // no such job
         Enrolment, // members enrol; the coordinator starts the job
@@ -26,7 +26,7 @@ interface ITraining {
     /// @param termRounds Rounds that a committee serves.
     /// @param relative Whether `standard` is a distance below the base model's score or an absolute score.
     /// @param standard The paper's standard value, in basis points.
-    /// @param requestSeconds Time for clients to submit. The others likewise, for each phase.
+    /// @param requestSeconds The longest that REQUEST takes; likewise for the other phases.
     struct Terms {
         uint16 rounds;
         uint16 fraction;
@@ -54,12 +54,13 @@ interface ITraining {
     /// @notice The state of a round, in one slot.
     /// @param completed Rounds of the job that ended with a model.
     /// @param masters M, kept here so that an attestation need not read the job's terms.
+    /// @param deadline Of the phase, in seconds since 1970.
     /// @param awaited Bit i: the client at position i was drawn and has not submitted.
-    /// @param updates Bit i: its update was submitted; after judgement: and accepted.
+    /// @param updates Bit i: that client's update was submitted; after judgement: was accepted.
     /// @param uncommitted Bit i: the master at position i has not committed to its scores.
-    /// @param unrevealed Bit i: it committed and has not revealed them.
-    /// @param attested Bit i: it attests the candidate model.
-    /// @param proposed Bit i: it has proposed a model this round; bit 15: the coordinator has.
+    /// @param unrevealed Bit i: that master has committed to its scores and not revealed them.
+    /// @param attested Bit i: that master has attested the candidate model.
+    /// @param proposed Bit i: that master has proposed a model this round; bit 15: the coordinator has.
     struct Round {
         uint16 number;
         uint16 completed;
@@ -85,6 +86,8 @@ interface ITraining {
         Blob modelBlob
     );
     event JobKeyPublished(uint256 indexed job, bytes32 recipient, Blob envelope);
+    /// @param base Digest of the global model that the round starts from.
+    /// @param masters The committee and `clients` the drawn clients, packed as in {rosterOf}.
     event RoundOpened(
         uint256 indexed job, uint256 indexed round, bytes32 base, uint256 masters, uint256[] clients, uint256 deadline
     );
@@ -93,9 +96,13 @@ interface ITraining {
     );
     event ScoresCommitted(uint256 indexed job, uint256 indexed round, uint256 indexed member, bytes32 commitment);
     event ScoresRevealed(uint256 indexed job, uint256 indexed round, uint256 indexed member, uint256[] scores);
+    /// @param accepted Bit i: the update of the client at position i is accepted.
+    /// @param standard The score, in basis points, that an update had to reach.
+    /// @param medians Twelve words to a slot (see {Scores}): the median for each client, then for the base model.
     event UpdatesJudged(
         uint256 indexed job, uint256 indexed round, uint256 accepted, uint256 standard, uint256[] medians
     );
+    /// @param proposed Who has proposed in this round by now, this proposer included (see {Round}).
     event ModelProposed(
         uint256 indexed job,
         uint256 indexed round,
@@ -106,29 +113,40 @@ interface ITraining {
     );
     event ModelAttested(uint256 indexed job, uint256 indexed round, uint256 indexed member, bytes32 model);
     event RoundFinalized(uint256 indexed job, uint256 indexed round, bytes32 model);
+    /// @param phase The phase in which the round failed. The previous model stands.
     event RoundFailed(uint256 indexed job, uint256 indexed round, Phase phase);
     event JobWaiting(uint256 indexed job, uint256 indexed round, uint256 enrolled);
     event JobClosed(uint256 indexed job, uint256 completed, bytes32 model);
     event ReportFiled(uint256 indexed job, bytes32 report);
 
     error InvalidTerms();
+    /// @notice A blob's digest, CID or size is 0.
     error InvalidBlob();
     error NotCoordinator(address caller);
     error JobNotOpen(uint256 job);
     error TooFewEnrolled(uint256 enrolled, uint256 needed);
+    /// @param phase The phase that the job is in, as of now.
     error WrongPhase(Phase phase);
+    /// @param round The round that the job is in.
     error WrongRound(uint256 round);
+    /// @notice The member was not drawn at this position.
     error NotDrawn(uint256 member, uint256 position);
     error AlreadySubmitted(uint256 member);
     error AlreadyCommitted(uint256 member);
     error AlreadyAttested(uint256 member);
+    /// @param limit The number that the member committed to, or the most that any update may count for.
     error SampleCountOutOfRange(uint256 samples, uint256 limit);
+    /// @notice The master committed to nothing, or has revealed already.
     error NothingToReveal(uint256 member);
+    /// @notice Scores and salt do not open the master's commitment.
     error CommitmentMismatch(uint256 member);
     error WrongScoreCount(uint256 slots, uint256 expected);
+    /// @notice The first half of the phase is the coordinator's.
     error NotYourTurn(address proposer);
     error AlreadyProposed(address proposer);
+    /// @param candidate The digest that was proposed.
     error WrongModel(bytes32 candidate);
+    /// @param proposed Who has proposed by now; the attestation was for an earlier proposal.
     error WrongProposal(uint256 proposed);
     error NothingToAdvance();
 
@@ -158,23 +176,23 @@ interface ITraining {
     /// @param commitment keccak256(abi.encode(chainid, this contract, job, round, caller, scores, salt)).
     function commitScores(uint256 job, uint256 round, uint256 position, bytes32 commitment) external;
 
-    /// @notice PREPARE: it reveals them. The last reveal, or `advance` after the deadline, judges the updates.
+    /// @notice PREPARE: a master reveals its scores. The last reveal, or `advance` after the deadline, judges updates.
     /// @param scores Twelve words to a slot (see {Scores}), one for each client in order of position, then one for the
     ///        base model.
     function revealScores(uint256 job, uint256 round, uint256 position, uint256[] calldata scores, bytes32 salt)
         external;
 
-    /// @notice COMMIT: posts the aggregate of the accepted updates: the coordinator first; after half the time, or after
-    ///         a proposal that found no quorum, any master, each once.
+    /// @notice COMMIT: posts the aggregate of the accepted updates. The coordinator may at once; any master after half
+    ///         the time, or after a proposal that found no quorum. Each proposer may once a round.
     /// @param position The master's position, or 15 for the coordinator.
     function proposeModel(uint256 job, uint256 round, uint256 position, bytes32 model, Blob calldata blob) external;
 
     /// @notice REPLY: a master that recomputed the same aggregate attests it. A quorum makes it the global model.
-    /// @param proposed As {ModelProposed} had it: an attestation is of that proposal's blob, and not of a later
-    ///        proposal of the same model, whose blob nobody may have.
+    /// @param proposed As in {ModelProposed}: an attestation is for that proposal and its blob, and does not count for a
+    ///        later proposal of the same model, whose blob nobody may have.
     function attestModel(uint256 job, uint256 round, uint256 position, uint256 proposed, bytes32 model) external;
 
-    /// @notice Moves a round on whose deadline has passed, or a waiting job that has members again. Open to all.
+    /// @notice Moves on a round whose deadline has passed, or a waiting job that has enough members. Open to all.
     function advance(uint256 job) external;
 
     /// @notice Files the digest of the run's report, once the job is closed. Coordinator only.
@@ -189,7 +207,11 @@ interface ITraining {
     function rosterOf(uint256 job) external view returns (uint256[4] memory clients, uint256 masters);
 
     function termsOf(uint256 job) external view returns (Terms memory);
+
+    /// @notice The job's manifest, its current global model, and how many rounds ended with a model.
     function modelOf(uint256 job) external view returns (bytes32 manifest, bytes32 model, uint256 completed);
+
+    /// @notice The model that was last proposed; it means something in REPLY only.
     function candidateOf(uint256 job) external view returns (bytes32 model);
     function jobCount() external view returns (uint256);
 }
