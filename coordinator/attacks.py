@@ -1,7 +1,7 @@
-"""Malicious hospitals, simulated: what they train, send and say as masters. For `hmchain run` alone.
+"""Simulated malicious hospitals, for `hmchain run` only: what they train, send, and say as masters.
 
 label-flip trains on class C - 1 - c where class c is right; sign-flip sends the base model minus what it learnt; noise
-sends the base model with Gaussian noise. All of them score upside down as masters.
+sends the base model with Gaussian noise. As masters, all of them give the best update the worst score.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from coordinator.options import RunOptions
 from hmchain.scores import MAX_BASIS_POINTS, basis_points, word_of_score
-from hmchain.weights import RANGE, STATE, Weights
+from hmchain.weights import RANGE, Weights, of_network
 from trainers.learner import LocalLearner
 
 NOISE = 0.1  # standard deviation, about that of the network's own weights
@@ -21,7 +21,7 @@ NOISE = 0.1  # standard deviation, about that of the network's own weights
 
 @dataclass
 class Attacker:
-    """See hospital.Learner: a malicious hospital's, around what it would compute if it were honest."""
+    """A malicious hospital's Learner (see trainers.hospital), around what it would compute if it were honest."""
 
     honest: LocalLearner
     attack: str
@@ -38,13 +38,13 @@ class Attacker:
         """See Learner."""
         if self.attack == "label-flip":
             return flipped(self.honest).train(base, seed, round)
-        own = {name: array for name, array in base.items() if not name.startswith(STATE)}
+        start = of_network(base)
         if self.attack == "noise":
-            return noisy(own, seed)
-        return mirrored(own, self.honest.train(base, seed, round))
+            return noisy(start, seed)
+        return mirrored(start, self.honest.train(base, seed, round))
 
     def score(self, weights: Weights) -> int:
-        """See Learner: the worst for the best."""
+        """See Learner. The score is turned upside down."""
         return word_of_score(MAX_BASIS_POINTS - basis_points(self.honest.score(weights)))
 
     def scores(self, weights: Sequence[Weights]) -> list[int]:
@@ -53,14 +53,14 @@ class Attacker:
 
 
 def malicious_members(options: RunOptions) -> list[int]:
-    """floor(malicious × members) of them, drawn by the seed; in order."""
+    """The numbers of floor(malicious × members) members, drawn by the seed, in ascending order."""
     count = int(options.malicious * options.members + 1e-9)  # 0.29 × 100 is 28.999999999999996
     stream = np.random.default_rng([options.seed, 0xBAD])
     return sorted(int(n) + 1 for n in stream.permutation(options.members)[:count])
 
 
 def flipped(learner: LocalLearner) -> LocalLearner:
-    """The same on labels that are turned around."""
+    """The same learner, with the labels of its train split turned around."""
     train, last = learner.shard.train, len(learner.manifest.classes) - 1
     return replace(learner, shard=replace(learner.shard, train=replace(train, labels=last - train.labels)))
 

@@ -1,4 +1,4 @@
-"""Creating a job on a consortium that is there: from a TOML file to the chain."""
+"""Creates a job on an existing consortium, from a TOML file."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _tabular(content: dict[str, Any]) -> dict[str, Any]:
-    """What follows where there are features."""
+    """The fields that follow from there being features."""
     return {"channels": 0, "preprocessing": OF_FEATURES} if content.get("features") else {}
 
 
 def _own(content: dict[str, Any]) -> dict[str, Any]:
-    """The source of an own module as it is here."""
+    """The digest of a custom network's source as it is here."""
     architecture = content.get("architecture")
     if isinstance(architecture, str) and ":" in architecture:
         return {"source": source_digest(architecture)}
@@ -113,7 +113,7 @@ def _own(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _published(dataset: object) -> dict[str, Any]:
-    """Channels and classes of MedMNIST's own sets."""
+    """Channels and classes, where the data set is one of MedMNIST's."""
     name = "organamnist" if dataset == SAMPLE else dataset
     if not isinstance(name, str) or name not in INFO:
         return {}
@@ -130,9 +130,9 @@ def create(
     identities: tuple[Identity, ...],
     job: Manifest,
 ) -> NewJob:
-    """Creates a job, coordinated by the client's account. Its key waits in `folder` until the node hands it out.
+    """Creates a job that the client's account coordinates. Its key is kept in `folder` until the node hands it out.
 
-    Done again after it was cut short, it goes on; a job that the chain has is not created twice. Raises HMChainError.
+    Called again after an interruption, it continues; a job that is on chain is not created twice. Raises HMChainError.
     """
     for record in history.jobs.values():
         if record.manifest == job.digest() and record.coordinator == client.sender:

@@ -1,9 +1,9 @@
-"""`hmchain verify`: nothing of a run is believed that can be recomputed.
+"""`hmchain verify`: recomputes everything in a run that can be recomputed, and believes none of it.
 
-In order: the ledger is executed again, block by block, on the contract that this package carries; the manifest and the
-initial model are built again; every aggregate is recomputed from the clients' updates; the report must be the one whose
-digest was filed on chain and must agree with all of this, its metrics with what the models are measured to do where the
-data set is at hand (claims.py). The first thing that is wrong ends it.
+In this order: the ledger is executed again, block by block, on the contract that this package carries; the manifest and
+the initial model are built again; every aggregate is recomputed from the clients' updates; the report must be the one
+whose digest was filed on chain and agree with all of this, and, where the data set is at hand, its metrics with what
+the models are measured to have (claims.py). Verification ends at the first thing that is wrong.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.scores import is_score
 from hmchain.weights import Header, Weights, digest, encode, specification
-from trainers.networks import initial_model, refuse_own_module
+from trainers.networks import initial_model, refuse_custom_network
 
 WORD = "how its updates were trained, on how many samples, and what it measured as a master"
 
 
 def verify(folder: Path, data_root: Path | None, console: Console, modules: Collection[str] = ()) -> dict[str, Any]:
-    """What was proved, as a dictionary. `modules` are own networks that may be imported.
+    """Verifies a run's folder. Returns what was proved. `modules` are the custom networks that may be imported.
 
     Raises VerificationError with the first thing that is wrong.
     """
@@ -67,7 +67,7 @@ def strangers(folder: Path, run: RunFile) -> list[str]:
 
 
 def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:
-    """What was proved, once all of it is; `started` by time.perf_counter()."""
+    """What was proved, as JSON-ready facts; started is a time.perf_counter() reading."""
     records = list(evidence.job.rounds.values())
     models = [record.model for record in records if record.model is not None]
     return {
@@ -86,7 +86,10 @@ def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:
 
 @contextmanager
 def unless_unavailable(run: RunFile) -> Iterator[None]:
-    """An IPFS daemon at fault, or that does not find a blob, is no evidence against the run: BlobError instead."""
+    """Raises BlobError in place of VerificationError where an IPFS daemon is at fault, or does not find a blob.
+
+    That is no evidence against the run.
+    """
     try:
         yield
     except VerificationError as fault:
@@ -99,7 +102,10 @@ def unless_unavailable(run: RunFile) -> Iterator[None]:
 
 
 def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manifest, Weights]:
-    """Manifest and initial model must be what the chain recorded, and what our own code makes of them."""
+    """Checks that manifest and initial model are as recorded on chain, and as our own code rebuilds them.
+
+    Returns both. Raises VerificationError, UsageError for a custom network that is not in `modules`.
+    """
     job = evidence.job
     if evidence.key.public not in (public for public, _ in job.keys):
         raise VerificationError(f"{KEY} is not the key that the chain recorded")
@@ -107,7 +113,7 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
         text = evidence.store.get(job.manifest_blob, MAX_BYTES)
     with explain("the manifest cannot be reproduced"):
         manifest = Manifest.parse(text)
-    refuse_own_module(manifest, modules)  # that it may not be imported here is no evidence against the run
+    refuse_custom_network(manifest, modules)  # UsageError: that it may not be imported is no evidence against the run
     with explain("the manifest cannot be reproduced"):
         initial = initial_model(manifest, modules)
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
@@ -140,10 +146,10 @@ def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> No
 
 
 def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange) -> list[int]:
-    """Every update must be what its masters found: weights that they scored, or no weights for the reason they gave.
+    """Checks that every update is what its masters found: weights where they scored it, else wrong as they said.
 
-    Of an update that nobody judged, nobody said that it could be used. Returns the members whose update is there though
-    masters could not fetch it: it came too late, or they did not look.
+    Nobody has vouched for an update that was not judged, so that it may be anything. Returns the members whose update
+    is there although masters could not fetch it: it came too late, or they did not look.
     """
     there = []
     for position, update in sorted(record.updates.items()):
@@ -158,7 +164,7 @@ def check_updates(record: RoundRecord, manifest: bytes, exchange: SealedExchange
 
 
 def fault_of(header: Header, blob: BlobRef, exchange: SealedExchange) -> BlobError | None:
-    """What is wrong with the weights in a blob."""
+    """What is wrong with the weights in a blob; None where nothing is."""
     try:
         exchange.fetch(header, blob)
     except BlobError as fault:
@@ -167,16 +173,16 @@ def fault_of(header: Header, blob: BlobRef, exchange: SealedExchange) -> BlobErr
 
 
 def agree(told: int, fault: BlobError | None) -> bool:
-    """Whether a verdict's score word fits what is wrong with the update now."""
-    if told == Reason.UNSCORED:  # it counted for nothing, whatever it is; but what is stored must be what was recorded
+    """Whether a verdict's score word fits what is found wrong with the update (None: nothing)."""
+    if told == Reason.UNSCORED:  # it counted for nothing; but what is stored must be what was recorded
         return fault is None or fault.reason != Reason.WRONG_DIGEST
     if fault is None:
-        return is_score(told) or told == Reason.UNAVAILABLE  # it may have come too late
+        return is_score(told) or told == Reason.UNAVAILABLE  # it may have become available too late
     return told == fault.reason
 
 
 def check_proposals(evidence: Evidence, record: RoundRecord) -> None:
-    """A proposal that was not attested may have been of anything, but what is stored of it must be as recorded."""
+    """Checks that the stored proposals are as recorded. One that was not attested may hold anything."""
     for proposal in record.proposals:
         try:
             evidence.store.get(proposal.blob, proposal.blob.size)
@@ -186,9 +192,9 @@ def check_proposals(evidence: Evidence, record: RoundRecord) -> None:
 
 
 def check_model(record: RoundRecord, base: Weights, manifest: Manifest, exchange: SealedExchange) -> Weights:
-    """The aggregate of the accepted updates must be the attested model, and the blob of that must hold it.
+    """Checks that the aggregate of the accepted updates is the attested model, and that its blob holds it. Returns it.
 
-    `base` was recomputed itself, moments of the server and all: none is believed.
+    `base` is a recomputed model, with recomputed moments of the server.
     """
     with explain("its accepted updates cannot be aggregated", round=record.number):
         weights, header = aggregate_of(record, base, manifest, exchange)
@@ -201,7 +207,7 @@ def check_model(record: RoundRecord, base: Weights, manifest: Manifest, exchange
 
 @contextmanager
 def blamed(what: str, round: int | None = None) -> Iterator[None]:
-    """A blob that is not what the chain says."""
+    """Turns BlobError into VerificationError: a blob is not what the chain says."""
     try:
         yield
     except BlobError as fault:

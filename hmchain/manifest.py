@@ -1,4 +1,4 @@
-"""What a job is: one canonical text, one digest, recorded on chain when the job is created.
+"""A job's manifest: what is trained and how, as one canonical text whose digest is recorded on chain.
 
 A node builds the network from its own code and this manifest, and refuses a job whose manifest it cannot reproduce.
 """
@@ -20,7 +20,7 @@ FORMAT = "hmchain-manifest/1"
 Metric = Literal["accuracy", "balanced_accuracy"]
 MAX_BYTES = 64 * 1024
 MAX_EPOCHS, MAX_BATCH, MAX_CLASSES = 1_000, 65_536, 256
-RATES = (2.0**-126, 2.0**128 - 2.0**104)  # of float32, in which is trained
+LEARNING_RATES = (2.0**-126, 2.0**128 - 2.0**104)  # smallest normal and largest float32, the type that training uses
 MAX_FEATURES, MAX_FEATURE_NAME = 4096, 256
 TABULAR = ("logistic", "mlp")  # the architectures that take features; all others take images
 CNN = "medmnist-cnn"
@@ -31,9 +31,9 @@ OF_IMAGES, OF_FEATURES = "scale[-1,1]", "asinh"  # preprocessing
 class Manifest(Recipe):
     """A job's network, local training, aggregation and terms. Shares, scores and rates are floats in 0..1.
 
-    A sample is an image of `channels`, or, where `features` has names, a row of so many numbers in that order, and
-    channels is 0. standard is "absolute:X" (the paper: a score that an update must reach) or "relative:-D" (at most D
-    below what the base model scores); both are judged on `metric`.
+    A sample is an image with `channels`, or, where `features` names any, a row of that many numbers in that order, and
+    then channels is 0. standard is "absolute:X" (as in the paper: the score that an update must reach) or "relative:-D"
+    (at most D below the base model's score); both refer to `metric`. Raises UsageError for what no job can have.
     """
 
     dataset: str
@@ -74,9 +74,9 @@ class Manifest(Recipe):
                 f"a client trains for 1 to {MAX_EPOCHS} epochs a round in batches of 2 (batch norm) to {MAX_BATCH}, "
                 f"not {self.epochs} and {self.batch_size}"
             )
-        if not RATES[0] <= self.learning_rate <= RATES[1]:
+        if not LEARNING_RATES[0] <= self.learning_rate <= LEARNING_RATES[1]:
             raise UsageError(
-                f"the learning rate must be a positive number of {RATES[0]:.3g} to {RATES[1]:.3g}, "
+                f"the learning rate must be a positive number of {LEARNING_RATES[0]:.3g} to {LEARNING_RATES[1]:.3g}, "
                 f"not {self.learning_rate}"
             )
         self._check_samples()
@@ -89,7 +89,7 @@ class Manifest(Recipe):
             raise UsageError(f"a manifest has at most {MAX_BYTES} bytes, not {len(self.canonical())}")
 
     def _check_samples(self) -> None:
-        """What a sample is, and what is made of it, must go together."""
+        """Channels, classes, features, preprocessing and architecture must fit each other."""
         channels = (0,) if self.features else (1, 3)
         if self.channels not in channels or not 2 <= len(self.classes) <= MAX_CLASSES or not 0 <= self.seed < 2**63:
             raise UsageError(
@@ -98,23 +98,23 @@ class Manifest(Recipe):
         if self.features:
             check_features(self.features)
         if self.preprocessing != (OF_FEATURES if self.features else OF_IMAGES):
-            raise UsageError(f"preprocessing {self.preprocessing!r} is not that of {self.samples}")
-        own = ":" in self.architecture  # its writer knows what it takes
-        if not own and (self.architecture in TABULAR) != bool(self.features):
-            raise UsageError(f"architecture {self.architecture!r} does not take {self.samples}")
+            raise UsageError(f"preprocessing {self.preprocessing!r} is not that of {self.sample_kind}")
+        custom = ":" in self.architecture  # its author knows what it takes
+        if not custom and (self.architecture in TABULAR) != bool(self.features):
+            raise UsageError(f"architecture {self.architecture!r} does not take {self.sample_kind}")
 
     @property
-    def samples(self) -> str:
-        """What a job's samples are called."""
+    def sample_kind(self) -> str:
+        """What a job's samples are, in words: "images" or "features"."""
         return "features" if self.features else "images"
 
     @property
     def width(self) -> int:
-        """What its network is built for: so many features, or channels."""
+        """The width of the network's input: the number of features, or of channels."""
         return len(self.features) or self.channels
 
     def _check_types(self) -> None:
-        """JSON tells 1 from 1.0 and true, and so does the digest."""
+        """Types must be exact: JSON distinguishes 1, 1.0 and true, and so does the digest."""
         plain = {"str": str, "int": int, "float": float, "bool": bool, "Metric": str, "tuple[str, ...]": tuple}
         values = {field.name: (getattr(self, field.name), plain[str(field.type)]) for field in fields(self)}
         wrong = [name for name, (value, expected) in values.items() if type(value) is not expected]
@@ -122,14 +122,14 @@ class Manifest(Recipe):
             raise UsageError(f"a manifest's {', '.join(wrong) or 'classes or features'} cannot be of that type")
 
     def canonical(self) -> bytes:
-        """The bytes that the digest is of: JSON, keys sorted, nothing between tokens, ASCII.
+        """The bytes that the digest is taken of: JSON in ASCII, keys sorted, no blanks.
 
-        There is no word of features where there are none, nor of what stands at a recipe's default: manifests from
-        before there were any keep their digests.
+        `features` is left out where there are none, and so is every field of Recipe that has its default: manifests
+        from before these fields existed keep their digests.
         """
-        later = {"features", *(field.name for field in fields(Recipe))}
-        said = chosen(self) | ({"features": self.features} if self.features else {})
-        content = {name: value for name, value in asdict(self).items() if name not in later} | said
+        optional = {"features", *(field.name for field in fields(Recipe))}
+        given = chosen(self) | ({"features": self.features} if self.features else {})
+        content = {name: value for name, value in asdict(self).items() if name not in optional} | given
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     def digest(self) -> bytes:
@@ -153,7 +153,7 @@ class Manifest(Recipe):
         return manifest
 
     def terms(self) -> Terms:
-        """What of it the contract enforces."""
+        """The part of the manifest that the contract enforces."""
         relative, standard = parse_standard(self.standard)
         return Terms(
             rounds=self.rounds,
@@ -170,11 +170,11 @@ class Manifest(Recipe):
 
 
 def check_features(names: Sequence[str]) -> None:
-    """Raises UsageError for what are no names of features: 1 to MAX_FEATURES different words that can be shown."""
+    """Checks the names of features: 1 to MAX_FEATURES, all different and printable. Raises UsageError."""
     if not 1 <= len(names) <= MAX_FEATURES or len(set(names)) != len(names):
         raise UsageError(f"a sample has 1 to {MAX_FEATURES} features of different names, not {len(names)}")
     if not all(0 < len(name) <= MAX_FEATURE_NAME and name.isprintable() for name in names):
-        raise UsageError(f"a feature's name is 1 to {MAX_FEATURE_NAME} characters that can be shown")
+        raise UsageError(f"a feature's name has 1 to {MAX_FEATURE_NAME} printable characters")
 
 
 def parse_standard(text: str) -> tuple[bool, int]:

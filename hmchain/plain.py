@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hmchain.blobs import BlobRef
 from hmchain.history import Proposal, RoundRecord, Update
-from hmchain.protocol import Protocol, plain_opening
+from hmchain.protocol import Protocol, plain_commitment
 from hmchain.rounds import COORDINATOR, Phase, RoundState, Terms
 from hmchain.scores import pack
 
@@ -28,7 +28,7 @@ class PlainJob:
         self.note()
 
     def ledger(self, member: int) -> PlainLedger:
-        """A member's hand in the job; 0 is the coordinator."""
+        """A member's Ledger; 0 is the coordinator."""
         return PlainLedger(self, member)
 
     def wait_until(self, deadline: int) -> None:
@@ -36,7 +36,7 @@ class PlainJob:
         self.now = max(self.now, deadline) + 1
 
     def note(self) -> None:
-        """Writes down what the last call brought about."""
+        """Records what the last call brought about."""
         protocol, state = self.protocol, self.protocol.round()
         if protocol.judgements:
             self.records[protocol.judgements[-1].round].judgement = protocol.judgements[-1]
@@ -49,7 +49,7 @@ class PlainJob:
 
 
 class PlainLedger:
-    """A party's hand in a job on the plain model. See hmchain.ledger.Ledger."""
+    """A Ledger (see hmchain.ledger) on the plain model."""
 
     def __init__(self, job: PlainJob, member: int) -> None:
         self._job = job
@@ -76,7 +76,7 @@ class PlainLedger:
 
     def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
         """See Ledger.commit_scores."""
-        commitment = plain_opening(state.number, self.member, pack(words), salt)
+        commitment = plain_commitment(state.number, self.member, pack(words), salt)
         self._protocol.commit_scores(self.member, state.number, state.masters.index(self.member), commitment)
         self.record(state.number).commitments[self.member] = commitment
 

@@ -1,8 +1,9 @@
 """One job of the protocol in plain Python: what contracts/Training.sol, Rounds.sol and MasterElection.sol do.
 
-Written to be read, and to be compared with: it stands behind runs without a chain, and tests drive it beside the
-contract. It differs in three things only: members are numbers, not accounts; blobs are not recorded; and it loops over
-whatever it likes. A refusal raises ContractError with the contract's own error. `None` as a member is the coordinator.
+It is the readable form of the protocol: runs without a chain use it, and tests drive it side by side with the contract.
+It differs from the contract in three ways only: members are numbers, not accounts; blobs are not recorded; and it may
+loop over the membership. A refusal raises ContractError with the contract's own error. `None` as a member is the
+coordinator.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from hmchain.phases import NONE, Outcome, first_state, next_phase, open_round, r
 from hmchain.rounds import COORDINATOR, MAX_MASTERS, MAX_SAMPLES, Phase, RoundState, Terms, clients_of, quorum_of
 from hmchain.scores import chain_seed, commitment_of, pack, slots_for
 
-Opening = Callable[[int, int, Sequence[int], bytes], bytes]  # round, member, slots, salt -> commitment
+CommitmentRule = Callable[[int, int, Sequence[int], bytes], bytes]  # round, member, slots, salt -> commitment
 
 
-def plain_opening(round: int, member: int, slots: Sequence[int], salt: bytes) -> bytes:
-    """The commitment where there is no chain: no chain id, no contract, and the member's number for its account."""
+def plain_commitment(round: int, member: int, slots: Sequence[int], salt: bytes) -> bytes:
+    """The commitment of a run without a chain: chain id and contract are 0, the member's number stands for its account.
+
+    slots are packed score words, salt has 32 bytes; see hmchain.scores.commitment_of.
+    """
     return commitment_of(0, f"0x{0:040x}", 1, round, f"0x{member:040x}", slots, salt)
 
 
 class Protocol(Members):
-    """One job. clock gives the time in seconds; opening says what a ballot's commitment must have been."""
+    """One job. clock gives the time in seconds; commitment says what a master must have committed to for its ballot."""
 
     def __init__(
         self,
@@ -35,7 +39,7 @@ class Protocol(Members):
         manifest: bytes,
         model: bytes,
         clock: Callable[[], int],
-        opening: Opening = plain_opening,
+        commitment: CommitmentRule = plain_commitment,
         job: int = 1,
     ) -> None:
         super().__init__(job)
@@ -48,7 +52,7 @@ class Protocol(Members):
         self.judgements: list[Judgement] = []
         self.outcomes: list[Outcome] = []
         self._clock = clock
-        self._opening = opening
+        self._commitment_of = commitment
         self._committee = Committee()
         self._commitments: dict[int, bytes] = {}
         self._ballots: dict[int, Ballot] = {}
@@ -64,7 +68,7 @@ class Protocol(Members):
         self._open(replace(self._state, number=1))
 
     def submit_update(self, member: int, round: int, position: int, samples: int) -> None:
-        """REQUEST: the client drawn at `position` submits its update, of so many samples."""
+        """REQUEST: the client drawn at `position` submits an update trained on `samples` samples."""
         self.require_active(member)
         state = self._current(round, Phase.REQUEST)
         require(_stands_at(state.clients, position, member), "NotDrawn", member, position)
@@ -92,8 +96,8 @@ class Protocol(Members):
         require(position in state.unrevealed, "NothingToReveal", member)
         slots, expected = pack(words), slots_for(len(state.clients) + 1)
         require(len(slots) == expected, "WrongScoreCount", len(slots), expected)
-        opened = self._opening(round, member, slots, salt)
-        require(opened == self._commitments[position], "CommitmentMismatch", member)
+        recomputed = self._commitment_of(round, member, slots, salt)
+        require(recomputed == self._commitments[position], "CommitmentMismatch", member)
         self._ballots[position] = Ballot(tuple(slots), salt)
         state = replace(state, unrevealed=state.unrevealed - {position})
         if state.unrevealed:
@@ -102,7 +106,7 @@ class Protocol(Members):
             self._judge_and_go_on(next_phase(state, self.terms, self._clock()))
 
     def propose_model(self, member: int | None, round: int, position: int, model: bytes) -> None:
-        """COMMIT: the coordinator, or later a master, posts the aggregate's digest. A master attests it thereby."""
+        """COMMIT: the coordinator, or later a master, posts the aggregate's digest. A master thereby attests it."""
         state = self._current(round, Phase.COMMIT)
         judgement = self._pending_judgement(state)
         require(judgement is None or bool(judgement.accepted), "WrongPhase", Phase.FAILED)
@@ -117,7 +121,8 @@ class Protocol(Members):
     def attest_model(self, member: int, round: int, position: int, proposed: frozenset[int], model: bytes) -> None:
         """REPLY: a master that computed the same aggregate attests it. A quorum makes it the global model.
 
-        proposed: who had proposed with the proposal that is attested, which tells it from others of the same model.
+        proposed: the positions that had proposed as of the proposal that is attested, which identify it: a later
+        proposal may be of the same model.
         """
         self.require_active(member)
         state = self._current(round, Phase.REPLY)
@@ -128,7 +133,7 @@ class Protocol(Members):
         self._attest(replace(state, attested=state.attested | {position}))
 
     def advance(self) -> None:
-        """View change: anyone moves on a round whose deadline has passed, or a waiting job that has members again."""
+        """View change: moves on a round whose deadline has passed, or a waiting job that has members. Open to all."""
         stored = self._state
         if stored.phase == Phase.WAITING:
             self.require_enrolled(self.terms.masters)
@@ -139,7 +144,7 @@ class Protocol(Members):
         self._judge_and_go_on(state, failed)
 
     def round(self) -> RoundState:
-        """The round as of now: what a call made now would meet."""
+        """The round as of now, every deadline that has passed taken into account."""
         state, failed = roll(self._state, self.terms, self._clock())
         return replace(state, phase=Phase.FAILED) if failed else state
 
@@ -178,7 +183,7 @@ class Protocol(Members):
         return judge(state, self.terms, self._ballots) if unjudged else None
 
     def _adopt(self, judgement: Judgement | None, state: RoundState) -> RoundState:
-        """Makes verdicts final: reputations learn from them, and the salts revealed stir the seed."""
+        """Makes verdicts final: they move reputations, and the revealed ballots are hashed into the seed."""
         if judgement is None:
             return state
         self.judgements.append(judgement)
@@ -208,12 +213,12 @@ class Protocol(Members):
         self._end(replace(state, completed=state.completed + 1))
 
     def _fail(self, state: RoundState) -> None:
-        """The previous model stands. Masters that had accepted updates and agreed on no aggregate are dismissed."""
+        """The previous model stands. Masters that accepted updates and yet agreed on no aggregate are dismissed."""
         self.outcomes.append(Outcome(state.number, state.phase, None))
         self._end(state, dismissed=state.phase >= Phase.COMMIT and bool(state.updates))
 
     def _end(self, state: RoundState, dismissed: bool = False) -> None:
-        """Whoever stayed silent leaves the draws until it enrols again; the next round opens, or the job closes."""
+        """Silent members leave the draws until they enrol again. Then the next round opens, or the job closes."""
         for position in state.awaited:
             self.pool.leave(state.clients[position])
         if state.phase != Phase.REQUEST:

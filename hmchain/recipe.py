@@ -1,6 +1,6 @@
-"""What a manifest may say of a job's aggregation and local training, and which of it goes together.
+"""The optional part of a manifest: parameters of aggregation and local training, and which of them go together.
 
-A manifest says nothing of what stands at its default: manifests from before there was such a choice keep their digests.
+A manifest's text leaves out what has its default, so that manifests from before a parameter existed keep their digests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hmchain.errors import UsageError
 
 SCHEDULES = ("constant", "cosine")
 AUGMENTATIONS = ("none", "shift", "flip", "shift-flip")
-OWN_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+CUSTOM_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _SERVER = ("server_rate", "server_momentum")
 _ADAPTIVE = (*_SERVER, "server_decay", "server_floor")
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -34,12 +34,13 @@ STRATEGIES = tuple(name.removesuffix(_SUFFIX) for name in AGGREGATIONS)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The fields of a manifest that came after the first jobs; docs/strategies.md has the formulae.
+    """The optional fields of a manifest; docs/strategies.md has the formulae.
 
-    server_rate (0: the strategy's own), server_momentum, server_decay and server_floor are η, β1 (FedAvgM's β), β2 and
-    τ; trim is the share cut off at each end, byzantine the share of updates that Multi-Krum expects to be false;
-    momentum, weight_decay and proximal (FedProx's μ) are of local SGD, schedule of its learning rate over the rounds.
-    balanced weighs the loss by the inverse of a class's frequency. source is the SHA-256, in hex, of an own module.
+    server_rate (0: the strategy's default), server_momentum, server_decay and server_floor are η, β1 (FedAvgM's β), β2
+    and τ; trim is the share cut off at each end, byzantine the share of updates that Multi-Krum expects to be false.
+    momentum, weight_decay and proximal (FedProx's μ) belong to local SGD; schedule sets its learning rate over the
+    rounds. balanced weights the loss by the inverse frequency of each class. source is the SHA-256, in hex, of a custom
+    network's source.
     """
 
     server_rate: float = 0.0
@@ -58,7 +59,7 @@ class Recipe:
 
 
 def chosen(recipe: Recipe) -> dict[str, Any]:
-    """What of it does not stand at its default."""
+    """The fields that differ from their defaults, by name."""
     values = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
     return {name: value for name, value in values.items() if value != getattr(Recipe, name)}
 
@@ -77,19 +78,19 @@ LIMITS: dict[str, tuple[float, float]] = {  # lowest and highest value
 
 
 def aggregation_of(strategy: str) -> str:
-    """The manifest's word for a strategy. Raises UsageError for one that is not in STRATEGIES."""
+    """A strategy's name as the manifest has it ("fedavg" to "fedavg-exact/1"). Raises UsageError for an unknown one."""
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     return strategy + _SUFFIX
 
 
 def strategy_of(aggregation: str) -> str:
-    """What people call an aggregation."""
+    """The name of a strategy, from the manifest's word for it ("fedavg-exact/1" to "fedavg")."""
     return aggregation.removesuffix(_SUFFIX)
 
 
 def check_recipe(recipe: Recipe, aggregation: str, architecture: str, images: bool) -> None:
-    """Raises UsageError for what cannot be, or does not go with the rest of the manifest."""
+    """Raises UsageError for values out of range, or that do not go with the rest of the manifest."""
     for name, (low, high) in LIMITS.items():
         value = getattr(recipe, name)
         if not (isfinite(value) and low <= value <= high):
@@ -99,13 +100,13 @@ def check_recipe(recipe: Recipe, aggregation: str, architecture: str, images: bo
     if recipe.augmentation not in AUGMENTATIONS:
         raise UsageError(f"unknown augmentation {recipe.augmentation!r}; known: {', '.join(AUGMENTATIONS)}")
     if recipe.augmentation != AUGMENTATIONS[0] and not images:
-        raise UsageError(f"augmentation {recipe.augmentation!r} is of images, not of features")
+        raise UsageError(f"augmentation {recipe.augmentation!r} is for images, not for features")
     _check_strategy(recipe, aggregation)
     _check_source(recipe.source, architecture)
 
 
 def _check_strategy(recipe: Recipe, aggregation: str) -> None:
-    """A parameter that the aggregation would not look at is a mistake, not a wish."""
+    """Refuses parameters that the aggregation would ignore: whoever sets one expects something of it."""
     if aggregation not in PARAMETERS:
         raise UsageError(f"unknown aggregation {aggregation!r}; known: {', '.join(AGGREGATIONS)}")
     for name in {name for names in PARAMETERS.values() for name in names} - set(PARAMETERS[aggregation]):
@@ -116,9 +117,9 @@ def _check_strategy(recipe: Recipe, aggregation: str) -> None:
 
 
 def _check_source(source: str, architecture: str) -> None:
-    """An own module is named with the digest of its source, and nothing else is."""
-    own = ":" in architecture
-    if own and not (OWN_MODULE.fullmatch(architecture) and re.fullmatch("[0-9a-f]{64}", source)):
-        raise UsageError(f"an own module is package.module:Class with its source's SHA-256, not {architecture!r}")
-    if source and not own:
+    """A custom network comes with the digest of its source, and no other network does."""
+    custom = ":" in architecture
+    if custom and not (CUSTOM_MODULE.fullmatch(architecture) and re.fullmatch("[0-9a-f]{64}", source)):
+        raise UsageError(f"a custom network is package.module:Class with its source's SHA-256, not {architecture!r}")
+    if source and not custom:
         raise UsageError(f"architecture {architecture!r} is hmchain's own, and has no source to be given")

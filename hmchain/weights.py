@@ -1,4 +1,4 @@
-"""Model weights as canonical safetensors, hostile until proved.
+"""Model weights as canonical safetensors. Bytes from others count as hostile until they are proved.
 
 One set of weights under one header has exactly one encoding: tensors in the order of their names, compact JSON with
 sorted keys, padded with spaces to 8 bytes. A reader who knows the header and the shapes to expect therefore knows
@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite, prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import safetensors
@@ -29,8 +29,10 @@ FORMAT = "hmchain-weights/1"
 MAX_HEADER = 1 << 20
 RANGE = 2.0**15
 """No weight may be larger in magnitude; hmchain.aggregate says why."""
-STATE = "server/"
-"""How the names of a model's tensors begin that are the server's, not the network's."""
+SERVER_PREFIX = "server/"
+"""Prefix of the tensors in a model that hold the server's moments; all others are the network's."""
+
+T = TypeVar("T")
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 _METADATA = "__metadata__"
@@ -85,7 +87,7 @@ def specification(weights: Weights) -> dict[str, Spec]:
 def encode(weights: Weights, header: Header) -> bytes:
     """The canonical bytes of weights under header. Raises WeightsError as specification does.
 
-    Values are not judged here: every reader does that, and an update that diverged must be seen to have diverged.
+    Values are not checked here: every reader does that, and an update that diverged must be seen to have diverged.
     """
     like = specification(weights)
     arrays = (np.ascontiguousarray(weights[name], _DTYPES[spec.dtype]) for name, spec in like.items())
@@ -111,10 +113,10 @@ def decode(data: bytes, expected: Header, like: Mapping[str, Spec]) -> Weights:
 
 
 def check_values(weights: Weights) -> None:
-    """Raise WeightsError where a float32 is NaN or infinite (NOT_FINITE) or beyond RANGE (OUT_OF_RANGE).
+    """Raises WeightsError where a float32 is NaN or infinite (NOT_FINITE) or beyond RANGE (OUT_OF_RANGE).
 
-    A counter may be anything. Were it bounded, one sender could lift the aggregate's counter, which is a maximum, to
-    the bound, no honest client could count further, and no score would warn of it.
+    Counters may have any value. If they were bounded, one sender could lift the aggregate's counter, which is a
+    maximum, to the bound: no honest client could count further, and no score would reveal it.
     """
     for name, array in weights.items():
         if array.dtype != np.float32:
@@ -132,9 +134,9 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def of_network(like: Mapping[str, Spec]) -> dict[str, Spec]:
-    """The tensors of an update: those of a model without what the server carries on in it."""
-    return {name: spec for name, spec in like.items() if not name.startswith(STATE)}
+def of_network(model: Mapping[str, T]) -> dict[str, T]:
+    """A model's tensors, or their specifications, without the server's moments: what an update consists of."""
+    return {name: tensor for name, tensor in model.items() if not name.startswith(SERVER_PREFIX)}
 
 
 def payload_bytes(like: Mapping[str, Spec]) -> int:

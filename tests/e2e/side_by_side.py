@@ -87,7 +87,7 @@ class SideBySide:
         creator = min(consortium.members.keys() - consortium.suspended)
         created = consortium.members[creator].transact("createJob", *arguments)
         self.job: int = created.events[0].args["job"]
-        self.model = Protocol(terms, manifest, model, consortium.now, self.opening, self.job)
+        self.model = Protocol(terms, manifest, model, consortium.now, self.commitment, self.job)
         self.finalised = model
         for member in [*consortium.members, 0]:
             self.model.commit_dataset(member, SAMPLES)
@@ -144,7 +144,7 @@ class SideBySide:
     def advance(self, sender: int | None = 0) -> bool:
         return self._both(sender, "advance", (), self.model.advance)
 
-    def opening(self, round: int, member: int, slots: Sequence[int], salt: bytes) -> bytes:
+    def commitment(self, round: int, member: int, slots: Sequence[int], salt: bytes) -> bytes:
         where = (self.consortium.chain_id, self.consortium.address, self.job, round)
         return commitment_of(*where, self.consortium.addresses.get(member, self.consortium.address), slots, salt)
 
@@ -159,7 +159,7 @@ class SideBySide:
         salts = [keccak(b"salt %d %d" % (number, master)) for master in state.masters]
         for position, master in enumerate(state.masters):
             assert self.commit(
-                master, number, position, self.opening(number, master, pack(words(position)), salts[position])
+                master, number, position, self.commitment(number, master, pack(words(position)), salts[position])
             )
         for position, master in enumerate(state.masters):
             assert self.reveal(master, number, position, words(position), salts[position])

@@ -206,7 +206,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     def _commit(self, sender: int, number: int, position: int, ballot: list[int], copied: bool = False) -> None:
         salt = keccak(b"salt %d %d" % (number, sender))
         author = sender % MEMBERS + 1 if copied else sender
-        if self.both.commit(sender, number, position, self.both.opening(number, author, pack(ballot), salt)):
+        if self.both.commit(sender, number, position, self.both.commitment(number, author, pack(ballot), salt)):
             self.secrets[number, position] = (ballot, salt)
 
     def _reveal(self, sender: int, number: int, position: int, odd: int = 0) -> None:

@@ -13,7 +13,7 @@ from coordinator.progress import Silent
 from coordinator.run import conduct, run
 from hmchain.exchange import aggregate_of
 from hmchain.recipe import STRATEGIES
-from hmchain.weights import STATE, Header, Weights
+from hmchain.weights import SERVER_PREFIX, Header, Weights
 from tests.e2e.conftest import vars_of
 from tests.e2e.stripes import arguments_for, federation_of, invoke, options_for
 from tests.e2e.test_tamper import Accomplice
@@ -40,13 +40,14 @@ def test_moments_that_somebody_changed_are_found_though_everyone_attested_them(
 
     def nudged(*arguments: Any) -> tuple[Weights, Header]:
         weights, header = aggregate_of(*arguments)
-        return {name: array + (1e-3 if name.startswith(STATE) else 0) for name, array in weights.items()}, header
+        moved = {name: array + (1e-3 if name.startswith(SERVER_PREFIX) else 0) for name, array in weights.items()}
+        return moved, header
 
     options = options_for(tmp_path / "run", data, rounds=1, strategy="fedavgm", **SMALL)
-    parts, federation = federation_of(options)
+    setup, federation = federation_of(options)
     federation.hospitals.update({n: Accomplice(**vars_of(h)) for n, h in federation.hospitals.items()})
     monkeypatch.setattr(trainers.hospital, "aggregate_of", nudged)
-    conduct(federation, options, parts.dataset, Silent())
+    conduct(federation, options, setup.dataset, Silent())
     monkeypatch.undo()
     code, out, _ = invoke("verify", options.out, "--json")
     verdict = json.loads(out)
@@ -84,7 +85,7 @@ def test_a_network_of_ones_own_is_verified_by_whoever_allows_it(
     run(options_for(tmp_path / "run", data, rounds=1, architecture="our_nets:Net", **SMALL), Silent())
     code, _, err = invoke("verify", tmp_path / "run")
     assert code == 2
-    assert err == "hmchain: our_nets:Net is somebody's own code, and is not allowed to run here\n"
+    assert err == "hmchain: our_nets:Net is a custom network, whose code is not allowed to run here\n"
     assert invoke("verify", tmp_path / "run", "--allow-module", "our_nets:Net")[0] == 0
     (tmp_path / "our_nets.py").write_text(NET + "# changed\n")
     code, out, _ = invoke("verify", tmp_path / "run", "--allow-module", "our_nets:Net")

@@ -25,7 +25,7 @@ from hmchain.exchange import (
 from hmchain.history import RoundRecord, Update
 from hmchain.judgement import Judgement
 from hmchain.manifest import Manifest
-from hmchain.weights import STATE, Weights, digest, encode, payload_bytes, specification
+from hmchain.weights import SERVER_PREFIX, Weights, digest, encode, payload_bytes, specification
 
 JOB = Manifest("stripes", 1, ("a", "b"), seed=0)
 MANIFEST, BASE = JOB.digest(), b"\2" * 32
@@ -126,7 +126,7 @@ def test_a_model_must_be_the_one_that_was_recorded(exchange: Exchange) -> None:
 
 
 def test_a_model_carries_the_servers_moments_and_an_update_must_not(tmp_path: Path) -> None:
-    model = weights() | {f"{STATE}first/a": np.zeros((2, 3), np.float32)}
+    model = weights() | {f"{SERVER_PREFIX}first/a": np.zeros((2, 3), np.float32)}
     header = model_header(MANIFEST, 3, BASE)
     like = specification(model)
     for exchange in (DirectExchange(like), SealedExchange(DirectoryStore(tmp_path), new_identity(), like)):

@@ -98,7 +98,7 @@ def test_a_job_may_name_a_strategy_and_its_parameters(tmp_path: Path) -> None:
     assert Manifest.parse(job.canonical()) == job
 
 
-def test_a_job_over_an_own_module_gets_the_digest_of_its_source(
+def test_a_job_over_a_custom_module_gets_the_digest_of_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "job_nets.py").write_text("Net = None\n")

@@ -143,10 +143,10 @@ def test_a_job_over_features_is_parsed_to_the_same_manifest() -> None:
         ("features", [], "a job has 1 or 3 channels"),
         ("features", ["a", "a"], "1 to 4096 features of different names, not 2"),
         ("features", [str(n) for n in range(4097)], "1 to 4096 features of different names, not 4097"),
-        ("features", ["a", ""], "1 to 256 characters"),
-        ("features", ["a" * 257], "1 to 256 characters"),
-        ("features", ["a\nb"], "1 to 256 characters"),
-        ("features", ["\ud800"], "1 to 256 characters"),
+        ("features", ["a", ""], "1 to 256 printable characters"),
+        ("features", ["a" * 257], "1 to 256 printable characters"),
+        ("features", ["a\nb"], "1 to 256 printable characters"),
+        ("features", ["\ud800"], "1 to 256 printable characters"),
         ("features", [1, 2], "classes or features cannot be of that type"),
         ("features", "ab", "not in canonical form"),
         ("features", None, "not a manifest"),
@@ -273,7 +273,7 @@ def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, Any], said: str) 
 
 
 def test_features_are_not_augmented() -> None:
-    with pytest.raises(UsageError, match="augmentation 'flip' is of images"):
+    with pytest.raises(UsageError, match="augmentation 'flip' is for images"):
         replace(ROWS, augmentation="flip")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hmchain.errors import ContractError, Reason
 from hmchain.judgement import NOTHING_PASSES
-from hmchain.protocol import Protocol, plain_opening
+from hmchain.protocol import Protocol, plain_commitment
 from hmchain.rounds import COORDINATOR, MAX_SAMPLES, Phase, Terms, quorum_of
 from hmchain.scores import pack, word_of_score
 
@@ -60,7 +60,7 @@ class Job(Protocol):
         state = self.round()
         slots = pack(words or self.words())
         for position in positions or sorted(state.uncommitted):
-            commitment = plain_opening(state.number, state.masters[position], slots, SALT)
+            commitment = plain_commitment(state.number, state.masters[position], slots, SALT)
             self.commit_scores(state.masters[position], state.number, position, commitment)
 
     def reveal(self, *positions: int, words: list[int] | None = None) -> None:
@@ -633,7 +633,7 @@ def test_commitment_mismatch() -> None:
 def test_a_copied_commitment_opens_nothing() -> None:
     job = Job().play(Phase.PRE_PREPARE)
     state = job.round()
-    commitment = plain_opening(1, state.masters[0], pack(job.words()), SALT)
+    commitment = plain_commitment(1, state.masters[0], pack(job.words()), SALT)
     for position, master in enumerate(state.masters):
         job.commit_scores(master, 1, position, commitment)
     job.reveal(0)

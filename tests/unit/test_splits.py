@@ -216,7 +216,7 @@ def test_images_have_channels_and_no_features(tmp_path: Path) -> None:
         ({"val_features": rows(6, 2).inputs}, "val_features has 2 columns and 3 names"),
         ({"features": np.array(["a", "b"])}, "train_features has 3 columns and 2 names"),
         ({"features": np.array(["a", "b", "b"])}, "features: a sample has 1 to 4096 features of different names"),
-        ({"features": np.array(["a", "b", ""])}, "features: a feature's name is 1 to 256 characters"),
+        ({"features": np.array(["a", "b", ""])}, "features: a feature's name has 1 to 256 printable characters"),
         ({"features": np.array([1, 2, 3])}, "features must be up to 4096 names, not (3,) of int64"),
         ({"features": np.array([["a", "b", "c"]])}, "features must be up to 4096 names"),
         ({"features": np.array(["a" * 257, "b", "c"])}, "features must be up to 4096 names"),

@@ -20,8 +20,8 @@ from hmchain.errors import DataError, Reason, WeightsError
 from hmchain.exchange import model_header
 from hmchain.manifest import Manifest
 from hmchain.recipe import AGGREGATIONS
-from hmchain.robust import MULTIPLIED, _squared_distances
-from hmchain.server import FIRST_MOMENT, RATES, SECOND_MOMENT, first_moments
+from hmchain.robust import PRODUCT_WIDTH, _squared_distances
+from hmchain.server import DEFAULT_RATES, FIRST_MOMENT, SECOND_MOMENT, first_moments
 from hmchain.strategies import RULES, aggregate
 from hmchain.weights import RANGE, Weights, check_values, decode, encode, of_network, specification
 
@@ -29,7 +29,7 @@ GRID = 2**24
 WEIGHT = st.floats(-RANGE, RANGE, width=32)
 SHAPE = (2, 3)
 JOB = Manifest("stripes", 1, ("a", "b"), seed=0, proximal=0.1)
-STATEFUL = sorted(RATES)
+STATEFUL = sorted(DEFAULT_RATES)
 
 
 @st.composite
@@ -104,7 +104,7 @@ def stepped(aggregation: str, x: float, m: float, v: float, average: float) -> t
     def kept(value: float, bits: int = 24) -> float:
         return float(np.float32(round(Fraction(max(min(value, RANGE), -RANGE) * 2.0**bits)) / 2.0**bits))
 
-    change, rate = average - x, RATES[aggregation]
+    change, rate = average - x, DEFAULT_RATES[aggregation]
     if aggregation == "fedavgm-exact/1":
         m = 0.9 * m + change
         return kept(x + rate * m), kept(m), 0.0
@@ -213,12 +213,12 @@ def permuted(count: int) -> list[list[int]]:
 
 def test_the_largest_distances_are_exact() -> None:
     """A full slice of squares of 2^78, which float64 would round: one grid step in one coordinate still decides."""
-    ends = [np.full(MULTIPLIED, sign * RANGE, np.float32) for sign in (1, -1)]
+    ends = [np.full(PRODUCT_WIDTH, sign * RANGE, np.float32) for sign in (1, -1)]
     squared = _squared_distances([{"w": ends[0]}, {"w": ends[1]}, {"w": np.r_[ends[0][1:], np.float32(0)]}])
     across, step = (2 * RANGE * 2**24) ** 2, (RANGE * 2**24) ** 2
-    assert squared[0, 1] == MULTIPLIED * int(across)
+    assert squared[0, 1] == PRODUCT_WIDTH * int(across)
     assert squared[0, 2] == squared[2, 0] == int(step)
-    assert squared[1, 2] == (MULTIPLIED - 1) * int(across) + int(step)
+    assert squared[1, 2] == (PRODUCT_WIDTH - 1) * int(across) + int(step)
     assert (np.diag(squared) == 0).all()
     tiny = _squared_distances([{"w": ends[0]}, {"w": np.r_[ends[0][1:], np.nextafter(ends[0][0], np.float32(0))]}])
     assert tiny[0, 1] == (2**15) ** 2, "float32 just below 2^15 is 2^-9 less"
@@ -229,8 +229,8 @@ def test_large_tensors_are_cut_in_slices_that_nobody_sees(monkeypatch: pytest.Mo
     parts = [({"w": stream.normal(size=(7, 11)).astype(np.float32)}, 1) for _ in range(5)]
     rules = [job(name) for name in ("median-exact/1", "trimmed-mean-exact/1", "multi-krum-exact/1")]
     whole = [aggregate({}, parts, rule)["w"].tobytes() for rule in rules]
-    monkeypatch.setattr("hmchain.robust.SORTED", 10)
-    monkeypatch.setattr("hmchain.robust.MULTIPLIED", 10)
+    monkeypatch.setattr("hmchain.robust.SORT_WIDTH", 10)
+    monkeypatch.setattr("hmchain.robust.PRODUCT_WIDTH", 10)
     assert [aggregate({}, parts, rule)["w"].tobytes() for rule in rules] == whole
 
 

@@ -205,12 +205,12 @@ def test_what_cannot_be_computed_here_comes_back_as_a_usage_error(worker: Worker
     before = processes()
     with pytest.raises(UsageError, match="no-such-net"):
         worker.initial(replace(MANIFEST, architecture="no-such-net"))
-    with pytest.raises(UsageError, match="own:Net is somebody's own code, and is not allowed to run here"):
+    with pytest.raises(UsageError, match="own:Net is a custom network, whose code is not allowed to run here"):
         worker.initial(replace(MANIFEST, architecture="own:Net", source="00" * 32))
     assert processes() == before
 
 
-def test_an_own_module_that_the_hospital_allows_is_built(
+def test_a_custom_module_that_the_hospital_allows_is_built(
     data: Path, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "allowed_nets.py").write_text(
@@ -234,7 +234,7 @@ def test_too_little_memory_is_a_training_error_and_the_next_call_works_again(
     assert worker.facts(b"secret").samples == 8
 
 
-def test_what_an_own_network_raises_is_said_and_ends_no_process(
+def test_what_a_custom_network_raises_is_said_and_ends_no_process(
     data: Path, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "faulty_nets.py").write_text(

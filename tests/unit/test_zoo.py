@@ -73,7 +73,7 @@ def test_a_first_model_has_a_moment_for_every_parameter_and_for_no_buffer(aggreg
     load_weights(network, model)
 
 
-# ---------------------------------------------------------------- own modules
+# ---------------------------------------------------------------- custom modules
 
 NET = """\
 import numpy as np
@@ -151,7 +151,7 @@ def job_of(architecture: str) -> Manifest:
     return replace(JOB, architecture=architecture, source=source_digest(architecture))
 
 
-def test_an_own_module_is_built_and_begins_with_the_same_weights(module: str):
+def test_a_custom_module_is_built_and_begins_with_the_same_weights(module: str):
     job = job_of(f"{module}:Net")
     assert network_of(job, [job.architecture])(torch.zeros(2, 1, 28, 28)).shape == (2, 3)
     one, two = (initial_model(job, [job.architecture]) for _ in range(2))
@@ -180,7 +180,7 @@ def test_what_a_module_draws_for_its_buffers_follows_from_the_seed(module: str):
     assert (initial_model(replace(job, seed=6), [job.architecture])["features"] != one).all()
 
 
-def test_an_own_module_is_not_even_imported_unless_it_is_allowed(module: str):
+def test_a_custom_module_is_not_even_imported_unless_it_is_allowed(module: str):
     with pytest.raises(UsageError, match="is not allowed to run here"):
         network_of(job_of(f"{module}:Net"), ["other:Net"])
     assert module not in sys.modules

@@ -4,8 +4,8 @@ A manifest names an architecture; every node builds it from its own code, never 
 """
 
 from trainers.networks.compute import Compute, computing
+from trainers.networks.custom import refuse_custom_network, source_digest
 from trainers.networks.of_job import initial_model, network_of
-from trainers.networks.own import refuse_own_module, source_digest
 from trainers.networks.tensors import load_weights, weights_of
 from trainers.networks.zoo import ARCHITECTURES, build, initial_weights
 
@@ -18,7 +18,7 @@ __all__ = [
     "initial_weights",
     "load_weights",
     "network_of",
-    "refuse_own_module",
+    "refuse_custom_network",
     "source_digest",
     "weights_of",
 ]

@@ -19,7 +19,7 @@ def medmnist_cnn(channels: int, classes: int) -> nn.Module:
 
 
 def groupnorm_cnn(channels: int, classes: int) -> nn.Module:
-    """The same with group normalisation (Wu and He 2018), which hospitals with other data do not disagree about."""
+    """The same with group normalisation (Wu and He 2018), which has no statistics that differ between hospitals."""
     return _cnn(channels, classes, grouped)
 
 

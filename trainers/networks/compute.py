@@ -1,4 +1,4 @@
-"""Where and how precisely networks run, and what they are given."""
+"""Where and in what precision networks run, and how samples become their inputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Compute:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """The network, moved here. One that is here already is not walked through, which takes as long as a score."""
+        """The network, moved to this device. Network.to is skipped where it is there: that takes as long as a score."""
         first = next(network.parameters(), None)
         return network if first is not None and first.device.type == self.device else network.to(self.device)
 
@@ -46,10 +46,10 @@ class Compute:
         return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
     def inputs(self, samples: torch.Tensor) -> torch.Tensor:
-        """What a network takes, of images (uint8, see `images`) or of features: float32 (N, F), to asinh of each.
+        """A network's input, from images (uint8, see `images`) or from features, float32 (N, F): asinh of each value.
 
-        asinh is nearly the number where it is small and its logarithm where it is large. Values keep their order, and
-        the means and variances of any unit stay within the range in which weights are averaged exactly.
+        asinh is close to the value where it is small and to its logarithm where it is large. Values keep their order,
+        and means and variances in any unit stay within the range in which weights are averaged exactly.
         """
         if samples.dtype == torch.uint8:
             return self.images(samples)
@@ -58,7 +58,7 @@ class Compute:
     def images(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (N, 28, 28[, 3]) pixels of 0..255 to the float32 (N, channels, 28, 28) in [-1, 1] that networks take.
 
-        An NHWC array seen as NCHW is channels_last already, so nothing is moved but the numbers.
+        An NHWC array viewed as NCHW is channels_last already, so that nothing has to be copied for the layout.
         """
         scaled = pixels.to(self.device, torch.float32).div_(127.5).sub_(1)
         return scaled.unsqueeze(1) if scaled.ndim == 3 else scaled.permute(0, 3, 1, 2)
@@ -66,7 +66,7 @@ class Compute:
 
 @contextmanager
 def computing(job: Manifest) -> Iterator[None]:
-    """What an own network raises, and torch where it gets no memory, becomes TrainingError: it is no defect of ours."""
+    """Turns what a custom network raises, or torch where it gets no memory, into TrainingError: no defect of ours."""
     try:
         yield
     except HMChainError:

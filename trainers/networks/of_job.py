@@ -10,18 +10,21 @@ from hmchain.errors import UsageError
 from hmchain.manifest import Manifest
 from hmchain.server import first_moments
 from hmchain.weights import Weights
-from trainers.networks.own import own_network
+from trainers.networks.custom import custom_network
 from trainers.networks.tensors import first_weights
 from trainers.networks.zoo import build
 
 
 def network_of(job: Manifest, allowed: Collection[str] = ()) -> nn.Module:
-    """Float32 to (N, classes) logits, see zoo.build; an own module where it is one of `allowed`. Raises UsageError."""
-    return own_network(job, allowed) if job.source else build(job.architecture, job.width, len(job.classes))
+    """The untrained network of a job: float32 samples to (N, classes) logits (see zoo.build).
+
+    allowed: the custom networks, "package.module:Class", that may be imported here. Raises UsageError for any other.
+    """
+    return custom_network(job, allowed) if job.source else build(job.architecture, job.width, len(job.classes))
 
 
 def initial_model(job: Manifest, allowed: Collection[str] = ()) -> Weights:
-    """The model of round 0: first weights, and the server's moments. Raises UsageError as network_of does."""
+    """The model of round 0: initial weights, and the server's moments. Raises UsageError as network_of does."""
     network = network_of(job, allowed)
     weights = first_weights(network, job.seed)
     if job.source and not same_bytes(weights, first_weights(network_of(job, allowed), job.seed)):

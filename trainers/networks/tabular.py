@@ -6,8 +6,10 @@ from torch import nn
 
 
 def _standardised(features: int) -> nn.Module:
-    """Each feature by its own mean and variance: averages over all batches so far. The usual ones begin at 0 and 1 and
-    move by a tenth, and would be far from the data for the first rounds of a small hospital.
+    """Standardises each feature by its mean and variance over all batches so far.
+
+    The usual running averages begin at 0 and 1 and move by a tenth a batch: in a small hospital they would be far from
+    the data for the first rounds.
     """
     return nn.BatchNorm1d(features, momentum=None)
 

@@ -1,4 +1,4 @@
-"""The crossing between numpy weights and torch, and the weights of round 0.
+"""Conversion between numpy weights and torch networks, and the weights of round 0.
 
 Weights are dict[str, numpy.ndarray] in sorted key order: float32 parameters and buffers, int64 counters.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hmchain.errors import UsageError
-from hmchain.weights import STATE, Weights
+from hmchain.weights import Weights, of_network
 
 _AT_IDENTITY = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
@@ -21,8 +21,8 @@ def first_weights(network: nn.Module, seed: int) -> Weights:
     """The weights of round 0, the same bytes on every machine and torch version.
 
     Torch's own default (uniform in ±1/sqrt(fan-in), He et al. 2015 with a = sqrt 5), drawn from numpy's PCG64
-    because torch promises no stable stream. Norms start at identity. Raises UsageError for a layer of another kind that
-    has parameters: its first weights would be torch's.
+    because torch promises no stable stream. Norms start at identity. Raises UsageError for a layer of any other kind
+    that has parameters: its first weights would be torch's own.
     """
     weights = weights_of(network)
     stream = np.random.Generator(np.random.PCG64(seed))
@@ -39,14 +39,15 @@ def first_weights(network: nn.Module, seed: int) -> Weights:
 
 
 def load_weights(network: nn.Module, weights: Weights) -> None:
-    """Copy weights into the network in place. They must have its names and shapes (hmchain.weights checks a peer's);
-    what a model carries of the server's is left out. Raises RuntimeError where they do not.
+    """Copies weights into the network in place, without the server's moments.
+
+    Raises RuntimeError where names or shapes are not the network's; hmchain.weights has checked those of a peer.
     """
-    own = {name: array for name, array in weights.items() if not name.startswith(STATE)}
+    tensors = of_network(weights)
     state = network.state_dict()
-    if state.keys() != own.keys() or any(state[name].shape != own[name].shape for name in own):
+    if state.keys() != tensors.keys() or any(state[name].shape != tensors[name].shape for name in tensors):
         raise RuntimeError("weights with other names or shapes than the network's")
-    for name, array in own.items():  # half the time of load_state_dict, which a master calls for every update
+    for name, array in tensors.items():  # half the time of load_state_dict, and a master does this for every update
         # torch.tensor copies: decoded weights are views of read-only bytes, which torch.from_numpy cannot hold.
         state[name].copy_(torch.tensor(array))
 

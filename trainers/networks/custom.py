@@ -1,7 +1,7 @@
-"""A hospital's own network: a torch.nn.Module by import path, held to the source that the manifest names.
+"""Custom networks: a torch.nn.Module named by its import path, whose source must have the digest in the manifest.
 
-It runs with the rights of whoever imports it. So a node imports what its owner listed and nothing else, and only if the
-source here has the digest that everybody agreed on.
+It runs with the rights of whoever imports it. So a node imports only what its owner listed, and only if the source here
+has the digest that everybody agreed on.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from torch.nn.parameter import is_lazy
 from hmchain.errors import UsageError
 from hmchain.files import read_file
 from hmchain.manifest import Manifest
-from hmchain.recipe import OWN_MODULE
-from hmchain.weights import STATE
+from hmchain.recipe import CUSTOM_MODULE
+from hmchain.weights import SERVER_PREFIX
 from trainers.networks.compute import Compute
 from trainers.splits import SIDE
 
-RESERVED = (STATE, "__")  # the server's moments, and what safetensors keeps for itself
+RESERVED = (SERVER_PREFIX, "__")  # the server's moments, and what safetensors keeps for itself
 
 
 def source_digest(architecture: str) -> str:
-    """SHA-256, in hex, of the source of "package.module:Class": its top package's Python files, or its one file.
+    """SHA-256, in hex, of the source of "package.module:Class": all Python files of its top package, or its one file.
 
-    Of each file, in order of their names: the name, a zero byte, the SHA-256 of the content. Nothing is imported.
-    Raises UsageError where there is no such source.
+    What is hashed of each file, in order of names: the name, a zero byte, the SHA-256 of the content. Nothing is
+    imported. Raises UsageError where there is no such source.
     """
     whole = hashlib.sha256()
     for name, path in sorted(_sources(architecture)):
@@ -40,19 +40,19 @@ def source_digest(architecture: str) -> str:
     return whole.hexdigest()
 
 
-def refuse_own_module(job: Manifest, allowed: Collection[str]) -> None:
-    """Raises UsageError where a job's network is somebody's own and not one of `allowed`."""
+def refuse_custom_network(job: Manifest, allowed: Collection[str]) -> None:
+    """Raises UsageError where a job's network is a custom one and not in `allowed`."""
     if job.source and job.architecture not in allowed:
-        raise UsageError(f"{job.architecture} is somebody's own code, and is not allowed to run here")
+        raise UsageError(f"{job.architecture} is a custom network, whose code is not allowed to run here")
 
 
-def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
-    """Class(width, classes) of a job's own module; what it draws from torch meanwhile follows from the job's seed.
+def custom_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
+    """A job's custom network, Class(width, classes); what it draws from torch meanwhile follows from the job's seed.
 
-    Raises UsageError where it is not allowed, is another source than the manifest names, cannot be built, has weights
-    that cannot travel, or does not turn a job's samples into a float for each class.
+    Raises UsageError where it is not allowed, has another source than the manifest names, cannot be built, has weights
+    that cannot travel, or does not answer a batch of the job's samples with a float for each class.
     """
-    refuse_own_module(job, allowed)
+    refuse_custom_network(job, allowed)
     architecture, found = job.architecture, source_digest(job.architecture)
     if found != job.source:
         raise UsageError(f"the source of {architecture} here has SHA-256 {found}, the manifest names {job.source}")
@@ -61,7 +61,7 @@ def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(job.seed)
             network = getattr(import_module(module), name)(job.width, len(job.classes))
-    except (Exception, SystemExit) as fault:  # it is somebody's code: whatever it raises, it gives no network
+    except (Exception, SystemExit) as fault:  # it is somebody else's code, and may raise anything
         raise UsageError(f"{architecture} gives no network: {type(fault).__name__}: {str(fault)[:200]}") from fault
     if not isinstance(network, nn.Module):
         raise UsageError(f"{architecture} gives no torch.nn.Module but a {type(network).__name__}")
@@ -71,45 +71,45 @@ def own_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
     return network
 
 
-def _check_state(network: nn.Module, own: str) -> None:
-    """Parameters and buffers must be such as weights can be. Raises UsageError."""
+def _check_state(network: nn.Module, architecture: str) -> None:
+    """Checks that all weights can travel: float32 or int64, and no reserved names. Raises UsageError."""
     for name, value in network.state_dict().items():
         if name.startswith(RESERVED):
-            raise UsageError(f"{own} must not call its weights {name}: {' and '.join(RESERVED)} are reserved")
+            raise UsageError(f"{architecture} must not call its weights {name}: {' and '.join(RESERVED)} are reserved")
         if not isinstance(value, torch.Tensor) or is_lazy(value) or value.dtype not in (torch.float32, torch.int64):
             found = value.dtype if isinstance(value, torch.Tensor) and not is_lazy(value) else type(value).__name__
-            raise UsageError(f"{own} must have weights of float32, or int64 that count, but {name} is {found}")
+            raise UsageError(f"{architecture} must have weights of float32, or int64 that count, but {name} is {found}")
 
 
 def _try_out(network: nn.Module, job: Manifest) -> None:
-    """Lets a copy answer once as it will in training, and once as when it is scored. Raises UsageError."""
-    compute, own = Compute("cpu", False), job.architecture
+    """Lets a copy answer a batch once as in training, and once as when it is scored. Raises UsageError."""
+    compute, name = Compute("cpu", False), job.architecture
     try:
-        copy = deepcopy(network)  # as whoever trains for several hospitals does
+        copy = deepcopy(network)  # as a process that trains for several hospitals does
     except (Exception, SystemExit) as fault:  # as above
-        raise UsageError(f"{own} cannot be copied: {type(fault).__name__}: {str(fault)[:200]}") from fault
-    for train, count in ((True, 2), (False, 1)):  # the smallest batches that there are
+        raise UsageError(f"{name} cannot be copied: {type(fault).__name__}: {str(fault)[:200]}") from fault
+    for train, count in ((True, 2), (False, 1)):  # the smallest batch of each
         shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
         batch = torch.zeros(shape, dtype=torch.float32 if job.features else torch.uint8)
         try:
-            with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(train):  # a dropout draws from torch's own
+            with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(train):  # dropout draws from torch's stream
                 answers = copy.train(train)(compute.inputs(batch))
         except (Exception, SystemExit) as fault:  # as above
             said = f"{type(fault).__name__}: {str(fault)[:200]}"
-            raise UsageError(f"{own} does not take {job.samples}: {said}") from fault
+            raise UsageError(f"{name} does not take {job.sample_kind}: {said}") from fault
         expected = (count, len(job.classes))
         if not isinstance(answers, torch.Tensor):
-            raise UsageError(f"{own} answers with no tensor but a {type(answers).__name__}")
+            raise UsageError(f"{name} answers with no tensor but a {type(answers).__name__}")
         if answers.shape != expected or not answers.is_floating_point():
             found = f"{answers.dtype} {tuple(answers.shape)}"
-            raise UsageError(f"{own} must answer {count} {job.samples} with floats {expected}, not {found}")
+            raise UsageError(f"{name} must answer {count} {job.sample_kind} with floats {expected}, not {found}")
         if train and not answers.requires_grad:
-            raise UsageError(f"{own} has nothing that could be trained")
+            raise UsageError(f"{name} has nothing that could be trained")
 
 
 def _sources(architecture: str) -> Iterator[tuple[str, Path]]:
-    """Name and path of each file."""
-    if not OWN_MODULE.fullmatch(architecture):
+    """Name and path of each source file. Raises UsageError."""
+    if not CUSTOM_MODULE.fullmatch(architecture):
         raise UsageError(f"{architecture!r} is not package.module:Class")
     top = architecture.partition(":")[0].partition(".")[0]
     spec = find_spec(top)  # of a top-level name: nothing is executed
