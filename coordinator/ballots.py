@@ -1,4 +1,4 @@
-"""The votes of a consortium, read from its Ballots contract."""
+"""A consortium's ballots (votes on its members), read from the Ballots contract."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from hmchain.errors import UsageError
 
 if TYPE_CHECKING:
-    from coordinator.desk import Desk
+    from coordinator.session import Session
     from hmchain.card import Card
     from hmchain.chain import ChainClient
 
 MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
 
 
-def listing(desk: Desk) -> list[dict[str, Any]]:
-    """Every vote ever called, oldest first. Raises ChainError."""
-    table = desk.ballots
-    departures, now, needed = desk.client.call("departures"), desk.client.block().time, table.call("quorum")
-    ballots = {number: table.call("ballot", number) for number in range(1, table.call("ballotCount") + 1)}
+def listing(session: Session) -> list[dict[str, Any]]:
+    """Every ballot ever opened, oldest first, one dictionary each. Raises ChainError."""
+    contract = session.ballots
+    departures, now = session.client.call("departures"), session.client.block().time
+    needed = contract.call("quorum")
+    ballots = {number: contract.call("ballot", number) for number in range(1, contract.call("ballotCount") + 1)}
     return [_row(ballot, number, needed, departures, now) for number, ballot in ballots.items()]
 
 
@@ -40,17 +41,22 @@ def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> di
 
 
 def state_of(carried: bool, expires: int, departures_then: int, now: int, departures: int) -> str:
-    """A ballot that is not carried is open until its time is over or another member departs."""
+    """ "carried", "open" or "closed": a ballot not yet carried is open until it expires or any member departs.
+
+    expires and now are in seconds; departures counts the departures there have been, departures_then those there had
+    been when the ballot was opened.
+    """
     open_ = now <= expires and departures_then == departures
     return "carried" if carried else "open" if open_ else "closed"
 
 
-def check_candidate(table: ChainClient, number: int, card: Card) -> None:
-    """Whoever proposes a newcomer writes down its keys, and may write its own: the newcomer's card tells.
+def check_candidate(contract: ChainClient, number: int, card: Card) -> None:
+    """Compares a ballot on an admission with the newcomer's own card.
 
-    Raises UsageError where the vote is not about the card, ChainError.
+    Whoever proposes a newcomer writes that member's keys into the ballot, and could write its own instead. Raises
+    UsageError where the ballot is not an admission or differs from the card, ChainError.
     """
-    motion, *_, candidate = table.call("ballot", number)
+    motion, *_, candidate = contract.call("ballot", number)
     if MOTIONS[motion] != "admit":
         raise UsageError(f"ballot {number} is to {MOTIONS[motion]} a member: a card goes with an admission")
     pairs = zip(("operator account", "encryption key", "name"), candidate, card.to_abi(), strict=True)

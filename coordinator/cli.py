@@ -1,4 +1,4 @@
-"""The `hmchain` command: a group of those of all modules, and `run`, `verify` and `story`."""
+"""The `hmchain` command: `run`, `verify` and `story`, and the commands of the other *_cli modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coordinator.dashboard_cli import dashboard
 from coordinator.experiment_cli import experiment
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
-from hmchain.command import EXIT_CODES, data_root_option, guarded, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded, json_option, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from hmchain.interrupts import loading
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
@@ -37,7 +37,7 @@ def main() -> None:
       hmchain experiment table3        the paper's tables and figures, run again
       hmchain dashboard --run DIR      look at it in a browser; or at a live chain, with --chain and --contract
       hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
-      hmchain story                    all of it once through, on such a consortium
+      hmchain story                    a tour of everything, on such a consortium
     \b
     One hospital:
       hmchain init DIR                 make its keys and a commented hospital.toml
@@ -63,9 +63,9 @@ for command in (experiment, dashboard, up, down, init, node, status, deploy, mem
 @click.option("--members", default=20, show_default=True, help="Hospitals in the consortium.")
 @click.option("--fraction", default=0.25, show_default=True, help="Share of them that trains in a round.")
 @click.option("--masters", default=4, show_default=True, help="Masters that judge a round; 3f+1 tolerates f faults.")
-@click.option("--rounds", default=10, show_default=True)
+@click.option("--rounds", default=10, show_default=True, help="Rounds of the job, failed ones included.")
 @click.option("--epochs", default=3, show_default=True, help="Local epochs a round.")
-@click.option("--batch-size", default=128, show_default=True)
+@click.option("--batch-size", default=128, show_default=True, help="Samples a batch in local training.")
 @click.option("--lr", "learning_rate", default=0.1, show_default=True, help="Learning rate of local SGD.")
 @click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
 @click.option(
@@ -82,17 +82,15 @@ for command in (experiment, dashboard, up, down, init, node, status, deploy, mem
     help="What masters score.",
 )
 @with_recipe
-@click.option("--seed", default=0, show_default=True, help="Of partition, initial weights, shuffles and draws.")
+@click.option("--seed", default=0, show_default=True, help="For partition, initial weights, shuffles and draws.")
 @click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
 @click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")
 @data_root_option("Folder with NAME.npz. [default: medmnist's own download]")
 @click.option("--workers", type=int, help="Clients that train at a time; the model is the same. [default: one a core]")
 @click.option("--validate", is_flag=True, help="Measure the last model on the validation split too: choose by that.")
 @click.option("--no-chain", is_flag=True, help="Same protocol in plain Python: no EVM, blobs or encryption.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=None, help="New folder for the run. [default: runs/NAME-TIME]"
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
+@click.option("--out", type=FilePath, default=None, help="New folder for the run. [default: runs/NAME-TIME]")
+@json_option("Print the summary as JSON, and nothing else.")
 @guarded
 def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None, chain: str, **options: Any) -> None:
     """Train a whole consortium in this process.
@@ -110,7 +108,7 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     chosen = RunOptions(out=folder, data_root=data_root, chain=None if no_chain else chain, **options)
     if as_json:
-        with redirect_stdout(sys.stderr):  # an own network may print
+        with redirect_stdout(sys.stderr):  # a custom network may print
             summary = run_federation(chosen, Silent())
         click.echo(json.dumps(summary, sort_keys=True))
         return
@@ -139,13 +137,15 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", metavar="[DIR]", type=FilePath, required=False)
 @data_root_option("As for run; to measure the model again.")
-@click.option("--config", "-c", type=click.Path(path_type=Path), help="A hospital.toml: check a job, not a run's DIR.")
+@click.option("--config", "-c", type=FilePath, help="A hospital.toml: check a job, not a run's DIR.")
 @click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
-@click.option("--allow-module", "modules", multiple=True, help="An own network, package.module:Class, that may be run.")
+@click.option(
+    "--allow-module", "modules", multiple=True, help="A custom network, package.module:Class, that may be imported."
+)
 @with_password
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, and nothing else.")
+@json_option("Print the verdict as JSON, and nothing else.")
 @guarded
 def verify(
     folder: Path | None,
@@ -158,14 +158,14 @@ def verify(
 ) -> None:
     """Check a run in DIR, or a job of a hospital's consortium, from ledger and blobs alone.
 
-    Of a run in DIR: executes every recorded transaction again (or opens the recorded chain), recomputes every aggregate
-    from the clients' updates, and compares the report with both. Of a job: does the same on the hospital's own chain
-    and blobs, and needs its keys to read them. Prints VALID, or the first thing that is not.
+    A run in DIR: executes every recorded transaction again (or opens the recorded chain), recomputes every aggregate
+    from the clients' updates, and compares the report with both. A job: does the same on the hospital's own chain and
+    blobs, for which it needs the hospital's keys. Prints VALID, or INVALID and the first thing that is wrong.
     """
     if (folder is None) == (config is None) or (config is None) != (number is None):
         raise UsageError("name a run's folder, or a hospital's --config and the --job to check")
     if config is not None and modules:
-        raise UsageError("which own networks a hospital runs stands in its configuration: [roles] modules")
+        raise UsageError("--allow-module is for a run's folder; a hospital's configuration has [roles] modules")
 
     def check() -> dict[str, Any]:
         if config is not None and number is not None:
@@ -181,7 +181,7 @@ def verify(
         return verify_run(folder, data_root, Console(quiet=as_json), modules)
 
     try:
-        with redirect_stdout(sys.stderr if as_json else sys.stdout):  # an own network may print
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):  # a custom network may print
             verdict = check()
     except VerificationError as fault:
         if not as_json:
@@ -205,10 +205,10 @@ def _valid_text(verdict: dict[str, Any]) -> str:
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("story"))
+@click.argument("folder", metavar="[DIR]", type=FilePath, default=Path("story"))
 @guarded
 def story(folder: Path) -> None:
-    """Tell the whole story once, in DIR, on real processes of this machine: about two minutes.
+    """Show everything once, in DIR, with real processes on this machine: about two minutes.
 
     Two hospitals import records, a patient consents, a physician reads, the federation trains on what is consented to,
     the patient withdraws, an auditor verifies. Every step is a command that you could type yourself, and is shown.
@@ -218,7 +218,7 @@ def story(folder: Path) -> None:
     if folder.exists():
         raise UsageError(f"{folder} exists: name a new folder")
     tell(folder, click.echo)
-    click.echo(f"\neverything ended as it must; keys, chain and logs are in {folder}")
+    click.echo(f"\nevery step ended as it should; keys, chain and logs are in {folder}")
 
 
 if __name__ == "__main__":

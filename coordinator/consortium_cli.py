@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coordinator.ballots import MOTIONS
-from hmchain.command import EXIT_CODES
+from hmchain.command import EXIT_CODES, FilePath, json_option
 from hmchain.errors import UsageError
-from trainers.cli import File, password_of, unlock, with_config, with_password
+from trainers.cli import password_of, unlock, with_config, with_password
 from trainers.config import Config
 
 if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no use for
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no us
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("cards", metavar="CARD...", type=File, nargs=-1, required=True)
-@click.option("--out", type=File, default="consortium.json", show_default=True, help="File for all members.")
+@click.argument("cards", metavar="CARD...", type=FilePath, nargs=-1, required=True)
+@click.option("--out", type=FilePath, default="consortium.json", show_default=True, help="File for all members.")
 @with_config
 @with_password
 def deploy(config: Config, password_file: Path | None, cards: tuple[Path, ...], out: Path) -> None:
@@ -61,13 +61,13 @@ def members() -> None:
 
 @members.command("list", epilog=EXIT_CODES)
 @with_config
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def list_members(config: Config, as_json: bool) -> None:
     """List all members, past ones too."""
-    from coordinator.desk import sit_down
-    from trainers.status import members as of
+    from coordinator.session import open_session
+    from trainers.status import members as rows_of
 
-    rows = list(of(sit_down(config, None).history))
+    rows = list(rows_of(open_session(config, None).history))
     if as_json:
         click.echo(json.dumps(rows, sort_keys=True))
         return
@@ -78,13 +78,13 @@ def list_members(config: Config, as_json: bool) -> None:
 
 @members.command(epilog=EXIT_CODES)
 @with_config
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def ballots(config: Config, as_json: bool) -> None:
     """List the votes, open and closed."""
     from coordinator.ballots import listing
-    from coordinator.desk import sit_down
+    from coordinator.session import open_session
 
-    rows = listing(sit_down(config, None))
+    rows = listing(open_session(config, None))
     if as_json:
         click.echo(json.dumps(rows, sort_keys=True))
         return
@@ -109,7 +109,7 @@ def _brief(key: str) -> str:
 @with_password
 def propose(config: Config, password_file: Path | None, motion: str, subject: str) -> None:
     """Call a vote, and give the first vote for it: admit CARD, or suspend, reinstate, remove MEMBER (its number)."""
-    from coordinator.desk import sit_down
+    from coordinator.session import open_session
     from hmchain.card import Card
     from hmchain.chain import insist
 
@@ -119,16 +119,15 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
         arguments = ("proposeMotion", MOTIONS.index(motion), int(subject))
     else:
         raise UsageError(f"{motion} takes a member's number, not {subject!r}; members list shows them")
-    desk = sit_down(config, unlock(config, password_file))
-    table = desk.ballots
-    receipt = insist(lambda: table.transact(*arguments))
+    contract = open_session(config, unlock(config, password_file)).ballots
+    receipt = insist(lambda: contract.transact(*arguments))
     ballot = next(event.args["ballot"] for event in receipt.events if event.name == "MotionOpened")
-    _told(receipt, ballot)
+    _print_outcome(receipt, ballot)
 
 
 @members.command(epilog=EXIT_CODES)
 @click.argument("ballot", type=click.IntRange(1, 2**63))
-@click.option("--card", type=File, help="Vote only if it admits whom this card (member.json) names, with its key.")
+@click.option("--card", type=FilePath, help="Vote only if it admits whom this card (member.json) names, with its key.")
 @with_config
 @with_password
 def vote(config: Config, password_file: Path | None, ballot: int, card: Path | None) -> None:
@@ -138,22 +137,21 @@ def vote(config: Config, password_file: Path | None, ballot: int, card: Path | N
     ballot, which its proposer wrote.
     """
     from coordinator.ballots import check_candidate
-    from coordinator.desk import sit_down
+    from coordinator.session import open_session
     from hmchain.card import Card
     from hmchain.chain import insist
 
     handed = Card.read(card) if card else None
-    table = sit_down(config, unlock(config, password_file)).ballots
+    contract = open_session(config, unlock(config, password_file)).ballots
     if handed:
-        check_candidate(table, ballot, handed)
-    _told(insist(lambda: table.transact("vote", ballot)), ballot)
+        check_candidate(contract, ballot, handed)
+    _print_outcome(insist(lambda: contract.transact("vote", ballot)), ballot)
 
 
-def _told(receipt: Receipt, ballot: int) -> None:
+def _print_outcome(receipt: Receipt, ballot: int) -> None:
     carried = any(event.name == "MotionCarried" for event in receipt.events)
-    click.echo(
-        f"ballot {ballot}: " + ("carried" if carried else "waits for more votes: hmchain members vote " + str(ballot))
-    )
+    outcome = "carried" if carried else f"waits for more votes: hmchain members vote {ballot}"
+    click.echo(f"ballot {ballot}: {outcome}")
 
 
 @members.command(epilog=EXIT_CODES)
@@ -165,15 +163,15 @@ def rotate(config: Config, password_file: Path | None) -> None:
     Two transactions: the old account names the new keys, the new account takes over. Cut short, do it again. The old
     keys stay in keys/retired, so that old envelopes stay readable.
     """
-    from coordinator.desk import sit_down
-    from coordinator.rotation import rotate as replace
+    from coordinator.rotation import rotate as rotate_keys
+    from coordinator.session import open_session
     from trainers import founding, keystore
     from trainers.state import sole_use
 
     password = password_of(config, password_file)
     with sole_use(config.state):
-        desk = sit_down(config, None)
-        new = replace(desk.client.web3, desk.client.address, config.keys, password, desk.history.member_of)
+        session = open_session(config, None)
+        new = rotate_keys(session.client.web3, session.client.address, config.keys, password, session.history.member_of)
     click.echo(f"operator account {new.account.address} is in use; the old keys are in keys/{keystore.RETIRED}")
     click.echo(f"back up the keys again; {founding.CARD} still names the old ones")
 
@@ -192,7 +190,7 @@ def print_example(context: click.Context) -> None:
 
 
 @job.command("create", epilog=EXIT_CODES)
-@click.argument("file", metavar="JOB.toml", type=File)
+@click.argument("file", metavar="JOB.toml", type=FilePath)
 @click.option(
     "--example",
     is_flag=True,
@@ -205,21 +203,21 @@ def print_example(context: click.Context) -> None:
 @with_password
 def create_job(config: Config, password_file: Path | None, file: Path) -> None:
     """Create a job that this hospital coordinates. Its node hands out the key and opens the first round."""
-    from coordinator.desk import sit_down
     from coordinator.jobs import create, read_manifest
+    from coordinator.session import open_session
     from hmchain.blobs import open_store
 
     manifest = read_manifest(file)
     keys = unlock(config, password_file)
-    desk = sit_down(config, keys)
+    session = open_session(config, keys)
     store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
-    new = create(desk.client, desk.history, store, config.state.parent, keys.identities, manifest)
+    new = create(session.client, session.history, store, config.state.parent, keys.identities, manifest)
     click.echo(f"job {new.number} " + ("was created before" if new.existed else "created"))
 
 
 @job.command("list", epilog=EXIT_CODES)
 @with_config
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def list_jobs(config: Config, as_json: bool) -> None:
     """List all jobs with their round and phase."""
     from trainers.status import status
@@ -242,7 +240,7 @@ def list_jobs(config: Config, as_json: bool) -> None:
 @with_config
 def show_job(config: Config, number: int) -> None:
     """Print a job, its rounds and its manifest as JSON."""
-    from coordinator.desk import sit_down
+    from coordinator.session import open_session
     from hmchain.blobs import open_store
     from hmchain.manifest import MAX_BYTES, Manifest
     from trainers.status import status
@@ -250,6 +248,6 @@ def show_job(config: Config, number: int) -> None:
     seen = next((row for row in status(config)["jobs"] if row["job"] == number), None)
     if seen is None:
         raise UsageError(f"there is no job {number}")
-    record = sit_down(config, None).history.jobs[number]
+    record = open_session(config, None).history.jobs[number]
     text = open_store(config.blobs.store, config.blobs.timeout_seconds).get(record.manifest_blob, MAX_BYTES)
     click.echo(json.dumps(seen | {"manifest": asdict(Manifest.parse(text))}, indent=2, sort_keys=True))

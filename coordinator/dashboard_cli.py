@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from hmchain.command import EXIT_CODES, data_root_option, guarded
+from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded
 from hmchain.errors import UsageError
 
 
 @click.command(epilog=EXIT_CODES)
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="Folder of a finished hmchain run.")
-@click.option("--config", "-c", type=click.Path(path_type=Path), help="A hospital.toml: its consortium, by its nodes.")
+@click.option("--run", "folder", type=FilePath, help="Folder of a finished hmchain run.")
+@click.option("--config", "-c", type=FilePath, help="A hospital.toml: its consortium, by its nodes.")
 @click.option("--chain", help="URL of an Ethereum node; needs --contract.")
 @click.option("--contract", help="With --chain: address of the consortium's contract.")
 @click.option("--records", help="With --chain: address of its Records contract, where there is one.")

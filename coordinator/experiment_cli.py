@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hmchain.command import EXIT_CODES, data_root_option, guarded
+from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded, json_option
 from hmchain.errors import UsageError
 from hmchain.interrupts import loading
 
@@ -25,13 +25,13 @@ NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 @click.option(
     "--rounds", type=click.IntRange(1), default=50, show_default=True, help="The paper's 50, or a quick look."
 )
-@click.option("--members", type=click.IntRange(2), default=100, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--members", type=click.IntRange(2), default=100, show_default=True, help="Hospitals in a federation.")
+@click.option("--out", type=FilePath, default=Path("results"), show_default=True, help="Folder of results.")
 @data_root_option("Folder with NAME.npz.")
 @click.option("--jobs", type=click.IntRange(1), default=None, help="Runs at a time. [default: one a core]")
 @click.option("--only", default="", metavar="TEXT", help="Run only the rows whose label contains TEXT; draw all.")
 @click.option("--draw-only", is_flag=True, help="Run nothing: tables and figures of the results that are there.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON, and nothing else.")
+@json_option("Print what was done as JSON, and nothing else.")
 @guarded
 def experiment(
     name: str,

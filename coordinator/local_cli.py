@@ -1,34 +1,36 @@
-"""up and down: a local consortium of real processes."""
+"""`hmchain up` and `hmchain down`: a local consortium of real processes."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmchain.command import EXIT_CODES, data_root_option, guarded
+from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded
 from hmchain.errors import ChainError, HMChainError, UsageError
-from trainers.cli import File
+
+if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no use for
+    from coordinator.local import Local, Note
 
 DEFAULT = Path("local")
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="[DIR]", type=File, default=DEFAULT)
-@click.option("--hospitals", default=5, show_default=True, type=click.IntRange(2, 50))
+@click.argument("folder", metavar="[DIR]", type=FilePath, default=DEFAULT)
+@click.option("--hospitals", default=5, show_default=True, type=click.IntRange(2, 50), help="Hospitals, all members.")
 @click.option("--dataset", default="organamnist-sample", show_default=True, help="Divided among them; as for run.")
 @data_root_option("Folder with NAME.npz.")
 @click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
-@click.option("--rounds", default=10, show_default=True)
-@click.option("--fraction", default=0.4, show_default=True, help="Share of them that trains in a round.")
+@click.option("--rounds", default=10, show_default=True, help="Rounds of the job.")
+@click.option("--fraction", default=0.4, show_default=True, help="Share of the hospitals that trains in a round.")
 @click.option("--masters", default=None, type=int, help="Masters of a round. [default: 4, or as many as there are]")
-@click.option("--epochs", default=3, show_default=True)
-@click.option("--batch-size", default=128, show_default=True)
-@click.option("--lr", "learning_rate", default=0.1, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--epochs", default=3, show_default=True, help="Local epochs a round.")
+@click.option("--batch-size", default=128, show_default=True, help="Samples a batch in local training.")
+@click.option("--lr", "learning_rate", default=0.1, show_default=True, help="Learning rate of local SGD.")
+@click.option("--seed", default=0, show_default=True, help="For partition, initial weights, shuffles and draws.")
 @click.option("--wait", default=1, show_default=True, help="Rounds to watch before the command ends; 0 for none.")
 @guarded
 def up(
@@ -43,8 +45,8 @@ def up(
 ) -> None:
     """Start a consortium on this machine: a chain (anvil), and for each hospital an IPFS daemon and a node.
 
-    Every one is a process of its own, on loopback, with its own keys, data and folder below DIR. They go on when this
-    command ends; `hmchain down` stops them, and `up` again goes on where they were.
+    Every one is a process of its own, on loopback, with its own keys, data and folder below DIR. They keep running when
+    this command ends; `hmchain down` stops them, and `hmchain up` continues where they were.
     """
     from coordinator import local_founding
 
@@ -58,22 +60,26 @@ def up(
     try:
         _watch(here, wait, note)
     except KeyboardInterrupt:
-        click.echo("they go on running")
+        click.echo("they keep running")
     first = folder / "hospital-1" / "hospital.toml"
     click.echo(f"look:  hmchain status --config {first}    less {folder}/hospital-1/node.log")
     click.echo(f"stop:  hmchain down {folder}")
 
 
-def _watch(here: Any, rounds: int, note: Any) -> None:
-    """Tells of phases as they come until `rounds` more rounds have ended, or the job is over."""
+def _watch(here: Local, rounds: int, note: Note) -> None:
+    """Notes each phase as it begins, until `rounds` more rounds have ended or the job is over.
+
+    Raises ChainError where one of the processes has ended.
+    """
     from coordinator.local import faults
     from trainers.status import status
 
-    told: set[str] = set()
+    noted: set[str] = set()
     first: int | None = None
     while rounds:
-        for fault in faults(here):
-            raise ChainError(fault)
+        ended = next(faults(here), None)
+        if ended is not None:
+            raise ChainError(ended)
         try:
             jobs = status(here.config(1))["jobs"]
         except HMChainError:
@@ -82,8 +88,8 @@ def _watch(here: Any, rounds: int, note: Any) -> None:
             job = jobs[-1]
             first = job["round"] if first is None else first
             for text in _news(job, first):
-                if text not in told:
-                    told.add(text)
+                if text not in noted:
+                    noted.add(text)
                     note(text)
             if job["phase"] == "CLOSED" or len([r for r in job["history"] if r["round"] >= max(first, 1)]) >= rounds:
                 return
@@ -91,7 +97,8 @@ def _watch(here: Any, rounds: int, note: Any) -> None:
 
 
 def _news(job: dict[str, Any], first: int) -> list[str]:
-    past = [
+    """Lines on a job (as `trainers.status` has it): its rounds that ended since `first`, and its present phase."""
+    lines = [
         f"round {r['round']}  over: model {(r['model'] or 'none')[:23]}…, {len(r['updates'])} updates"
         if r["model"]
         else f"round {r['round']}  failed in {r['failed_in']}: {r['failure']}"
@@ -100,14 +107,14 @@ def _news(job: dict[str, Any], first: int) -> list[str]:
     ]
     if "clients" in job:
         who = job["clients"] if job["phase"] == "REQUEST" else job["masters"]
-        past.append(f"round {job['round']}  {job['phase']}: members {', '.join(map(str, who))}")
+        lines.append(f"round {job['round']}  {job['phase']}: members {', '.join(map(str, who))}")
     elif job["phase"] == "ENROLMENT":
-        past.append(f"enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody yet'}")
-    return past
+        lines.append(f"enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody yet'}")
+    return lines
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="[DIR]", type=File, default=DEFAULT)
+@click.argument("folder", metavar="[DIR]", type=FilePath, default=DEFAULT)
 @click.option("--remove", is_flag=True, help="Delete DIR as well: chain, keys, blobs, data.")
 @guarded
 def down(folder: Path, remove: bool) -> None:

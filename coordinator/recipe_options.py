@@ -1,4 +1,4 @@
-"""The options of `hmchain run` that say how is trained and aggregated, and who attacks."""
+"""The options of `hmchain run` for local training, aggregation and simulated attacks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hmchain.recipe import AUGMENTATIONS, SCHEDULES, STRATEGIES, Recipe
 Command = TypeVar("Command", bound=Callable[..., Any])
 ATTACKS = ("none", "label-flip", "sign-flip", "noise")
 HELP = {
-    "server_rate": "fedavgm, fedadam, fedyogi: step size of the server; 0 is the strategy's own.",
-    "server_momentum": "fedavgm, fedadam, fedyogi: share of the last step that is kept.",
+    "server_rate": "fedavgm, fedadam, fedyogi: step size of the server; 0 is the strategy's default.",
+    "server_momentum": "fedavgm, fedadam, fedyogi: share of the first moment that is kept.",
     "server_decay": "fedadam, fedyogi: share of the second moment that is kept.",
-    "server_floor": "fedadam, fedyogi: what is added to its root.",
+    "server_floor": "fedadam, fedyogi: added to the root of the second moment.",
     "trim": "trimmed-mean: share cut off at each end.",
     "byzantine": "multi-krum: share of the updates that may be false.",
     "proximal": "Weight of the pull towards the round's base model (FedProx).",
@@ -26,7 +26,7 @@ HELP = {
 
 
 def with_recipe(command: Command) -> Command:
-    """Adds the options, in the order of --help."""
+    """Adds these options to a command, in this order of --help."""
     numbers = [
         click.option(f"--{name.replace('_', '-')}", default=getattr(Recipe, name), show_default=True, help=text)
         for name, text in HELP.items()
@@ -43,9 +43,9 @@ def _choice(name: str, values: tuple[str, ...], text: str) -> Callable[[Command]
 CHOICES = [
     click.option("--architecture", default=CNN, show_default=True, help="A network by name, or package.module:Class."),
     _choice("--strategy", STRATEGIES, "How updates become a model."),
-    _choice("--schedule", SCHEDULES, "Of the learning rate over the rounds."),
-    _choice("--augmentation", AUGMENTATIONS, "Of the images in local training."),
-    click.option("--balanced", is_flag=True, help="Weigh the loss by the inverse of a class's frequency."),
+    _choice("--schedule", SCHEDULES, "How the learning rate changes over the rounds."),
+    _choice("--augmentation", AUGMENTATIONS, "How images are changed in local training."),
+    click.option("--balanced", is_flag=True, help="Weight the loss by the inverse frequency of each class."),
 ]
 ATTACK = [
     _choice("--attack", ATTACKS, "What malicious hospitals do to their updates; as masters they score upside down."),

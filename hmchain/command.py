@@ -1,4 +1,4 @@
-"""What hmchain's commands have in common: expected faults end them with one line and a documented exit code."""
+"""What all hmchain commands share: options, and how an expected fault ends one, in one line and an exit code."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or 
 """
 DEFECT = 70
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+FilePath = click.Path(path_type=Path)  # a parameter's type: a file or a folder
 
 
 def data_root_option(text: str) -> Option:
-    """--data-root, the folder with data sets, which may stand in the environment as for medmnist itself."""
-    return click.option(
-        "--data-root", type=click.Path(path_type=Path), envvar="MEDMNIST_ROOT", show_envvar=True, help=text
-    )
+    """--data-root, the folder with data sets. As for medmnist itself, the environment may name it (MEDMNIST_ROOT)."""
+    return click.option("--data-root", type=FilePath, envvar="MEDMNIST_ROOT", show_envvar=True, help=text)
+
+
+def json_option(text: str = "Print JSON, and nothing else.") -> Option:
+    """--json, for machines; the command gets it as as_json."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """One line on standard error and a documented exit code for every expected fault."""
+    """Ends a command at any fault with one line on standard error and the fault's exit code, never a traceback."""
 
     @functools.wraps(command)
     def call(*args: Any, **kwargs: Any) -> None:
@@ -58,11 +62,11 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def fail(message: str, code: int) -> None:
-    """Ends the process."""
+    """Ends the process with one line on standard error and this exit code."""
     click.echo(f"hmchain: {on_one_line(message)}", err=True)
     sys.exit(code)
 
 
 def on_one_line(text: str) -> str:
-    """A text, perhaps of others, with nothing in it that ends a line, steers a terminal or cannot be encoded."""
+    """A text that others may have written, with everything escaped that ends a line or steers a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

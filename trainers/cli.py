@@ -1,4 +1,4 @@
-"""The commands of one hospital: init, node, status. Also without the consortium's side: python -m trainers."""
+"""The commands of one hospital: init, node, status. `python -m trainers` has them without the coordinator package."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from typing import Any
 
 import click
 
-from hmchain.command import EXIT_CODES, guarded, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, guarded, json_option, on_one_line
 from hmchain.errors import UsageError
 from trainers import config as configuration
 from trainers import founding, keystore
 from trainers.config import Config
 
-File = click.Path(path_type=Path)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def with_config(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --config and hands the command what is in it."""
+    """Adds --config, and passes the command the configuration that it names."""
 
     def call(config: Path, **options: Any) -> None:
         command(configuration.load(config), **options)
 
     call.__doc__, call.__name__ = command.__doc__, command.__name__
     call.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    option = click.option("--config", "-c", type=File, default=configuration.FILE, show_default=True)
+    option = click.option(
+        "--config", "-c", type=FilePath, default=configuration.FILE, show_default=True, help="The hospital's settings."
+    )
     return option(guarded(call))
 
 
 def with_password(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --password-file."""
     option = click.option(
-        "--password-file", type=File, help="Holds the keys' password. [default: the configuration's, else a prompt]"
+        "--password-file", type=FilePath, help="Holds the keys' password. [default: the configuration's, else a prompt]"
     )
     return option(command)
 
@@ -48,13 +49,13 @@ def unlock(config: Config, password_file: Path | None) -> keystore.Keys:
 
 
 def password_of(config: Config, password_file: Path | None) -> str:
-    """The keys' password: in the file named, else in the configuration's, else asked for. Raises UsageError."""
+    """The keys' password: from the file named, else from the configuration's, else by a prompt. Raises UsageError."""
     path = password_file or config.keys.password_file
     return keystore.read_password(path) if path else ask("Password")
 
 
 def ask(text: str, twice: bool = False, option: str = "--password-file") -> str:
-    """Asks on the terminal. option: what else it could have been told by. Raises UsageError where there is none."""
+    """Asks for a password on the terminal. Raises UsageError where there is none; it names `option` as another way."""
     if not sys.stdin.isatty():
         raise UsageError(f"{text}: there is no terminal to ask for it; name its file with {option}")
     password: str = click.prompt(text, hide_input=True, confirmation_prompt=twice, err=True)
@@ -75,9 +76,9 @@ def main() -> None:
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="DIR", type=File)
+@click.argument("folder", metavar="DIR", type=FilePath)
 @click.option("--name", default=None, help="What the other members call this hospital. [default: DIR's name]")
-@click.option("--password-file", type=File, help="Holds the password for the new keys. [default: a prompt]")
+@click.option("--password-file", type=FilePath, help="Holds the password for the new keys. [default: a prompt]")
 @guarded
 def init(folder: Path, name: str | None, password_file: Path | None) -> None:
     """Make a hospital's folder: keys, hospital.toml, and member.json for the others.
@@ -97,8 +98,8 @@ def init(folder: Path, name: str | None, password_file: Path | None) -> None:
 def node(config: Config, password_file: Path | None) -> None:
     """Watch the chain and do this hospital's part: train, judge, propose, attest.
 
-    It is safe to kill at any moment: started again, it goes on where the chain is. What does not work at the start
-    ends it with one line; what stops working later is waited for.
+    It is safe to kill at any moment: started again, it continues from the chain's state. What does not work at the
+    start ends it with one line; what stops working later is waited for.
     """
     from trainers import health, logs
     from trainers.node import Node
@@ -131,7 +132,7 @@ def node(config: Config, password_file: Path | None) -> None:
 
 @main.command(epilog=EXIT_CODES)
 @with_config
-@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+@json_option("Print everything as one JSON object.")
 def status(config: Config, as_json: bool) -> None:
     """Show chain, blobs, members and jobs as this hospital sees them: round, phase, deadline, and who is awaited."""
     from trainers.status import status as look

@@ -9,7 +9,7 @@ from eth_account import Account
 
 from coordinator.ballots import MOTIONS, check_candidate, listing
 from coordinator.deploy import found
-from coordinator.desk import Desk
+from coordinator.session import Session
 from hmchain.card import Card
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
@@ -31,7 +31,7 @@ class Table:
         self.chain = EmbeddedChain([account.address for account in accounts])
         members = [(account.address, new_identity().public, b"H".ljust(32, b"\0")) for account in accounts]
         client, deployment = found(self.chain.web3, accounts[0], members)
-        self.desk = Desk(client, JobFeed(client, deployment.block).poll(), None)
+        self.session = Session(client, JobFeed(client, deployment.block).poll())
         address, artifact = client.call("ballots"), Artifact.load("Ballots")
         self.voters = [ChainClient(self.chain.web3, account, address, artifact) for account in accounts]
 
@@ -46,12 +46,12 @@ def table() -> Table:
 
 
 def test_before_a_vote_was_called_there_is_none(table: Table) -> None:
-    assert listing(table.desk) == []
+    assert listing(table.session) == []
 
 
 def test_a_vote_is_open_until_it_has_its_majority(table: Table) -> None:
     table.propose_admission()
-    opened = table.desk.client.block().time
+    opened = table.session.client.block().time
     expected = {
         "ballot": 1,
         "motion": "admit",
@@ -63,18 +63,18 @@ def test_a_vote_is_open_until_it_has_its_majority(table: Table) -> None:
         "state": "open",
         "expires": opened + FORTNIGHT,
     }
-    assert listing(table.desk) == [expected]
+    assert listing(table.session) == [expected]
     table.voters[1].transact("vote", 1)
-    assert listing(table.desk) == [expected | {"votes": 2}]
+    assert listing(table.session) == [expected | {"votes": 2}]
     table.voters[2].transact("vote", 1)
-    (row,) = listing(table.desk)
+    (row,) = listing(table.session)
     assert (row["votes"], row["state"]) == (3, "carried")
 
 
 def test_who_is_concerned_is_counted(table: Table) -> None:
     for number, motion in ((1, "suspend"), (2, "reinstate"), (3, "remove")):
         table.voters[0].transact("proposeMotion", number, 4)
-        row = listing(table.desk)[-1]
+        row = listing(table.session)[-1]
         assert (row["motion"], row["member"], row["needed"]) == (motion, 4, 3)
         assert row["candidate"] is row["key"] is None
 
@@ -82,9 +82,9 @@ def test_who_is_concerned_is_counted(table: Table) -> None:
 def test_a_vote_ends_after_a_fortnight(table: Table) -> None:
     table.propose_admission()
     table.chain.travel(FORTNIGHT)
-    assert [row["state"] for row in listing(table.desk)] == ["open"]
+    assert [row["state"] for row in listing(table.session)] == ["open"]
     table.chain.travel(1)
-    assert [row["state"] for row in listing(table.desk)] == ["closed"]
+    assert [row["state"] for row in listing(table.session)] == ["closed"]
 
 
 def test_a_departure_closes_all_other_votes(table: Table) -> None:
@@ -92,7 +92,7 @@ def test_a_departure_closes_all_other_votes(table: Table) -> None:
     table.voters[0].transact("proposeMotion", 3, 4)
     for voter in table.voters[1:3]:
         voter.transact("vote", 2)
-    assert [(row["motion"], row["state"]) for row in listing(table.desk)] == [
+    assert [(row["motion"], row["state"]) for row in listing(table.session)] == [
         ("admit", "closed"),
         ("remove", "carried"),
     ]
@@ -101,7 +101,7 @@ def test_a_departure_closes_all_other_votes(table: Table) -> None:
 @pytest.mark.parametrize("name", [b"a\nb", b"\x1b[2J", b"\xff"], ids=repr)
 def test_a_candidates_name_cannot_play_with_the_terminal(name: bytes, table: Table) -> None:
     table.propose_admission(name)
-    (row,) = listing(table.desk)
+    (row,) = listing(table.session)
     assert row["candidate"].isprintable()
     assert row["candidate"].endswith(CANDIDATE)
 
@@ -109,7 +109,7 @@ def test_a_candidates_name_cannot_play_with_the_terminal(name: bytes, table: Tab
 def test_all_votes_are_listed_the_oldest_first(table: Table) -> None:
     for _ in range(3):
         table.propose_admission(operator=Account.create().address)
-    assert [row["ballot"] for row in listing(table.desk)] == [1, 2, 3]
+    assert [row["ballot"] for row in listing(table.session)] == [1, 2, 3]
 
 
 # ---------------------------------------------------------------- whom an admission is about
@@ -117,7 +117,7 @@ def test_all_votes_are_listed_the_oldest_first(table: Table) -> None:
 
 def test_a_ballot_that_is_about_the_card_may_be_voted_on(table: Table) -> None:
     table.propose_admission()
-    check_candidate(table.desk.ballots, 1, CARD)
+    check_candidate(table.session.ballots, 1, CARD)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_a_ballot_that_is_about_the_card_may_be_voted_on(table: Table) -> None:
 def test_a_proposer_cannot_put_its_own_in_the_newcomers_place(changes: dict[str, Any], what: str, table: Table) -> None:
     table.propose_admission(**changes)
     with pytest.raises(UsageError, match=f"^ballot 1 has another {what} than the card of New: not voted$"):
-        check_candidate(table.desk.ballots, 1, CARD)
+        check_candidate(table.session.ballots, 1, CARD)
 
 
 def test_a_card_is_for_an_admission(table: Table) -> None:
     table.voters[0].transact("proposeMotion", MOTIONS.index("remove"), 4)
     with pytest.raises(UsageError, match=r"^ballot 1 is to remove a member: a card"):
-        check_candidate(table.desk.ballots, 1, CARD)
+        check_candidate(table.session.ballots, 1, CARD)

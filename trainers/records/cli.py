@@ -1,4 +1,4 @@
-"""hmchain records: a hospital's records. What is said and read of them is in sharing_cli.py and reading_cli.py."""
+"""`hmchain records`: a hospital's own records. sharing_cli.py, reading_cli.py and services/cli.py add more commands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmchain.command import EXIT_CODES, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, json_option, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from hmchain.record import Code, Kind, Record
 from trainers import logs
-from trainers.cli import File, unlock, with_config, with_password
+from trainers.cli import unlock, with_config, with_password
 from trainers.config import Config
 from trainers.importers.measures import times
 from trainers.records.holdings import Holding, Wanted
@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from trainers.records.archive import Archive
     from trainers.records.importing import FileReport
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="For machines: JSON, and nothing else.")
-
 
 @contextmanager
 def archive_of(config: Config, password_file: Path | None) -> Iterator[Archive]:
-    """The hospital's archive, unlocked and opened. What is said about requests goes where the node's log would."""
+    """Unlocks and opens the hospital's archive. Requests are logged as the node would log them."""
     from trainers.records.archive import open_archive
 
     logs.set_up(config.log.level, config.log.format)
@@ -73,11 +71,11 @@ def deploy(config: Config, password_file: Path | None) -> None:
 
 
 @records.command(name="import", epilog=EXIT_CODES)
-@click.argument("paths", metavar="PATH...", type=File, nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", type=FilePath, nargs=-1, required=True)
 @click.option("--source", default="auto", show_default=True, help="auto, or one importer for all files.")
-@click.option("--subject", default="", help="Number of the person that files are about which name nobody.")
+@click.option("--subject", default="", help="The hospital's number of the person, for files that name nobody.")
 @click.option("--zone", default="", help="Time zone of times without one. [default: the configuration's]")
-@as_json_option
+@json_option()
 @with_config
 @with_password
 def import_(
@@ -91,14 +89,14 @@ def import_(
 ) -> None:
     """Import files and folders: FHIR, HL7 v2, DICOM, VCF, FASTA, laboratory CSV, EEG, wearables.
 
-    Each record is sealed under a key of its own, stored by CID and registered on chain. Tells what was imported, what
-    is here already, and what was rejected, with position and reason; one bad record never stops the rest, nor makes
-    the exit code another than 0. Interrupted, it goes on where it was when it is started again.
+    Each record is sealed under a key of its own, stored by CID and registered on chain. Prints what was imported, what
+    was here already, and what was rejected, with position and reason. A bad record never stops the rest, and the exit
+    code is still 0. If it is interrupted, start it again: it continues where it was.
     """
     from trainers.records.importing import import_records
 
     with archive_of(config, password_file) as archive:
-        archive.member  # noqa: B018 - nothing is stored for whoever cannot register it
+        archive.member  # noqa: B018 - fails before anything is stored that could not be registered
         told: Callable[[FileReport], None] = (lambda file: None) if as_json else print_file
         report = import_records(paths, source, archive.context(subject, zone), archive.storing, told)
         entries = [number for _, number in archive.register()]
@@ -112,7 +110,7 @@ def import_(
 
 
 def print_file(file: FileReport) -> None:
-    """What became of one file. Its name is others' choice, and terminals obey what is in it."""
+    """Prints what became of one file. Others chose its name, so it is escaped where it could steer the terminal."""
     name = str(file.path) if str(file.path).isprintable() else ascii(str(file.path))
     if file.skipped:
         click.echo(f"{name}: skipped, {file.skipped}")
@@ -130,11 +128,11 @@ def with_filter(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say which records."""
     for option in reversed(
         (
-            click.option("--kind", type=click.Choice([k.value for k in Kind]), default=None),
+            click.option("--kind", type=click.Choice([k.value for k in Kind]), default=None, help="Records' kind."),
             click.option("--type", "type_", default="", help="Such as observation, imaging, genome, step-count."),
             click.option("--subject", default="", help="The hospital's own number for a person, or a pseudonym."),
             click.option("--since", default="", help="Earliest time: 2020, 2020-05 or 2020-05-31T12:00:00Z."),
-            click.option("--until", default="", help="The time before which."),
+            click.option("--until", default="", help="Time that records come before, written likewise."),
             click.option("--code", default="", metavar="SYSTEM|CODE", help="Such as http://loinc.org|8867-4."),
         )
     ):
@@ -168,9 +166,9 @@ def _moment(text: str, option: str, zone: tzinfo) -> str:
 
 @records.command(name="list", epilog=EXIT_CODES)
 @with_filter
-@click.option("--limit", type=click.IntRange(1), default=None, help="At most so many.")
-@click.option("--count", "only_count", is_flag=True, help="Only how many there are.")
-@as_json_option
+@click.option("--limit", type=click.IntRange(1), default=None, help="List at most this many.")
+@click.option("--count", "only_count", is_flag=True, help="Print only how many there are.")
+@json_option()
 @with_config
 @with_password
 def list_(
@@ -211,8 +209,8 @@ def _line(holding: Holding) -> str:
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("name", metavar="RECORD")
-@click.option("--attachment", type=File, help="Write what the record carries beside its text to this file.")
-@as_json_option
+@click.option("--attachment", type=FilePath, help="Write what the record carries beside its text to this file.")
+@json_option()
 @with_config
 @with_password
 def show(config: Config, password_file: Path | None, name: str, attachment: Path | None, as_json: bool) -> None:
@@ -300,7 +298,7 @@ def ask_yes(text: str) -> bool:
 
 @records.command(epilog=EXIT_CODES)
 @click.option("--quick", is_flag=True, help="Compare with the chain only; do not fetch and open blobs.")
-@as_json_option
+@json_option()
 @with_config
 @with_password
 def verify(config: Config, password_file: Path | None, quick: bool, as_json: bool) -> None:

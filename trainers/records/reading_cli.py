@@ -1,4 +1,4 @@
-"""hmchain records: reading, answering, reviewing, auditing. Adds its commands to the group in cli.py."""
+"""`hmchain records`: reading, answering, reviewing, auditing. Adds its commands to the group in cli.py."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmchain import scopes
-from hmchain.command import EXIT_CODES, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, json_option, on_one_line
 from hmchain.errors import ContractError, HMChainError, StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.permits import LAST_LABEL
 from hmchain.record import Record
-from trainers.cli import File, with_config, with_password
+from trainers.cli import with_config, with_password
 from trainers.config import Config
 from trainers.records.cli import archive_of, content_of
 from trainers.records.persons import Signed
@@ -34,7 +34,7 @@ __all__ = ["records"]
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("file", metavar="GRANT", type=File)
+@click.argument("file", metavar="GRANT", type=FilePath)
 @click.option(
     "--from",
     "holders",
@@ -43,7 +43,7 @@ __all__ = ["records"]
     required=True,
     help="Number of a member to ask; several are asked in one transaction.",
 )
-@click.option("--wanted", default="all", show_default=True, help="What of the grant's scope, such as type:imaging.")
+@click.option("--wanted", default="all", show_default=True, help="Part of the grant's scope, such as type:imaging.")
 @click.option(
     "--institution",
     type=click.IntRange(0, LAST_LABEL),
@@ -51,7 +51,7 @@ __all__ = ["records"]
     help="Number of the organisation that the grant was made to.",
 )
 @click.option("--use", type=click.IntRange(1), default=None, help="Open the answer to this earlier use again.")
-@click.option("--out", type=File, default=None, help="Folder for records as JSON and attachments. [default: print]")
+@click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
 @click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
 @as_person(required=True)
 @with_config
@@ -71,7 +71,7 @@ def get(
 ) -> None:
     """Read records under a grant, as a person: a signed request on chain, answered by the holder's node.
 
-    Every record is proved to be the one that was registered. One JSON object a line.
+    Every record is proved to be the one that was registered. Prints one JSON object a line.
     """
     from trainers.records import receiving, sharing
 
@@ -150,8 +150,8 @@ def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) ->
 @click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
 @click.option("--reason", default="", help="Why; sealed to the holder, and committed to on chain.")
 @click.option("--number", type=click.IntRange(1), default=None, help="Open the answer to this earlier emergency again.")
-@click.option("--out", type=File, default=None, help="Folder for records as JSON and attachments. [default: print]")
-@click.option("--wait", type=click.IntRange(0), default=60, show_default=True)
+@click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
+@click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
 @as_person(required=True)
 @with_config
 @with_password
@@ -167,9 +167,10 @@ def emergency(
     person: Path,
     person_password_file: Path | None,
 ) -> None:
-    """Break the glass: a patient's clinical records at once, without a grant. NUMBER is the patient's at the holder.
+    """Break the glass: read a patient's clinical records at once, without a grant.
 
-    It cannot be undone or hidden, and must be reviewed by the holder: unreviewed for 72 hours, you open no other.
+    NUMBER is the patient's number at the holder. The access cannot be undone or hidden, and the holder must review it:
+    while one of yours stays unreviewed for more than 72 hours, you can open no other.
     """
     from trainers.records import receiving
 
@@ -189,12 +190,12 @@ def emergency(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.option("--all", "everyone", is_flag=True, help="Also those that are reviewed, and other members' own.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--all", "everyone", is_flag=True, help="Also those reviewed already, and other holders'.")
+@json_option()
 @with_config
 @with_password
 def emergencies(config: Config, password_file: Path | None, everyone: bool, as_json: bool) -> None:
-    """Emergency accesses that wait for a review by this hospital, with the reasons that it can read."""
+    """List the emergency accesses that this hospital has to review, with the reasons that it can read."""
     from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:
@@ -214,7 +215,7 @@ def emergencies(config: Config, password_file: Path | None, everyone: bool, as_j
 @with_config
 @with_password
 def review(config: Config, password_file: Path | None, number: int, upheld: bool, report: str) -> None:
-    """Review an emergency access: the holder's duty, and after 72 hours every other member's right."""
+    """Review an emergency access: the holder's duty, after 72 hours the right of any other but the reader's member."""
     from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:
@@ -245,15 +246,19 @@ def release(config: Config, password_file: Path | None, watch: bool) -> None:
 
 
 @records.command(epilog=EXIT_CODES)
-@click.option("--format", "form", type=click.Choice(["text", "json", "csv", "fhir"]), default="text", show_default=True)
-@click.option("--out", type=File, default=None, help="Write to this file. [default: print]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "csv", "fhir"]),
+    default="text",
+    show_default=True,
+    help="fhir is a Bundle of AuditEvent resources (R4).",
+)
+@click.option("--out", type=FilePath, default=None, help="Write to this file. [default: print]")
 @with_config
 @with_password
 def audit(config: Config, password_file: Path | None, form: str, out: Path | None) -> None:
-    """Who read what, when, for which purpose; and that nothing is missing from the sequence.
-
-    fhir gives a Bundle of AuditEvent resources (R4).
-    """
+    """Print who read what, when and for which purpose, and prove that no reading is missing."""
     from trainers.records import access_audit
 
     with archive_of(config, password_file) as archive:

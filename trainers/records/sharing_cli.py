@@ -1,4 +1,4 @@
-"""hmchain records: persons, consents, grants. Adds its commands to the group in cli.py."""
+"""`hmchain records`: persons, consents, grants. Adds its commands to the group in cli.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hmchain import scopes
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, FilePath, guarded
 from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Purpose, Role
 from trainers import keystore
-from trainers.cli import File, ask, with_config, with_password
+from trainers.cli import ask, with_config, with_password
 from trainers.config import Config
 from trainers.records import persons
 from trainers.records.cli import archive_of, records
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["records"]
 PURPOSES = click.Choice([named(purpose) for purpose in Purpose if purpose is not Purpose.EMERGENCY])
 ROLES = click.Choice([named(role) for role in Role])
+UNTIL = click.option("--until", default="", help="A date, such as 2027-01-31. [default: --days from now]")
+DAYS = click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days from now.")
 
 
 def as_person(required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -34,8 +36,8 @@ def as_person(required: bool) -> Callable[[Callable[..., None]], Callable[..., N
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         what = "The person's folder." if required else "The person's folder; left out, the hospital itself acts."
-        command = click.option("--person-password-file", type=File, help="Holds the person's password.")(command)
-        return click.option("--as", "person", type=File, required=required, help=what)(command)
+        command = click.option("--person-password-file", type=FilePath, help="Holds the person's password.")(command)
+        return click.option("--as", "person", type=FilePath, required=required, help=what)(command)
 
     return decorate
 
@@ -55,8 +57,8 @@ def note_unknown_type(archive: Archive, label: str) -> None:
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="DIR", type=File)
-@click.option("--password-file", type=File, help="Holds the password for the new keys. [default: a prompt]")
+@click.argument("folder", metavar="DIR", type=FilePath)
+@click.option("--password-file", type=FilePath, help="Holds the password for the new keys. [default: a prompt]")
 @guarded
 def person(folder: Path, password_file: Path | None) -> None:
     """Make a person's keys in DIR: a patient's, a physician's, a researcher's. No hospital has them."""
@@ -67,7 +69,7 @@ def person(folder: Path, password_file: Path | None) -> None:
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("role", type=ROLES)
-@click.option("--out", type=File, required=True, help="The acceptance's file, which the hospital needs.")
+@click.option("--out", type=FilePath, required=True, help="The acceptance's file, which the hospital needs.")
 @as_person(required=True)
 @with_config
 @with_password
@@ -79,9 +81,9 @@ def accept(
     person: Path,
     person_password_file: Path | None,
 ) -> None:
-    """Accept, as a person, that this hospital vouches for you in a role. Hand it the file, within seven days.
+    """Accept, as a person, that this hospital vouches for you in a role. Hand it the file within seven days.
 
-    Nobody can vouch for you without it. It takes the place of whoever vouched for you before.
+    Nobody can vouch for you without it. The hospital then replaces whoever vouched for you before.
     """
     from trainers.records import sharing
 
@@ -92,12 +94,12 @@ def accept(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("file", metavar="ACCEPTANCE", type=File, required=False)
-@click.option("--withdraw", default="", metavar="ACCOUNT", help="Vouch for that person no more.")
+@click.argument("file", metavar="ACCEPTANCE", type=FilePath, required=False)
+@click.option("--withdraw", default="", metavar="ACCOUNT", help="Stop vouching for this person.")
 @with_config
 @with_password
 def vouch(config: Config, password_file: Path | None, file: Path | None, withdraw: str) -> None:
-    """Vouch for a person that accepts it, by the file that `hmchain records accept` made."""
+    """Vouch for a person, who has accepted it in the file that `hmchain records accept` made."""
     from trainers.records import sharing
 
     if (file is None) != bool(withdraw):
@@ -106,7 +108,7 @@ def vouch(config: Config, password_file: Path | None, file: Path | None, withdra
     with archive_of(config, password_file) as archive:
         if signed is None:
             archive.registry.transact("withdrawVouch", who)
-            click.echo(f"{who} is vouched for no more")
+            click.echo(f"{who} is no longer vouched for")
         else:
             accepted = sharing.vouch(archive, signed)
             click.echo(f"{accepted.person} is vouched for as {named(accepted.role)}")
@@ -114,9 +116,9 @@ def vouch(config: Config, password_file: Path | None, file: Path | None, withdra
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("label", metavar="SCOPE")
-@click.option("--purpose", "purposes", type=PURPOSES, multiple=True, help="Again for each purpose.")
+@click.option("--purpose", "purposes", type=PURPOSES, multiple=True, help="A purpose; may be given several times.")
 @click.option("--withdraw", is_flag=True, help="Consent to nothing for this scope from here on.")
-@click.option("--out", type=File, help="Write what was signed to this file as well, for other hospitals.")
+@click.option("--out", type=FilePath, help="Write what was signed to this file as well, for other hospitals.")
 @as_person(required=True)
 @with_config
 @with_password
@@ -132,8 +134,8 @@ def consent(
 ) -> None:
     """Consent, as a person, to purposes for a scope; this hospital relays it and pays the gas.
 
-    SCOPE is all, kind:clinical, type:imaging or record:<its 64 digits>. What is said replaces what was said of the same
-    scope. The most specific scope that anything was ever said of decides.
+    SCOPE is all, kind:clinical, type:imaging or record:<its 64 digits>. A consent replaces the one given before for the
+    same scope. For a record, the most specific scope that has ever been given or withdrawn decides.
     """
     from trainers.records import sharing
 
@@ -154,12 +156,12 @@ def consent(
 @records.command(epilog=EXIT_CODES)
 @click.argument("label", metavar="SCOPE")
 @click.option("--to", "reader", required=True, metavar="READER", help="An account, or a member's number.")
-@click.option("--purpose", type=PURPOSES, required=True)
-@click.option("--until", default="", help="A date, such as 2027-01-31. [default: --days from now]")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
-@click.option("--consent-of", default="", metavar="ACCOUNT", help="A hospital's grant over a person's records: whose.")
+@click.option("--purpose", type=PURPOSES, required=True, help="What the records may be read for.")
+@UNTIL
+@DAYS
+@click.option("--consent-of", default="", metavar="ACCOUNT", help="Whose records they are, in a hospital's grant.")
 @click.option("--consent-scope", default="all", show_default=True, help="The scope of that person's consent.")
-@click.option("--out", type=File, required=True, help="The grant's file, which the reader needs.")
+@click.option("--out", type=FilePath, required=True, help="The grant's file, which the reader needs.")
 @as_person(required=False)
 @with_config
 @with_password
@@ -177,10 +179,10 @@ def share(
     person: Path | None,
     person_password_file: Path | None,
 ) -> None:
-    """Let READER read a scope for a purpose, until a day. Hand the reader the file.
+    """Let READER read a scope for a purpose, for a limited time. Hand the reader the file.
 
-    A person shares its own records (--as). A hospital shares records about nobody, or, with --consent-of, a person's:
-    those work only while that person consents to the purpose.
+    A person shares its own records (--as). A hospital shares records that are about nobody, or, with --consent-of, a
+    person's: such a grant works only while that person consents to its purpose.
     """
     from trainers.records import sharing
 
@@ -199,14 +201,14 @@ def share(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("file", metavar="GRANT", type=File)
+@click.argument("file", metavar="GRANT", type=FilePath)
 @as_person(required=False)
 @with_config
 @with_password
 def revoke(
     config: Config, password_file: Path | None, file: Path, person: Path | None, person_password_file: Path | None
 ) -> None:
-    """Revoke a grant, by its file. What was read stays read; no key goes out after this."""
+    """Revoke a grant, by its file. No key goes out from now on; what was read before stays with the reader."""
     from trainers.records import sharing
 
     given, who = Signed.read(file), person_of(person, person_password_file) if person else None
@@ -217,7 +219,7 @@ def revoke(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("files", metavar="FILE...", type=File, nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", type=FilePath, nargs=-1, required=True)
 @with_config
 @with_password
 def relay(config: Config, password_file: Path | None, files: tuple[Path, ...]) -> None:
@@ -236,9 +238,9 @@ def relay(config: Config, password_file: Path | None, files: tuple[Path, ...]) -
 @records.command(epilog=EXIT_CODES)
 @click.argument("account", metavar="ACCOUNT")
 @click.argument("purpose", type=PURPOSES)
-@click.option("--until", default="")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True)
-@click.option("--end", is_flag=True, help="No more.")
+@UNTIL
+@DAYS
+@click.option("--end", is_flag=True, help="End the delegation.")
 @with_config
 @with_password
 def delegate(

@@ -1,4 +1,4 @@
-"""hmchain records: services over granted and consented records. Adds its commands to the group in records/cli.py."""
+"""`hmchain records`: services over granted and consented records. Adds its commands to the group in records/cli.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmchain.command import EXIT_CODES, guarded
+from hmchain.command import EXIT_CODES, FilePath, guarded, json_option
 from hmchain.errors import UsageError
 from hmchain.files import write_secret
-from trainers.cli import File, with_config, with_password
+from trainers.cli import with_config, with_password
 from trainers.config import Config
-from trainers.records.cli import archive_of, as_json_option
+from trainers.records.cli import archive_of
 from trainers.records.reading_cli import records
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["records"]
 THRESHOLD = 5  # persons, below which nothing is told, unless the hospital says otherwise
-FILES = click.argument("files", metavar="QUERY|ANSWER...", type=File, nargs=-1, required=True)
-SUM = click.option("--sum", "summing", is_flag=True, help="Add the hospitals' answers, as a researcher.")
-QUERY = click.option("--query", type=File, default=None, help="With --sum: that the answers are to this query.")
+FILES = click.argument("files", metavar="QUERY|ANSWER...", type=FilePath, nargs=-1, required=True)
+SUM = click.option("--sum", "summing", is_flag=True, help="As a researcher: add up the hospitals' answers.")
+QUERY = click.option("--query", type=FilePath, default=None, help="With --sum: the query that answers must be to.")
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("folders", metavar="DIR...", type=File, nargs=-1, required=True)
-@click.option("--out", type=File, default=None, help="Write .html, .png, .svg or .json. [default: print tables]")
-@as_json_option
+@click.argument("folders", metavar="DIR...", type=FilePath, nargs=-1, required=True)
+@click.option("--out", type=FilePath, default=None, help="Write .html, .png, .svg or .json. [default: print tables]")
+@json_option()
 @guarded
 def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """One person's records as a timeline: latest values, trends, what is abnormal or in conflict.
@@ -61,8 +61,8 @@ def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None
 @click.option(
     "--threshold", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Persons; 1 hides none."
 )
-@click.option("--out", type=File, default=None, help="Write to this file. [default: print]")
-@as_json_option
+@click.option("--out", type=FilePath, default=None, help="Write to this file. [default: print]")
+@json_option()
 @with_config
 @with_password
 def cohort(
@@ -100,8 +100,10 @@ def cohort(
 @SUM
 @QUERY
 @click.option("--minimum", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Persons at a site.")
-@click.option("--out", type=File, default=None, help="Write to this file; .vcf writes one of sites. [default: print]")
-@as_json_option
+@click.option(
+    "--out", type=FilePath, default=None, help="Write to this file; .vcf writes one of sites. [default: print]"
+)
+@json_option()
 @with_config
 @with_password
 def alleles(

@@ -1,4 +1,4 @@
-"""A hospital at the consortium's table: what the commands of members, votes and jobs act through."""
+"""One hospital's connection to its consortium: what the commands for members, ballots and jobs act through."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from trainers.parts import connect
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Its clients of both contracts, and what has happened so far."""
+class Session:
+    """A client of the HMChain contract, and the consortium's history as of when the session was opened."""
 
     client: ChainClient
     history: History
-    keys: Keys | None
 
     @property
     def ballots(self) -> ChainClient:
-        """The contract that holds the votes."""
+        """A client of the Ballots contract, which holds the votes. Raises ChainError."""
         address = self.client.call("ballots")
         return ChainClient(self.client.web3, self.client.account, address, Artifact.load("Ballots"))
 
 
-def sit_down(config: Config, keys: Keys | None) -> Desk:
-    """Connects to the consortium; without keys only to read. Raises HMChainError."""
+def open_session(config: Config, keys: Keys | None) -> Session:
+    """Connects to the consortium and reads its history. Without keys the session can only read. Raises HMChainError."""
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)
     client = ChainClient(web3, keys.identity.account if keys else None, consortium.contract)
-    return Desk(client, JobFeed(client, consortium.block, wary=True).poll(), keys)
+    return Session(client, JobFeed(client, consortium.block, wary=True).poll())
