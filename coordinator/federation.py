@@ -40,7 +40,7 @@ from trainers.team import Team, TeamLearner
 
 @dataclass
 class Federation:
-    """The parties of one job, and what the run needs besides them."""
+    """The parties of one job, and what else a run needs."""
 
     manifest: Manifest
     hospitals: dict[int, Hospital]
@@ -56,8 +56,8 @@ class Federation:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What every way of building a federation starts from."""
+class Setup:
+    """What a federation is built from, with and without a chain."""
 
     options: RunOptions
     dataset: Dataset
@@ -68,8 +68,8 @@ class Parts:
     team: Team
 
     @classmethod
-    def of(cls, options: RunOptions, dataset: Dataset, shards: list[Shard], watch: Stopwatch) -> Parts:
-        """Raises UsageError."""
+    def of(cls, options: RunOptions, dataset: Dataset, shards: list[Shard], watch: Stopwatch) -> Setup:
+        """The set-up of a run; shards are the hospitals' data in order of member number. Raises UsageError."""
         manifest = options.manifest(dataset)
         return cls(
             options,
@@ -95,48 +95,48 @@ class Parts:
         ledger_of: Callable[[int], Ledger],
         exchange: Exchange,
     ) -> dict[int, Hospital]:
-        """The members, who share a pad to compute on, and an exchange."""
+        """The members by number. They share an exchange, and a scratch network to compute on."""
         pad = Pad(network_of(self.manifest, {self.manifest.architecture}))
         compute, malicious, hospitals = Compute(), malicious_members(self.options), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)
             base = base_model(self.manifest, exchange, self.initial, ledger.records)
             honest = LocalLearner(self.manifest, shard, pad, compute)
-            alone = Attacker(honest, self.options.attack) if number in malicious else honest
-            learner = TeamLearner(alone, self.team)
+            member = Attacker(honest, self.options.attack) if number in malicious else honest
+            learner = TeamLearner(member, self.team)
             hospitals[number] = Hospital(number, learner, identity, self.manifest, ledger, exchange, base, self.watch)
         return hospitals
 
 
-def plain_federation(parts: Parts) -> Federation:
+def plain_federation(setup: Setup) -> Federation:
     """On the plain Python model of the protocol: no EVM, no blobs, no encryption."""
-    model = digest(encode(parts.initial, model_header(parts.manifest.digest(), 0, bytes(32))))
-    job = PlainJob(parts.manifest.terms(), parts.manifest.digest(), model)
-    for number, shard in enumerate(parts.shards, start=1):
+    model = digest(encode(setup.initial, model_header(setup.manifest.digest(), 0, bytes(32))))
+    job = PlainJob(setup.manifest.terms(), setup.manifest.digest(), model)
+    for number, shard in enumerate(setup.shards, start=1):
         job.join(number, len(shard.train))
     job.start()
-    exchange = DirectExchange(specification(parts.initial))
-    hospitals = parts.hospitals(parts.identities(), job.ledger, exchange)
+    exchange = DirectExchange(specification(setup.initial))
+    hospitals = setup.hospitals(setup.identities(), job.ledger, exchange)
     coordinator = job.ledger(0)
     return Federation(
-        manifest=parts.manifest,
+        manifest=setup.manifest,
         hospitals=hospitals,
         coordinator=coordinator,
         exchange=exchange,
-        base=base_model(parts.manifest, exchange, parts.initial, coordinator.records),
-        watch=parts.watch,
+        base=base_model(setup.manifest, exchange, setup.initial, coordinator.records),
+        watch=setup.watch,
         gas=GasTable(),
         wait_until=job.wait_until,
         save=lambda: None,
         file_report=lambda report: None,
-        team=parts.team,
+        team=setup.team,
     )
 
 
-def chain_federation(parts: Parts, folder: Path) -> Federation:
+def chain_federation(setup: Setup, folder: Path) -> Federation:
     """On a chain, embedded or by URL, with sealed blobs. Raises ChainError, BlobError, StorageError."""
-    options, manifest, watch = parts.options, parts.manifest, parts.watch
-    identities, deployer, key = parts.identities(), MemberIdentity.create(), new_identity()
+    options, manifest, watch = setup.options, setup.manifest, setup.watch
+    identities, deployer, key = setup.identities(), MemberIdentity.create(), new_identity()
     store = open_store(folder / BLOBS if options.blobs is None else options.blobs)
     with watch.measure("chain"):
         accounts = [deployer.account.address, *(identity.account.address for identity in identities)]
@@ -144,9 +144,9 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
         web3 = embedded.web3 if embedded else connect(str(options.chain))
         if embedded is None:
             fund(web3, accounts)
-        clients, deployment = found_consortium(web3, deployer.account, founders(parts, identities))
+        clients, deployment = found_consortium(web3, deployer.account, founders(setup, identities))
     with watch.measure("blobs"):
-        blobs, model = publish_initial(store, manifest, parts.initial, key)
+        blobs, model = publish_initial(store, manifest, setup.initial, key)
     with watch.measure("chain"):
         job = create_job(clients[1], clients[0].sender, manifest, blobs, model)
         members = [
@@ -155,7 +155,7 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
         keyring = open_job(clients[0], job, store, key, members)
 
     opened = open_key(store.get(keyring, MAX_KEYRING), 1, identities[0].encryption)
-    exchange = SealedExchange(store, opened, specification(parts.initial), watch)
+    exchange = SealedExchange(store, opened, specification(setup.initial), watch)
     feed, gas = (SoleFeed if embedded else JobFeed)(clients[0], deployment.block), GasTable()
     ledgers = [ContractLedger(client, feed, job, n, watch, gas.add) for n, client in enumerate(clients)]
     file = LedgerFile(folder, embedded) if embedded else None
@@ -170,24 +170,24 @@ def chain_federation(parts: Parts, folder: Path) -> Federation:
 
     write_key(folder, key)
     save()
-    run_file(parts, clients[0], deployment, job).write(folder)  # last: a folder that has it has all
-    hospitals = parts.hospitals(identities, lambda n: ledgers[n], exchange)
+    run_file(setup, clients[0], deployment, job).write(folder)  # last: a folder that has it has all
+    hospitals = setup.hospitals(identities, lambda n: ledgers[n], exchange)
     wait = embedded.wait_until if embedded else sleep_until(clients[0])
-    base = base_model(manifest, exchange, parts.initial, ledgers[0].records)
-    return Federation(manifest, hospitals, ledgers[0], exchange, base, watch, gas, wait, save, file_report, parts.team)
+    base = base_model(manifest, exchange, setup.initial, ledgers[0].records)
+    return Federation(manifest, hospitals, ledgers[0], exchange, base, watch, gas, wait, save, file_report, setup.team)
 
 
-def founders(parts: Parts, identities: Sequence[MemberIdentity]) -> list[Founder]:
+def founders(setup: Setup, identities: Sequence[MemberIdentity]) -> list[Founder]:
     """The members as they found the consortium, each committed to its own data under a salt that it keeps."""
     return [
         Founder(identity, f"Hospital {number}", dataset_root(shard.train, secrets.token_bytes(32)), len(shard.train))
-        for number, (identity, shard) in enumerate(zip(identities, parts.shards, strict=True), start=1)
+        for number, (identity, shard) in enumerate(zip(identities, setup.shards, strict=True), start=1)
     ]
 
 
-def run_file(parts: Parts, coordinator: ChainClient, deployment: Receipt, job: int) -> RunFile:
+def run_file(setup: Setup, coordinator: ChainClient, deployment: Receipt, job: int) -> RunFile:
     """run.json of this federation."""
-    options = parts.options
+    options = setup.options
     return RunFile(
         chain=str(options.chain),
         chain_id=coordinator.chain_id,
@@ -195,13 +195,13 @@ def run_file(parts: Parts, coordinator: ChainClient, deployment: Receipt, job: i
         deployment=deployment.transaction,
         job=job,
         blobs=location_of(options.blobs),
-        dataset=parts.dataset.name,
-        dataset_digest=digest_text(parts.dataset.digest),
+        dataset=setup.dataset.name,
+        dataset_digest=digest_text(setup.dataset.digest),
     )
 
 
 def location_of(blobs: str | None) -> str:
-    """Where the blobs are, wherever somebody stands who reads it."""
+    """Where the blobs are, in a form that does not depend on the working directory."""
     if blobs is None:
         return BLOBS
     if blobs.startswith(IPFS_PREFIX):
@@ -210,7 +210,7 @@ def location_of(blobs: str | None) -> str:
 
 
 def sleep_until(client: ChainClient) -> Callable[[int], None]:
-    """Waits for a chain whose time is not ours to set."""
+    """Waits in real time, for a chain whose clock we do not set."""
 
     def wait(deadline: int) -> None:
         while client.block().time <= deadline:

@@ -20,21 +20,22 @@ from pathlib import Path
 
 from eth_utils import is_checksum_address
 
-from coordinator.report import read_bytes, write_text
+from coordinator.report import read_bytes
 from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.envelope import Identity
 from hmchain.errors import StorageError, UsageError, VerificationError
+from hmchain.files import write_whole
 from hmchain.jsontext import parse
 
 FORMAT = "hmchain-run/1"
-OF_THE_DISK = (EACCES, EPERM, EIO)  # what says nothing of a run
+OF_THE_DISK = (EACCES, EPERM, EIO)  # faults of this machine's disk, which are no evidence against a run
 MAX_SMALL = 64 * 1024  # bytes of run.json, and of job.key
 RUN, LEDGER, KEY, BLOBS = "run.json", "ledger.jsonl", "job.key", "blobs"
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """run.json. chain is "embedded" or a URL; blobs "blobs" (inside the folder) or where they are."""
+    """The content of run.json. chain is "embedded" or a URL; blobs is "blobs" (in the folder) or where they are."""
 
     chain: str
     chain_id: int
@@ -47,8 +48,8 @@ class RunFile:
     format: str = FORMAT
 
     def write(self, folder: Path) -> None:
-        """Raises StorageError."""
-        write_text(folder / RUN, self.to_json())
+        """Writes run.json. Raises StorageError."""
+        write_whole(folder / RUN, self.to_json().encode())
 
     def to_json(self) -> str:
         """The text of the file."""
@@ -56,7 +57,10 @@ class RunFile:
 
     @classmethod
     def read(cls, folder: Path) -> RunFile:
-        """Raises UsageError where there is no run, VerificationError where there is no sense in it, StorageError."""
+        """Reads run.json.
+
+        Raises UsageError where there is no run, VerificationError where it is not as a run writes it, StorageError.
+        """
         _look_for_run(folder)
         with of_the_run(f"{RUN} is not readable: it is not what a run writes", StorageError, ValueError, TypeError):
             text = read_bytes(folder / RUN, MAX_SMALL).decode()
@@ -66,7 +70,7 @@ class RunFile:
         return run
 
     def _is_plain(self) -> bool:
-        """Whether every field is what it must be, written in the one way that we write it."""
+        """Whether every field has its type and form."""
         numbers: dict[str, type] = {"chain_id": int, "job": int}
         types = all(type(value) is numbers.get(name, str) for name, value in asdict(self).items())
         types = types and 0 < self.chain_id < 2**63 and 0 < self.job < 2**63
@@ -76,7 +80,7 @@ class RunFile:
 
 
 def _look_for_run(folder: Path) -> None:
-    """Raises UsageError where a folder holds no run, StorageError where nobody may look."""
+    """Raises UsageError where a folder holds no run, StorageError where it cannot be read."""
     try:
         (folder / RUN).lstat()
     except OSError as fault:
@@ -87,7 +91,7 @@ def _look_for_run(folder: Path) -> None:
 
 @contextmanager
 def of_the_run(what: str, *faults: type[Exception]) -> Iterator[None]:
-    """These faults, as what they say of the run: VerificationError. Of one of the local disk: StorageError."""
+    """Turns these faults into VerificationError(what), or, where the local disk is at fault, into StorageError."""
     try:
         yield
     except VerificationError:
@@ -100,7 +104,7 @@ def of_the_run(what: str, *faults: type[Exception]) -> Iterator[None]:
 
 
 class LedgerFile:
-    """ledger.jsonl, written as the run goes."""
+    """ledger.jsonl, to which blocks are appended as the run goes on."""
 
     def __init__(self, folder: Path, chain: EmbeddedChain) -> None:
         self._path = folder / LEDGER
@@ -109,7 +113,7 @@ class LedgerFile:
         self._append(genesis_line(chain))
 
     def extend(self) -> None:
-        """Writes the blocks mined since the last time. Raises StorageError."""
+        """Appends the blocks mined since the last call. Raises StorageError."""
         for record in self._chain.blocks(after=self._written):
             self._append(record.to_json())
             self._written = record.number

@@ -1,4 +1,4 @@
-"""Makes a local consortium: divides the data, gives every hospital its keys and folder, founds it on a fresh chain."""
+"""Creates a local consortium: divides the data, makes each hospital's keys and folder, founds it on a fresh chain."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ PHASE_SECONDS = {"request_seconds": 180, "score_seconds": 120, "reveal_seconds":
 def up(
     folder: Path, hospitals: int, dataset: str, root: Path | None, partition: str, job: dict[str, Any], note: Note
 ) -> Local:
-    """Makes a local consortium, or takes up the one that is there, and starts what of it does not run.
+    """Creates a local consortium, or takes the existing one, and starts those of its processes that do not run.
 
-    Raises HMChainError; a consortium that could not be founded leaves nothing behind.
+    note is told each step; job has the fields of job.toml. Raises HMChainError; a consortium that could not be founded
+    leaves nothing behind.
     """
     if (folder / LOCAL).exists() and (folder / CONSORTIUM).exists():
         local = Local.read(folder)
@@ -97,13 +98,16 @@ def prepare(
     )
     local.write()
     for number, (hospital, kubo, shard) in enumerate(zip(local.hospitals, local.kubos, shards, strict=True), start=1):
-        settle(hospital, f"Hospital {number}", local.url, kubo.api)
+        make_hospital(hospital, f"Hospital {number}", local.url, kubo.api)
         write_shard(hospital / "data.npz", shard)
     return local
 
 
-def settle(hospital: Path, name: str, url: str, api: str) -> Card:
-    """One hospital's folder, with a password that nobody has to remember. Raises HMChainError."""
+def make_hospital(hospital: Path, name: str, url: str, api: str) -> Card:
+    """Makes one hospital's folder, with a random password in a file, and returns its card. Raises HMChainError.
+
+    url is the chain's, api the multiaddr of the hospital's IPFS daemon.
+    """
     password = secrets.token_urlsafe(24)
     card = founding.create(hospital, name, password, work=keystore.LIGHT)
     write_secret(hospital / "password", password.encode() + b"\n")
@@ -119,7 +123,7 @@ def settle(hospital: Path, name: str, url: str, api: str) -> Card:
 
 
 def found_members(local: Local) -> None:
-    """Deploys from the first hospital's account; everybody is a founder and gets what gas costs."""
+    """Deploys both contracts from the first hospital's account; every hospital is a founder, and is given gas money."""
     web3 = connect_any([local.url], 30.0)
     cards = [Card.read(hospital / founding.CARD) for hospital in local.hospitals]
     fund(web3, [card.operator for card in cards])
@@ -134,7 +138,7 @@ def found_members(local: Local) -> None:
 
 
 def create_first_job(local: Local) -> None:
-    """From the first hospital's account, unless it was created before. Raises HMChainError."""
+    """Creates the job from the first hospital's account, unless it was created before. Raises HMChainError."""
     config = local.config(1)
     keys = keystore.unlock(config.keys.operator, config.keys.encryption, _password(config))
     consortium = Consortium.read(config.chain.consortium)

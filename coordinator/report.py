@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: summary.json, metrics.jsonl and a picture."""
+"""A run's report for people: summary.json, metrics.jsonl and curves.png."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from hmchain.errors import StorageError
+from hmchain.files import write_whole
 from hmchain.history import RoundRecord, verdict_text
 from trainers.scoring import Metrics
 
@@ -33,7 +34,7 @@ class GasTable:
     rounds: dict[int, int] = field(default_factory=dict)
 
     def add(self, round: int, call: str, gas: int) -> None:
-        """Counts one transaction of the contract function `call`."""
+        """Adds the gas of one transaction that called the contract function `call`."""
         self.calls[CALLS[call]].append(gas)
         self.rounds[round] = self.rounds.get(round, 0) + gas
 
@@ -72,25 +73,12 @@ def round_row(record: RoundRecord, metrics: Metrics | None, gas: int, seconds: d
 
 
 def digest_text(digest: bytes) -> str:
-    """As people and machines are shown a digest."""
+    """A digest as text, "sha256:" and hexadecimal digits."""
     return f"sha256:{digest.hex()}"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all. Raises StorageError."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        try:
-            partial.write_text(text)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as fault:
-        raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
-
-
 def read_bytes(path: Path, limit: int = MAX_FILE) -> bytes:
-    """What is in a file, which somebody else may have put there. Raises StorageError where it is none, or too long."""
+    """The content of a file that somebody else may have put there. Raises StorageError, also where it is too long."""
     try:
         if not path.is_file():  # a pipe would keep us waiting, a device would never end
             raise StorageError(f"{path} is missing or is no file")
@@ -104,20 +92,23 @@ def read_bytes(path: Path, limit: int = MAX_FILE) -> bytes:
 
 
 def write_report(folder: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bytes:
-    """Writes summary, metrics and picture. Returns the report's digest, which the coordinator files on chain."""
-    write_text(folder / METRICS, metrics_text(rows))
-    write_text(folder / SUMMARY, summary_text(summary))
+    """Writes summary, metrics and picture. Returns the report's digest, which the coordinator files on chain.
+
+    Raises StorageError.
+    """
+    write_whole(folder / METRICS, metrics_text(rows).encode())
+    write_whole(folder / SUMMARY, summary_text(summary).encode())
     draw_curves(folder / CURVES, summary, rows)
     return report_digest(folder)
 
 
 def summary_text(summary: dict[str, Any]) -> str:
-    """The one way to write summary.json."""
+    """The text of summary.json, which verification compares byte by byte."""
     return json.dumps(summary, indent=2, sort_keys=True) + "\n"
 
 
 def metrics_text(rows: Sequence[dict[str, Any]]) -> str:
-    """The one way to write metrics.jsonl."""
+    """The text of metrics.jsonl, which verification compares byte by byte."""
     return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
@@ -135,12 +126,12 @@ def digest_of(files: dict[str, bytes]) -> bytes:
 
 
 def report_digest(folder: Path) -> bytes:
-    """digest_of what is in the folder. Raises StorageError."""
+    """The digest of the report in a folder. Raises StorageError."""
     return digest_of(read_report(folder))
 
 
 def draw_curves(path: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """AUC and ACC on the test set by round. Raises StorageError."""
+    """Draws AUC and ACC on the test set by round; failed rounds are grey lines. Raises StorageError."""
     # Imported here: it takes half a second, and only the end of a run needs it.
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""`hmchain run`: a whole consortium in one process, round after round, and the report on it."""
+"""`hmchain run`: a whole consortium in one process, round after round, and its report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from coordinator.attacks import malicious_members
-from coordinator.federation import Federation, Parts, chain_federation, plain_federation
+from coordinator.federation import Federation, Setup, chain_federation, plain_federation
 from coordinator.folder import new_folder
 from coordinator.options import RunOptions
 from coordinator.progress import Progress
@@ -33,18 +33,18 @@ TIMES = ("training", "scoring", "chain", "blobs", "aggregation", "evaluation")
 def run(options: RunOptions, progress: Progress) -> dict[str, Any]:
     """Runs all rounds and writes the report. Returns the summary. Raises HMChainError."""
     watch = Stopwatch()
-    # One thread a computation: torch's spin while they wait for each other, and where anything else wants a core two of
-    # them train 30 times slower than one. It also makes a run end with the same model whatever the number of cores.
+    # One torch thread a computation. torch's threads spin while they wait for each other: where anything else uses a
+    # core, two of them train 30 times slower than one. With one, a run's model also does not depend on the cores.
     torch.set_num_threads(1)
     dataset = load(options.dataset, options.data_root)
     shards = split(dataset, options.members, options.partition, options.seed)
-    parts = Parts.of(options, dataset, shards, watch)
+    setup = Setup.of(options, dataset, shards, watch)
     with new_folder(options.out):
         progress.note(
             f"{dataset.name}: {options.members} hospitals, {options.clients} of them train in a round, "
             f"{options.masters} masters, {options.rounds} rounds"
         )
-        federation = plain_federation(parts) if options.chain is None else chain_federation(parts, options.out)
+        federation = plain_federation(setup) if options.chain is None else chain_federation(setup, options.out)
         return conduct(federation, options, dataset, progress)
 
 
@@ -88,7 +88,7 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
 
 
 def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
-    """Lets the parties of the phase act, as many as it takes. False where nobody had anything to send."""
+    """Lets as many parties of the phase act as it needs. False where none of them had anything to send."""
     roster = state.clients if state.phase == Phase.REQUEST else state.masters
     for number in roster:
         federation.hospitals[number].anticipate(state)
@@ -103,7 +103,7 @@ def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
 
 
 def _evaluate(federation: Federation, split: Split, record: RoundRecord) -> Metrics:
-    """The global model that a round ended with; by round on the test split, which belongs to no hospital."""
+    """Measures the global model that a round ended with on a split."""
     assert record.model is not None
     header = model_header(federation.manifest.digest(), record.number, record.base)
     model = fetch_model(federation.exchange, header, record.final_blob(), record.model)
@@ -115,7 +115,10 @@ def _evaluate(federation: Federation, split: Split, record: RoundRecord) -> Metr
 
 
 def _validation(federation: Federation, dataset: Dataset) -> dict[str, float | None]:
-    """The last global model on the val split, by shares of which the masters judge: to choose by, not to boast of."""
+    """Metrics of the last global model on the val split, for choosing between settings.
+
+    They are no independent result: the hospitals' hold-outs, by which the masters judge, are shares of that split.
+    """
     made = [record for record in federation.coordinator.records() if record.model is not None]
     if not made:
         return {"val_auc": None, "val_acc": None}

@@ -59,10 +59,10 @@ class FinishedRun:
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """Three rounds; in the first one update is refused."""
     options = options_for(tmp_path_factory.mktemp("runs") / "finished", data, rounds=3)
-    parts, federation = federation_of(options)
+    setup, federation = federation_of(options)
     refused = federation.coordinator.state().clients[0]
     federation.hospitals[refused] = Diverged(**vars_of(federation.hospitals[refused]))
-    summary = conduct(federation, options, parts.dataset, Silent())
+    summary = conduct(federation, options, setup.dataset, Silent())
     return FinishedRun(options.out, summary, refused)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from coordinator.cli import main
-from coordinator.federation import Federation, Parts, chain_federation, plain_federation
+from coordinator.federation import Federation, Setup, chain_federation, plain_federation
 from coordinator.options import RunOptions
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import load
@@ -55,18 +55,18 @@ def options_for(out: Path, data: Path, **changes: Any) -> RunOptions:
     return replace(small, **changes)
 
 
-def parts_of(options: RunOptions) -> Parts:
+def setup_of(options: RunOptions) -> Setup:
     """What a federation is built from."""
     dataset = load(options.dataset, options.data_root)
     shards = split(dataset, options.members, options.partition, options.seed)
-    return Parts.of(options, dataset, shards, Stopwatch())
+    return Setup.of(options, dataset, shards, Stopwatch())
 
 
-def federation_of(options: RunOptions) -> tuple[Parts, Federation]:
+def federation_of(options: RunOptions) -> tuple[Setup, Federation]:
     """The parties of a run, before anything has happened; on a chain they share options.out."""
-    parts = parts_of(options)
+    setup = setup_of(options)
     options.out.mkdir()
-    return parts, chain_federation(parts, options.out) if options.chain else plain_federation(parts)
+    return setup, chain_federation(setup, options.out) if options.chain else plain_federation(setup)
 
 
 def arguments_for(data: Path, **changes: Any) -> list[str]:

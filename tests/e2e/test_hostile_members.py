@@ -140,7 +140,7 @@ def play_attacks(folder: Path, data: Path, chain: str | None) -> tuple[dict[str,
     options = options_for(
         folder, data, chain=chain, members=members, fraction=1.0, rounds=1, batch_size=2, learning_rate=1e-4
     )
-    parts, federation = federation_of(options)
+    setup, federation = federation_of(options)
     clients = federation.coordinator.state().clients
     attackers = dict(zip(attacks, clients[2:], strict=False))
     scene: Callable[..., Scene] = Scene
@@ -151,7 +151,7 @@ def play_attacks(folder: Path, data: Path, chain: str | None) -> tuple[dict[str,
         attacker = Attacker(**vars_of(federation.hospitals[member]))
         attacker.attack, attacker.scene = attacks[name][1], scene
         federation.hospitals[member] = attacker
-    summary = conduct(federation, options, parts.dataset, Silent())
+    summary = conduct(federation, options, setup.dataset, Silent())
     record = federation.coordinator.record(1)
     assert record.judgement is not None
     words = {name: record.judgement.medians[clients.index(member)] for name, member in attackers.items()}
@@ -197,7 +197,7 @@ class Flipper(Hospital):
 
     def submit(self, state: RoundState) -> bool:
         assert isinstance(self.learner, TeamLearner)
-        learner = self.learner.alone  # whatever the team has begun on the right labels is not asked for
+        learner = self.learner.inner  # whatever the team has begun on the right labels is not asked for
         assert isinstance(learner, LocalLearner)
         train = learner.shard.train
         learner.shard = replace(learner.shard, train=Split(train.inputs, (train.labels + 1) % 3))
@@ -240,11 +240,11 @@ class SilentMember(Hospital):
 @pytest.mark.parametrize("role", ["clients", "masters"])
 def test_a_silent_member_holds_nobody_up(role: str, chain: str | None, data: Path, tmp_path: Path) -> None:
     options = options_for(tmp_path / "run", data, chain=chain, members=8, fraction=0.3, rounds=2)
-    parts, federation = federation_of(options)
+    setup, federation = federation_of(options)
     state = federation.coordinator.state()
     silent = getattr(state, role)[1]
     without(federation, silent, SilentMember)
-    summary = conduct(federation, options, parts.dataset, Silent())
+    summary = conduct(federation, options, setup.dataset, Silent())
     assert (summary["completed_rounds"], summary["failed_rounds"]) == (2, 0)
     second = federation.coordinator.record(2)
     assert silent not in second.clients + second.masters, "whoever is silent leaves the draws"

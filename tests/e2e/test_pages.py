@@ -152,7 +152,7 @@ def test_all_is_reached_by_keyboard(chromium: Browser, board: str) -> None:
 
 def test_a_round_is_watched_from_request_to_reply(chromium: Browser, data: Path, tmp_path: Path) -> None:
     with node() as chain:
-        parts, federation = federation_of(options_for(tmp_path / "run", data, chain=chain))
+        setup, federation = federation_of(options_for(tmp_path / "run", data, chain=chain))
         ledger, hospitals = federation.coordinator, federation.hospitals
         with dashboard("--run", tmp_path / "run") as url, tab(chromium) as page:
             page.goto(f"{url}/rounds/1/1")
@@ -185,7 +185,7 @@ def test_a_round_is_watched_from_request_to_reply(chromium: Browser, data: Path,
             page.goto(url)
             page.locator("#phase", has_text="REQUEST").wait_for()
             assert page.locator("[data-deadline]").inner_text().startswith("in ")
-        parts.team.close()
+        setup.team.close()
 
 
 def test_what_is_wrong_is_said_on_the_page_and_goes_away_with_its_cause(chromium: Browser, tmp_path: Path) -> None:

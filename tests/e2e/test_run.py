@@ -115,8 +115,8 @@ def test_the_job_key_is_for_its_owner_alone(finished: FinishedRun) -> None:
 
 def test_no_secret_is_written_anywhere_but_to_the_job_key(data: Path, tmp_path: Path) -> None:
     options = options_for(tmp_path / "run", data, rounds=1)
-    parts, federation = federation_of(options)
-    conduct(federation, options, parts.dataset, Silent())
+    setup, federation = federation_of(options)
+    conduct(federation, options, setup.dataset, Silent())
     secrets = [b"AGE-SECRET-KEY-1"]
     for hospital in federation.hospitals.values():
         identity = hospital.identity

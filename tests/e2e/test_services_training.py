@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from coordinator.deploy import Founder, found_consortium
-from coordinator.federation import Parts, chain_federation
+from coordinator.federation import Setup, chain_federation
 from coordinator.options import RunOptions
 from coordinator.progress import Silent
 from coordinator.run import conduct
@@ -32,7 +32,7 @@ from trainers.datasets import Dataset
 from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.networks import initial_weights
-from trainers.parts import Parts as NodeParts
+from trainers.parts import Parts
 from trainers.records import record_keeping
 from trainers.records.importing import import_records
 from trainers.records.record_keeping import RecordKeeping, service_of
@@ -97,8 +97,8 @@ def learn(job: Manifest, hospitals: list[Shard], out: Path) -> None:
     )
     initial = initial_weights(job.architecture, job.width, 2, job.seed)
     options.out.mkdir()
-    parts = Parts(options, dataset, job, hospitals[:3], initial, Stopwatch(), Team(1))
-    summary = conduct(chain_federation(parts, options.out), options, dataset, Silent())
+    setup = Setup(options, dataset, job, hospitals[:3], initial, Stopwatch(), Team(1))
+    summary = conduct(chain_federation(setup, options.out), options, dataset, Silent())
     assert summary["completed_rounds"] == 3
     assert summary["test_auc"] > 0.9, "of persons at a fourth hospital; chance is 0.5"
     proved = verify(options.out, None, Console(quiet=True))
@@ -153,7 +153,7 @@ class Clinic:
             registry=self.registry, config=config, keys=keys, consortium=consortium, store=store, worker=self.worker
         )
         self._import(folder, store)
-        self.node = RecordKeeping(cast(NodeParts, parts))
+        self.node = RecordKeeping(cast(Parts, parts))
 
     def consent(self, index: int, *purposes: Purpose) -> None:
         """A patient's own word, sent by its hospital."""

@@ -468,9 +468,9 @@ def conspiracy(
 ) -> tuple[Any, Path, Callable[[], Any]]:
     """A whole run by one hand: its federation, its folder, and how to let it go."""
     options = options_for(out, data, **{"rounds": 1, **changes})
-    parts, federation = federation_of(options)
+    setup, federation = federation_of(options)
     federation.hospitals.update({n: kind(**vars_of(h)) for n, h in federation.hospitals.items()})
-    return federation, out, lambda: conduct(federation, options, parts.dataset, Silent())
+    return federation, out, lambda: conduct(federation, options, setup.dataset, Silent())
 
 
 def test_a_model_that_is_not_the_aggregate_is_found_though_everyone_attested_it(

@@ -18,7 +18,6 @@ from coordinator.report import (
     report_digest,
     round_row,
     write_report,
-    write_text,
 )
 from hmchain.blobs import BlobRef
 from hmchain.errors import Reason, StorageError
@@ -103,13 +102,6 @@ def test_a_report_that_lacks_a_file_has_no_digest(report: tuple[Path, bytes]) ->
     (report[0] / CURVES).unlink()
     with pytest.raises(StorageError, match=r"curves\.png is missing"):
         report_digest(report[0])
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    with pytest.raises(StorageError):
-        write_text(tmp_path / "there", "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_pipes_and_devices_are_no_files(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_what_was_begun_is_what_would_be_trained() -> None:
     begun, later = learner.train(BASE, 5, 1), learner.train(BASE, 5, 1)
     assert all(begun[name].tobytes() == later[name].tobytes() for name in begun)
     assert learner.samples == 20
-    assert learner.score(begun) == learner.alone.score(begun)
+    assert learner.score(begun) == learner.inner.score(begun)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -62,7 +62,7 @@ def test_scores_of_several_are_those_of_each(workers: int) -> None:
     )
     (last,) = (name for name, array in BASE.items() if array.shape == (2,))
     updates = [{**BASE, last: np.roll(np.array([9, -9], np.float32), turn)} for turn in (0, 0, 1, 0, 1, 1)]
-    assert learner.scores(updates) == learner.alone.scores(updates) == [learner.score(update) for update in updates]
+    assert learner.scores(updates) == learner.inner.scores(updates) == [learner.score(update) for update in updates]
     assert len(set(learner.scores(updates))) > 1
     assert learner.scores([]) == []
 
