@@ -2,6 +2,6 @@
 
 import os
 
-# Of eth-hash's two backends this one takes a fifth of the time (2 and 11 µs), and an embedded chain hashes much; where
-# both are there, as web3 sees to, eth-hash would take the other.
+# eth-hash picks pycryptodome where both of its backends are installed, as they are with web3. pysha3 takes a fifth of
+# the time (2 µs a hash instead of 11), and an embedded chain hashes a great deal.
 os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")

@@ -1,9 +1,9 @@
-"""Federated averaging, exact: the same bytes from the same updates, in any order, on any machine.
+"""Exact federated averaging: the same updates give the same bytes in any order, on any machine.
 
-FedAvg (McMahan et al. 2017, algorithm 1) weighs each client's parameters with its number of samples. Floating point
-sums depend on their order and on the machine, so the sum is taken over integers (hmchain/fixed.py):
+FedAvg (McMahan et al. 2017, algorithm 1) weights each client's parameters by its number of samples. Floating-point sums
+depend on their order and on the machine, so the sum is taken over integers (hmchain/fixed.py):
 
-    s = sum of n * q                             int64
+    s = sum of n * q                             int64; n a client's samples, q its weight in fixed point
     a = s / sum of n, rounded half to even       in integers
 
 No sum overflows int64: |q| <= 2^39, and sum of n <= 2^23 makes |s| <= 2^62. Counters (int64: the number of batches a
@@ -24,11 +24,11 @@ __all__ = ["FRACTION_BITS", "MAX_SAMPLES", "RANGE", "Updates", "combine", "fedav
 
 MAX_SAMPLES = 2**23
 
-Updates = Sequence[tuple[Weights, int]]  # each a client's weights and its number of samples
+Updates = Sequence[tuple[Weights, int]]  # one (weights, number of samples) for each client
 
 
 def fedavg(updates: Updates) -> Weights:
-    """The average of updates, weighed by samples; names in sorted order.
+    """The average of updates, weighted by samples; names in sorted order.
 
     Raises DataError where there is no update, a sample count is below 1 or their sum above MAX_SAMPLES; WeightsError
     where tensors differ between updates (WRONG_TENSORS), or a weight is NaN (NOT_FINITE) or beyond RANGE.
@@ -38,7 +38,10 @@ def fedavg(updates: Updates) -> Weights:
 
 
 def combine(updates: Updates, rule: Callable[[Sequence[Array]], Array]) -> Weights:
-    """One tensor from every client's, float32 by `rule`, counters by their largest. Raises as fedavg does."""
+    """Combines each tensor across clients: float32 by `rule`, int64 counters by their maximum. Raises as fedavg does.
+
+    rule takes one tensor's arrays, one for each client and of the same shape, and returns the combined array.
+    """
     check(updates)
     combined: Weights = {}
     for name, spec in specification(updates[0][0]).items():
@@ -49,10 +52,10 @@ def combine(updates: Updates, rule: Callable[[Sequence[Array]], Array]) -> Weigh
 
 
 def check(updates: Updates) -> None:
-    """Raises DataError or WeightsError for updates that cannot be combined; see fedavg."""
+    """Refuses updates that cannot be combined. Raises DataError, WeightsError as fedavg does."""
     counts = [samples for _, samples in updates]
     if not counts or min(counts) < 1 or sum(counts) > MAX_SAMPLES:
-        raise DataError(f"sample counts {counts} cannot weigh an average: each from 1, together up to {MAX_SAMPLES}")
+        raise DataError(f"sample counts {counts} cannot weight an average: each from 1, together up to {MAX_SAMPLES}")
     like = specification(updates[0][0])
     if any(specification(weights) != like for weights, _ in updates[1:]):
         raise WeightsError("updates with different tensors cannot be averaged", Reason.WRONG_TENSORS)
@@ -62,7 +65,7 @@ def check(updates: Updates) -> None:
 
 def _average(arrays: Sequence[Array], counts: Sequence[int]) -> Array:
     shape = arrays[0].shape
-    # One set of buffers for all updates: fresh megabytes for every step would take most of the time.
+    # One set of buffers serves all updates: allocating megabytes for every step would take most of the time.
     sums, product = np.zeros(shape, np.int64), np.empty(shape, np.int64)
     scaled = np.empty(shape, np.float32)
     for array, samples in zip(arrays, counts, strict=True):

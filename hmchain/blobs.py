@@ -1,7 +1,7 @@
-"""Where blobs live: a folder, or an IPFS daemon. Both give a blob the same name and refuse the same bytes.
+"""Where blobs are stored: a folder, or an IPFS daemon. Both give a blob the same name and refuse the same bytes.
 
-What a store returns is proved: the size is compared with the limit before anything is read, never more than one byte
-beyond the recorded size is read, and SHA-256 and CID are compared before the caller sees a byte.
+Whatever a store returns has been checked: the size is compared with the limit before anything is read, never more than
+one byte beyond the recorded size is read, and SHA-256 and CID are compared before the caller sees a byte.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class BlobRef:
 
 
 class BlobStore(Protocol):
-    """A place for blobs, which are named by their content."""
+    """A content-addressed store of blobs."""
 
     def put(self, data: bytes) -> BlobRef:
         """Store data and return its reference; storing the same bytes again is harmless.
@@ -61,8 +61,8 @@ class BlobStore(Protocol):
 class DirectoryStore:
     """Blobs as files <root>/<cid>, each written whole or not at all.
 
-    fsync makes a blob survive a power cut as soon as put returns, at the price of some milliseconds. Without it a cut
-    may lose a blob, which the next put of the same bytes mends.
+    With fsync a blob survives a power cut as soon as put returns, at the price of some milliseconds. Without it a power
+    cut may lose a blob until the same bytes are put again.
     """
 
     def __init__(self, root: Path, fsync: bool = False) -> None:
@@ -76,7 +76,7 @@ class DirectoryStore:
     def put(self, data: bytes) -> BlobRef:
         """See BlobStore.put."""
         ref = BlobRef.of(data)
-        # The name starts with a dot, which no CID does, and is random, so that two writers do not meet in it.
+        # The name starts with a dot, as no CID does, and is random, so that two writers never share it.
         partial = self._root / f".{ref.cid}.{secrets.token_hex(8)}"
         try:
             try:
@@ -122,15 +122,15 @@ class DirectoryStore:
 class IpfsStore:
     """Blobs in a Kubo daemon, through its RPC API; put also pins them there.
 
-    address is the daemon's multiaddr, say /ip4/127.0.0.1/tcp/5001; timeout, in seconds, bounds each put and get. The
-    daemon is its hospital's own, so it is trusted not to flood us; what it fetched from others is proved as any blob.
+    address is the daemon's multiaddr, such as /ip4/127.0.0.1/tcp/5001; timeout, in seconds, bounds each put and get.
+    The daemon belongs to the hospital, so it is trusted not to flood us; what it fetches from others is checked.
     """
 
     def __init__(self, address: str, timeout: float = 60.0) -> None:
         # Imported here: it takes a while, and a node that uses a folder does not need it.
         import ipfshttpclient
 
-        # It still passes an argument that urllib3 2 ignores and 3 will refuse; users can do nothing about it.
+        # The client passes an argument that urllib3 2 ignores, with a warning that users can do nothing about.
         warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning, r"urllib3\.")
         self._address = address
         self._timeout = timeout
@@ -146,7 +146,7 @@ class IpfsStore:
             raise UsageError(f"{address!r} is not the address of an IPFS daemon") from error
 
     def put(self, data: bytes) -> BlobRef:
-        """See BlobStore.put. Raises BlobError too if the daemon names the bytes otherwise than we do."""
+        """See BlobStore.put. Raises DaemonError also where the daemon's CID is not ours."""
         ref = BlobRef.of(data)
         try:
             answer = self._client.add(
@@ -172,7 +172,7 @@ class IpfsStore:
             kind = DaemonError if isinstance(error, self._unreachable) else BlobError
             raise kind(self._failed(f"fetch {ref.cid}", error)) from error
         if len(data) == ref.size and cid_of(data) != ref.cid:
-            # A CID is a digest, too: the daemon had to refuse these bytes, whoever sent them.
+            # The CID is a digest, too: a daemon that works would have refused these bytes, whoever sent them.
             message = f"the IPFS daemon at {self._address} gives other bytes for {ref.cid}"
             raise DaemonError(message, Reason.WRONG_DIGEST)
         return _proved(data, ref)
@@ -185,7 +185,10 @@ class IpfsStore:
             raise DaemonError(self._failed("say what it holds", error)) from error
 
     def _read(self, ref: BlobRef) -> bytes:
-        """At most one byte more than ref.size; the client's own timeout is for each packet, ours for the whole."""
+        """The bytes of ref, at most one more than ref.size. The client's timeout is for a packet, ours for the whole.
+
+        Raises TimeoutError, or OSError for an answer that ends early.
+        """
         deadline = time.monotonic() + self._timeout
         data = bytearray()
         with self._client.cat(str(ref.cid), length=ref.size + 1, stream=True) as chunks:
@@ -211,7 +214,7 @@ class IpfsStore:
 
 
 class LimitedStore:
-    """A store that takes no more once it holds `limit` bytes; what others ask it to fetch counts as well."""
+    """A store that refuses to put more once it holds `limit` bytes, blobs that were only fetched included."""
 
     def __init__(self, store: BlobStore, limit: int) -> None:
         self._store = store
@@ -236,9 +239,9 @@ class LimitedStore:
 def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0, durable: bool = False) -> BlobStore:
     """The store that spec names: a folder, or "ipfs:" and a daemon's multiaddr (ipfs:/ip4/127.0.0.1/tcp/5001).
 
-    timeout is in seconds, for a daemon's put or get; limit in bytes, 0 for none. durable: what is put into a folder
-    survives a power cut (a daemon has its own way). Raises UsageError for an address that is none, StorageError for a
-    folder that cannot be used.
+    timeout is in seconds, for each put or get of a daemon; limit is in bytes, 0 for none. durable: a folder's blobs
+    survive a power cut (a daemon has its own settings for that). Raises UsageError for what is no multiaddr,
+    StorageError for a folder that cannot be used.
     """
     store: BlobStore
     if isinstance(spec, str) and spec.startswith(IPFS_PREFIX):
@@ -249,7 +252,7 @@ def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0, durable:
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:
-    """0 for a file that another writer has renamed meanwhile."""
+    """Bytes of a file; 0 for one that another writer has renamed meanwhile."""
     try:
         return entry.stat().st_size
     except FileNotFoundError:
@@ -262,7 +265,7 @@ def _check_limit(ref: BlobRef, limit: int) -> None:
 
 
 def _proved(data: bytes, ref: BlobRef) -> bytes:
-    """data, if it is what ref names; the cheapest comparison comes first."""
+    """data, if it is what ref names; the cheapest comparison comes first. Raises BlobError(WRONG_DIGEST)."""
     if len(data) != ref.size:
         raise BlobError(f"blob {ref.cid} does not have the recorded {ref.size:,} bytes", Reason.WRONG_DIGEST)
     if hashlib.sha256(data).digest() != ref.sha256:

@@ -1,4 +1,4 @@
-"""member.json: what an organisation hands to the others so that they admit it. Nothing in it is secret."""
+"""member.json, a member's card: what an organisation hands to the others so that they admit it. It holds no secret."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ NAME_BYTES = 32  # of UTF-8, as the contract keeps it
 
 @dataclass(frozen=True)
 class Card:
-    """A name, an operator account, a 32-byte X25519 public key."""
+    """A name, an operator account (checksummed address) and a 32-byte X25519 public key.
+
+    Raises UsageError where the name does not fit NAME_BYTES or is not printable, or the key cannot be encrypted to.
+    """
 
     name: str
     operator: str
@@ -33,11 +36,11 @@ class Card:
             raise UsageError(f"the encryption key of {self.name} is no X25519 key that can be encrypted to")
 
     def to_abi(self) -> tuple[str, bytes, bytes]:
-        """IConsortium.Organisation."""
+        """The card as the contract's IConsortium.Organisation."""
         return self.operator, self.encryption, self.name.encode().ljust(NAME_BYTES, b"\0")
 
     def write(self, path: Path) -> None:
-        """Raises StorageError."""
+        """Writes member.json. Raises StorageError."""
         content = {
             "format": FORMAT,
             "name": self.name,
@@ -48,7 +51,7 @@ class Card:
 
     @classmethod
     def read(cls, path: Path) -> Card:
-        """Raises UsageError."""
+        """Reads member.json. Raises UsageError."""
         try:
             content = parse(read_file(path, "the member's card"))
             card = cls(content["name"], content["operator"], parse_recipient(content["encryption"]))

@@ -64,7 +64,7 @@ class Cid:
         if len(data) != _LENGTH or data[0] != 1 or data[2:4] != _SHA2_256:
             raise BlobError(f"not a version 1 CID with a SHA-256 digest: {text[:80]!r}")
         cid = cls(data[1], data[4:])
-        # base32 has spare bits at the end; two names for one blob would be one too many.
+        # base32 has spare bits at the end, which would give one blob several names.
         if text.startswith("b") and text != str(cid):
             raise BlobError(f"not a canonical CID: {text[:80]!r}")
         return cid
@@ -90,7 +90,7 @@ def cid_of(data: bytes, chunk_size: int = CHUNK_SIZE) -> Cid:
 
 @dataclass(frozen=True)
 class _Node:
-    """What a parent writes down of a block: its name, bytes of file below it, bytes of blocks in its subtree."""
+    """What a parent block records of a child: its CID, the bytes of file below it, the bytes of all blocks below it."""
 
     cid: Cid
     file_size: int

@@ -1,7 +1,7 @@
-"""consortium.json: which contract on which chain a consortium is. It holds no secret; every member needs it.
+"""consortium.json: on which chain a consortium is, and at which contract. Every member needs it; it holds no secret.
 
-It is believed only as far as the chain bears it out: the transaction it names must have created that contract there,
-from the bytecode that this package carries.
+The chain has to confirm it: the transaction it names must have created that contract there, from the bytecode that this
+package carries.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Consortium:
     records: str = ""
 
     def write(self, path: Path) -> None:
-        """Raises StorageError."""
+        """Writes consortium.json. Raises StorageError."""
         write_whole(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> Consortium:
-        """Raises UsageError."""
+        """Reads consortium.json. Raises UsageError."""
         if not path.exists():
             raise UsageError(
                 f"there is no {path}: whoever founds the consortium (hmchain deploy) hands it to all members"
@@ -65,7 +65,7 @@ class Consortium:
         return plain and _is_hash(self.deployment) and (not self.records or _is_hash(self.records))
 
     def check(self, web3: Web3) -> None:
-        """Raises ChainError where the chain holds no such contract, or another one."""
+        """Compares the file with the chain. Raises ChainError where that holds no such contract, or another one."""
         found = find_deployment(web3, self.deployment)
         if found is None or (found.address, found.block) != (self.contract, self.block):
             raise ChainError(f"this chain has no contract {self.contract} created in block {self.block}")

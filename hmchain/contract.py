@@ -1,4 +1,4 @@
-"""The contract as bytes and texts: compiled artifacts, its events, and its errors decoded in one place."""
+"""Contracts as data: compiled artifacts, calls encoded, answers, events and errors decoded."""
 
 from __future__ import annotations
 
@@ -37,14 +37,17 @@ class Artifact:
 
     @classmethod
     def load(cls, name: str = "HMChain") -> Artifact:
-        """The artifact that this package carries."""
+        """The artifact that this package carries under this name. Raises FileNotFoundError for any other name."""
         content = json.loads(files("hmchain").joinpath(f"artifacts/{name}.json").read_text())
         return cls(content["abi"], decode_hex(content["bytecode"]), decode_hex(content["deployedBytecode"]))
 
 
 @dataclass(frozen=True)
 class Event:
-    """A contract event: its name, its decoded arguments and where it stands in the chain."""
+    """A contract event: its name, its decoded arguments by name, and where it is in the chain.
+
+    block is a number, index the log's index in that block, transaction the hash in hex.
+    """
 
     name: str
     args: dict[str, Any]
@@ -55,7 +58,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A transaction that succeeded."""
+    """A transaction that succeeded: gas used, block number, hash in hex, and the contract's events in order."""
 
     gas: int
     block: int
@@ -64,7 +67,7 @@ class Receipt:
 
 
 class Function:
-    """One function's calls and answers: what web3's contracts give, without looking through the ABI for every call."""
+    """Encodes one function's calls and decodes its answers, as web3's contracts do, without a search of the ABI."""
 
     def __init__(self, codec: ABICodec, abi: ABIFunction) -> None:
         self._codec = codec
@@ -83,18 +86,18 @@ class Function:
 
     def decode(self, data: bytes) -> Any:
         """The value that a call returned, a tuple of several; structs are tuples. Raises ChainError."""
-        if self._gives and not data:  # said by what has no code; some decoders take it for zeros
+        if self._gives and not data:  # an address without code answers nothing, which some decoders take for zeros
             raise ChainError(f"nothing answers to {self._name}: is this the contract's address?")
         try:
             values = self._codec.decode(self._gives, data)
         except DecodingError as fault:
-            raise ChainError(f"the contract's answer to {self._name} is none: {fault}") from fault
+            raise ChainError(f"the contract's answer to {self._name} cannot be decoded: {fault}") from fault
         shaped = tuple(_shaped(part, value, _plain) for part, value in zip(self._outputs, values, strict=True))
         return shaped[0] if len(shaped) == 1 else shaped
 
 
 class EventDecoder:
-    """One event's logs as Events: what web3's `process_log` gives, without looking through the ABI for every log."""
+    """Decodes one event's logs, as web3's `process_log` does, without a search of the ABI."""
 
     def __init__(self, codec: ABICodec, abi: ABIEvent) -> None:
         self._decode = codec.decode
@@ -105,7 +108,7 @@ class EventDecoder:
         self._types = [collapse_if_tuple(cast(dict[str, Any], part)) for part in self._plain]
 
     def decode(self, log: LogReceipt) -> Event:
-        """Raises ValueError for a log that does not fit the event."""
+        """A log as an Event. Raises ValueError for a log that does not fit this event."""
         topics = log["topics"][1:]
         if len(topics) != len(self._indexed):
             raise ValueError(f"{self._name} with {len(topics)} indexed arguments, not {len(self._indexed)}")
@@ -122,7 +125,7 @@ class EventDecoder:
 
 
 class Decoder:
-    """Turns the contract's raw logs and raw errors into ours."""
+    """Decodes the logs and revert data of one contract."""
 
     def __init__(self, web3: Web3, artifact: Artifact) -> None:
         self._codec = web3.codec
@@ -130,14 +133,14 @@ class Decoder:
         self._events = {event_abi_to_log_topic(e): EventDecoder(web3.codec, e) for e in events}
 
     def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
-        """Decodes the contract's own events and passes over any other. Raises ValueError for what does not fit."""
+        """The contract's own events; logs of others are left out. Raises ValueError for a log that does not fit."""
         for log in logs:
             decoder = self._events.get(bytes(log["topics"][0])) if log["topics"] else None
             if decoder is not None:
                 yield decoder.decode(log)
 
     def error(self, data: bytes) -> ContractError:
-        """The error of a contract of ours in revert data; `Reverted` where it is none of them."""
+        """The error in revert data, of any contract of ours; one named "Reverted" where it is none of them."""
         abi = _errors().get(data[:4])
         if abi is None:
             return ContractError("Reverted", (encode_hex(data[:36]),) if data else ())
@@ -156,7 +159,7 @@ def _errors() -> dict[bytes, Any]:
 
 
 def revert_data(fault: Exception) -> bytes:
-    """Revert data of a fault of web3's, which carries it as hex; none where there is none."""
+    """The revert data in an exception of web3's, which carries it as hex; empty where there is none."""
     for candidate in (getattr(fault, "data", None), *fault.args):
         if isinstance(candidate, str) and is_0x_prefixed(candidate):
             return decode_hex(candidate)
@@ -164,7 +167,7 @@ def revert_data(fault: Exception) -> bytes:
 
 
 def _shaped(part: Mapping[str, Any], value: Any, struct: Callable[[Iterable[tuple[str, Any]]], Any]) -> Any:
-    """A value as the ABI describes it: structs made of names and values, addresses with their checksum (EIP-55)."""
+    """A decoded value as the ABI describes it, addresses with checksum (EIP-55). struct takes (name, value) pairs."""
     kind: str = part["type"]
     if kind.endswith("]"):
         inner = {**part, "type": kind[: kind.rindex("[")]}

@@ -24,16 +24,16 @@ CLIENTS_DRAW = 1
 
 @dataclass
 class Pool:
-    """The members that can be drawn for a job, and what is remembered of them.
+    """The members enrolled for a job, and the reputation (1 to 255, by member number) of all that ever were.
 
-    reputation is 1 to 255 by member number; it stays when a member leaves the draws.
+    A member that leaves the draws keeps its reputation.
     """
 
     reputation: dict[int, int] = field(default_factory=dict)
     enrolled: set[int] = field(default_factory=set)
 
     def enrol(self, member: int) -> None:
-        """Enters a member into the draws: a newcomer starts neutral, any other as it left."""
+        """Enters a member into the draws. A newcomer starts at NEUTRAL, any other with the reputation it had."""
         self.reputation.setdefault(member, NEUTRAL)
         self.enrolled.add(member)
 
@@ -42,7 +42,7 @@ class Pool:
         self.enrolled.discard(member)
 
     def learn(self, member: int, basis_points: int) -> None:
-        """Moves a member's reputation a quarter of the way to its score, in or out of the draws."""
+        """Moves a member's reputation a quarter of the way to its score, whether it is enrolled or not."""
         score = basis_points * HIGHEST // 10_000
         self.reputation[member] = max((3 * self.reputation[member] + score + 2) // 4, 1)
 
@@ -58,7 +58,7 @@ class Committee:
 def elect_masters(
     pool: Pool, outgoing: Committee, round: int, count: int, term_rounds: int, seed: bytes, dismissed: bool = False
 ) -> Committee:
-    """The election: the masters of `round`. At least `count` members are enrolled.
+    """The masters of `round`. The caller makes sure that at least `count` members are enrolled.
 
     A committee serves `term_rounds` rounds; a master that left the draws is replaced at its position. At the end of its
     term, or when it is dismissed, the whole committee is elected anew, and the outgoing one sits this election out

@@ -1,8 +1,8 @@
 """An Ethereum chain inside this process (eth-tester over py-evm) that can be written down and executed again.
 
-Everything a block hash depends on is fixed: genesis, timestamps and mixHash, which the stock backend draws at random.
-So a ledger file, one line a block, is proof against itself: whoever executes it again gets the same block hashes, or
-the first block at which it was tampered with.
+Everything that a block hash depends on is fixed: genesis, timestamps and mixHash (which the stock backend draws at
+random). So a ledger file, one line a block, is tamper-evident: whoever executes it again gets the same block hashes, or
+finds the first block that was tampered with.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BALANCE = 10**24  # wei for each account at genesis; gas is free in a consortium
 
 @dataclass(frozen=True)
 class BlockRecord:
-    """What is needed to execute a block again, and the hash that must come out."""
+    """What it takes to execute a block again, and the hash that must result. Transactions are raw, in hex."""
 
     number: int
     timestamp: int
@@ -63,9 +63,10 @@ class BlockRecord:
 
 
 class _Backend(PyEVMBackend):
-    """The stock backend with a constant mixHash, and with transactions found by py-evm's own index.
+    """The stock backend with a constant mixHash, and with transactions looked up in py-evm's own index.
 
-    The stock one searches the chain backwards for each, which makes the events of 1,300 blocks take five minutes.
+    The stock backend searches the chain backwards for each one, so that reading the events of 1,300 blocks took five
+    minutes.
     """
 
     def mine_blocks(self, num_blocks: int = 1, coinbase: bytes = b"\0" * 20) -> tuple[bytes, ...]:
@@ -99,9 +100,9 @@ class _Backend(PyEVMBackend):
 
 
 class Provider(EthereumTesterProvider):
-    """eth-tester behind the answers of a real node: what it raises becomes a JSON-RPC error (codes of EIP-1474).
+    """eth-tester made to answer like a real node: what it raises becomes a JSON-RPC error (codes of EIP-1474).
 
-    So nobody else need know, or load, eth-tester to talk to a chain.
+    So no other module has to know, or load, eth-tester to talk to a chain.
     """
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
@@ -119,9 +120,9 @@ def _error(code: int, message: str, data: str | None = None) -> RPCResponse:
 
 
 def _revert_data(fault: TransactionFailed) -> bytes:
-    """eth-tester carries it as its only argument: bytes, or the repr of bytes, after a text of web3's."""
-    told = str(fault).removeprefix("execution reverted: ")
-    return bytes(ast.literal_eval(told)) if told[:2] in ("b'", 'b"') else b""
+    """The revert data in an error of eth-tester's: the repr of bytes, perhaps after web3's text; empty without any."""
+    text = str(fault).removeprefix("execution reverted: ")
+    return bytes(ast.literal_eval(text)) if text[:2] in ("b'", 'b"') else b""
 
 
 class EmbeddedChain:
@@ -140,7 +141,7 @@ class EmbeddedChain:
         self._backend.next_block_at(GENESIS_TIME + 1)
         self._tester = EthereumTester(self._backend)
         self.web3 = Web3(Provider(self._tester))
-        # Who reads without an account would read as one of eth-tester's own, which has no balance in this genesis.
+        # A call without an account would come from one of eth-tester's own, which has no balance in this genesis.
         self.web3.eth.default_account = to_checksum_address(self.accounts[0])
 
     def travel(self, seconds: int) -> None:
@@ -149,7 +150,7 @@ class EmbeddedChain:
         self._backend.mine_blocks()
 
     def wait_until(self, deadline: int) -> None:
-        """Lets time pass beyond `deadline`."""
+        """Lets time pass until after `deadline`, in seconds since 1970."""
         self.travel(max(1, deadline + 1 - int(self._backend.chain.get_canonical_head().timestamp)))
 
     def blocks(self, after: int = 0) -> Iterator[BlockRecord]:

@@ -1,8 +1,8 @@
 """Sealed envelopes: the age format, version 1 (age-encryption.org/v1), for X25519 recipients.
 
 The chain records a member's encryption key as 32 raw bytes; age and its tools write the same key as "age1…". Bech32
-between the two is written here and tested with BIP-173's own vectors: the `bech32` package of PyPI has had no release
-since 2020, checks nothing that these lines do not, and would be one more dependency to trust with keys.
+between the two is written here and tested with BIP-173's own vectors: PyPI's `bech32` package has had no release since
+2020, checks nothing that these lines do not, and would be one more dependency to trust with keys.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ _SECRET = "age-secret-key-"
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
-# what each of the 32 values of the top bits adds: looked up, since keys of a million records go through here
+# What each of the 32 values of the top five bits adds to the remainder. A table, because the keys of a million records
+# pass through here.
 _FOLDED = tuple(
     reduce(xor, (generator for bit, generator in enumerate(_GENERATOR) if top >> bit & 1), 0) for top in range(32)
 )
 
-# Points of small order, as u-coordinates: a secret agreed with one of them is zero for everyone, and age's library
-# panics (no Exception, so nothing would stop it) instead of refusing. From RFC 7748, section 6.1, and cr.yp.to/ecdh.
+# Points of small order, as u-coordinates. A secret agreed with one of them is zero for everyone, and age's library
+# panics (which is no Exception and would end the process) instead of refusing. Source: RFC 7748, section 6.1, and
+# cr.yp.to/ecdh.
 _FIELD = 2**255 - 19
 _SMALL_ORDER = frozenset(
     (
@@ -86,7 +88,7 @@ def new_identity() -> Identity:
 
 
 def seal(data: bytes, recipients: Sequence[bytes]) -> bytes:
-    """Encrypt data so that each recipient, a 32-byte X25519 public key, can read it. Differs at every call.
+    """Encrypts data so that each recipient, a 32-byte X25519 public key, can read it. Every call gives other bytes.
 
     Raises UsageError without recipients, or where one is not usable (see is_usable).
     """
@@ -100,7 +102,7 @@ def seal(data: bytes, recipients: Sequence[bytes]) -> bytes:
 
 
 def unseal(data: bytes, identity: Identity) -> bytes:
-    """Decrypt an envelope. Raises BlobError(UNREADABLE) for bytes that are none, or not for this identity."""
+    """Decrypts an envelope. Raises BlobError(UNREADABLE) for other bytes, or one not sealed to this identity."""
     try:
         opened: bytes = pyrage.decrypt(data, [x25519.Identity.from_str(identity.secret)])
     except pyrage.DecryptError as error:
@@ -110,7 +112,7 @@ def unseal(data: bytes, identity: Identity) -> bytes:
 
 
 def is_usable(public: bytes) -> bool:
-    """Whether seal accepts a public key, which its owner alone wrote on chain: 32 bytes, not of small order."""
+    """Whether seal accepts a public key: 32 bytes, not of small order. On chain, a member may write any 32 bytes."""
     # X25519 ignores the top bit and takes the rest modulo the field.
     return len(public) == 32 and int.from_bytes(public, "little") % 2**255 % _FIELD not in _SMALL_ORDER
 
@@ -158,7 +160,7 @@ def _polymod(prefix: str, words: Sequence[int]) -> int:
 
 
 def _regroup(values: Sequence[int], old: int, new: int) -> bytes:
-    """Words of `old` bits as words of `new` bits; towards 5 bits the end is filled with zeros, towards 8 it is cut."""
+    """Words of `old` bits as words of `new` bits: from 8 to 5 bits padded with zeros, from 5 to 8 truncated."""
     length = -(-len(values) * old // new) if new < old else len(values) * old // new
     number = 0
     for value in values:

@@ -11,7 +11,7 @@
     │   ├── WeightsError            5   bytes that are not the weights they claim to be (has a Reason)
     │   └── DaemonError             5   our own IPFS daemon is gone or at fault, which says nothing about the blob
     ├── StorageError                6   the local disk: full, read-only, not a folder
-    ├── TrainingError               6   computing: too little memory or time, or what an own network raised
+    ├── TrainingError               6   computing: too little memory or time, or a custom network that raised
     └── VerificationError           1   a run that does not prove what it claims
 
 The command line turns each into one line on standard error and the exit code above. Anything outside this
@@ -27,7 +27,7 @@ from typing import Self
 
 
 class Reason(IntEnum):
-    """Why an update counts for nothing. Travels on chain as one byte of a master's score (see hmchain.scores)."""
+    """Why an update counts for nothing. On chain it takes the place of a master's score (see hmchain.scores)."""
 
     UNSCORED = 0
     UNAVAILABLE = 1
@@ -157,7 +157,7 @@ class StorageError(HMChainError):
 
 
 class TrainingError(HMChainError):
-    """Computing failed: there was too little memory or time, or an own network raised something."""
+    """Computing failed: there was too little memory or time, or a custom network raised an exception."""
 
     exit_code = 6
 
@@ -170,7 +170,7 @@ class TrainingError(HMChainError):
 
 
 class VerificationError(HMChainError):
-    """A run that does not prove what it claims; round and member say where, as far as it is known."""
+    """A run that does not prove what it claims. round and member say where, None where that is not known."""
 
     exit_code = 1
 

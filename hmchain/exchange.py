@@ -1,7 +1,6 @@
-"""How weights travel between parties: sealed in a blob store, or, for --no-chain, from hand to hand.
+"""How weights travel between parties: as sealed blobs, or, for --no-chain, in memory.
 
-Both check what they hand out in the same way, so that a bad update is refused with the same reason with and without a
-chain.
+Both ways make the same checks, so that a bad update is refused for the same reason with and without a chain.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from hmchain.weights import (
     specification,
 )
 
-OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and what age adds, besides 16 bytes for every 64 KiB
-CACHED = 80  # weights kept open, those used last: the updates of the largest round and some models
-CACHE_BYTES = 1 << 29  # that they take at most: of a large network fewer are kept, and others opened again
+OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and age's own; age adds 16 bytes to every 64 KiB as well
+CACHED = 80  # weights kept decrypted, least recently used dropped first: a largest round's updates and some models
+CACHE_BYTES = 1 << 29  # limit of what they take: of a large network fewer are kept, and others decrypted again
 
 
 class Exchange(Protocol):
     """Where one party publishes weights and fetches others'."""
 
     def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
-        """Makes weights available. Returns the digest of the canonical plaintext, and by what name to fetch them.
+        """Makes weights available to the others. Returns the digest of their canonical plaintext, and their blob.
 
         Raises BlobError, StorageError.
         """
 
     def fetch(self, header: Header, blob: BlobRef) -> Weights:
-        """The weights that `header` describes. Raises BlobError (WeightsError) with the reason why they are none."""
+        """The weights in `blob`, which must be those that `header` describes. Raises BlobError, WeightsError."""
 
 
 class SealedExchange:
-    """Blobs sealed to the job's key; every participant holds the key, so every participant can audit.
+    """Blobs sealed to the job's key, which every participant holds: every participant can audit.
 
-    `like` is a model's tensors. What was fetched and proved once is kept: blobs never change.
+    `like` has a model's tensors. Weights that were fetched and checked are cached: blobs never change.
     """
 
     def __init__(self, store: BlobStore, key: Identity, like: dict[str, Spec], watch: Stopwatch | None = None) -> None:
@@ -83,7 +82,7 @@ class SealedExchange:
 
 
 class DirectExchange:
-    """Weights handed over in memory. Their plaintext's digest stands in for a blob."""
+    """Weights handed over in memory. The digest of their plaintext stands for the blob."""
 
     def __init__(self, like: dict[str, Spec]) -> None:
         self._like = like
@@ -107,9 +106,9 @@ class DirectExchange:
         if blob not in self._held:
             raise BlobError(f"nobody published the {header.kind} of round {header.round}", Reason.UNAVAILABLE)
         self._held.move_to_end(blob)
-        told, weights = self._held[blob]
-        if told != header:
-            raise WeightsError(f"the header is {told}", Reason.WRONG_HEADER)
+        found, weights = self._held[blob]
+        if found != header:
+            raise WeightsError(f"the header is {found}", Reason.WRONG_HEADER)
         if specification(weights) != like:
             raise WeightsError("unexpected or missing tensors", Reason.WRONG_TENSORS)
         check_values(weights)
@@ -117,12 +116,12 @@ class DirectExchange:
 
 
 def expected(like: dict[str, Spec], header: Header) -> dict[str, Spec]:
-    """The tensors that a blob of `header` has, where a model has those of `like`."""
+    """The tensors that the blob of `header` must have, given a model's: an update lacks the server's moments."""
     return like if header.kind == "model" else of_network(like)
 
 
 def limit_of(like: dict[str, Spec]) -> int:
-    """Bytes that a sealed blob of such weights may have."""
+    """The most bytes that a sealed blob of such weights may have."""
     payload = payload_bytes(like)
     return payload + payload // 1000 + OVERHEAD_BYTES
 
@@ -133,12 +132,12 @@ def update_header(manifest: bytes, record: RoundRecord, member: int) -> Header:
 
 
 def model_header(manifest: bytes, round: int, base: bytes) -> Header:
-    """The header of a global model; round 0 and a base of zeros for the initial one."""
+    """The header of the global model that a round ended with. The initial one has round 0 and a base of zeros."""
     return Header("model", manifest, round, 0, base)
 
 
 def fetch_model(exchange: Exchange, header: Header, blob: BlobRef, model: bytes) -> Weights:
-    """The global model of `header` whose digest is `model`: what a proposer stored need not be what it proposed.
+    """The global model of `header` with the digest `model`. A proposer may have stored another one than it proposed.
 
     Raises BlobError.
     """
@@ -149,7 +148,10 @@ def fetch_model(exchange: Exchange, header: Header, blob: BlobRef, model: bytes)
 
 
 def final_model(exchange: Exchange, manifest: bytes, record: RoundRecord) -> Weights:
-    """The global model that a round ended with, from the first of its blobs that can be had. Raises BlobError."""
+    """The global model that a finalized round ended with, from the first of its blobs that is available.
+
+    Raises BlobError where none is.
+    """
     assert record.model is not None
     missing = BlobError(f"nobody stored the model of round {record.number}", Reason.UNAVAILABLE)
     for blob in record.final_blobs():
@@ -163,10 +165,9 @@ def final_model(exchange: Exchange, manifest: bytes, record: RoundRecord) -> Wei
 
 
 def aggregate_of(record: RoundRecord, base: Weights, job: Manifest, exchange: Exchange) -> tuple[Weights, Header]:
-    """The global model that a judged round leads to, from its base model and its accepted updates: the same bytes for
-    everyone.
+    """Aggregates a judged round: the next global model, the same bytes for everyone, and the header it travels under.
 
-    Raises BlobError where an accepted update cannot be had.
+    Raises BlobError where an accepted update is not available.
     """
     manifest = job.digest()
     updates = [

@@ -1,4 +1,4 @@
-"""A contract's events, followed from a cursor, and made into history."""
+"""Follows a contract's events from a cursor and builds up their history."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from hmchain.chain import ChainClient, Head
 from hmchain.contract import Event, Receipt
 from hmchain.errors import ChainBehind
 
-PATIENCE_SECONDS = 60.0  # with a node that is behind, before the chain is taken to have been set back
+PATIENCE_SECONDS = 60.0  # that a node may stay behind before the chain counts as set back
 
 
 class Reading(Protocol):
-    """What events are made into."""
+    """A history that is built up from events."""
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Takes in what follows. Raises LookupError or ValueError where it does not follow."""
+        """Adds the events that follow those before. Raises LookupError or ValueError for any that do not follow."""
 
 
 H = TypeVar("H", bound=Reading)
 
 
 class Feed(Generic[H]):
-    """The contract's events, followed from a cursor; several parties in one process may share it.
+    """Follows a contract's events from a block on. Several parties in one process may share one.
 
-    A wary feed serves a chain that is not this process's own: it is read by several nodes in turn, of which one may be
-    behind another, and a development chain may be set back. What it applied is then always of one chain, and whole.
+    A wary feed is for a chain that is not inside this process. It may be read through several nodes in turn, one behind
+    another, and a development chain may be set back: the history is then still of one chain, and without gaps.
+    fresh makes an empty history.
     """
 
     def __init__(self, client: ChainClient, first_block: int, fresh: Callable[[], H], wary: bool = False) -> None:
@@ -40,10 +41,10 @@ class Feed(Generic[H]):
         self._behind_since: float | None = None
         self.head: Head | None = None
         self.history = fresh()
-        self.generation = 0  # how often it was read from the beginning again
+        self.generation = 0  # how often the history was begun again
 
     def poll(self) -> H:
-        """Applies what is new. Raises ChainError; ChainBehind where the node has yet to reach what was seen before."""
+        """Applies new events and returns the history. Raises ChainError; ChainBehind where the node is behind us."""
         if not self._wary:
             self._apply_to(self._client.head())
             return self.history
@@ -63,20 +64,20 @@ class Feed(Generic[H]):
         return self.history
 
     def reached(self, block: int) -> None:
-        """Tells of a block that the chain has; a node that has not yet got so far is not listened to."""
+        """Notes that the chain has this block: a node that has not reached it is not believed."""
         self._reached = max(self._reached, block)
 
     def took(self, receipt: Receipt) -> None:
-        """Tells of a transaction of this process's own."""
+        """Notes a transaction of this process's own."""
         self.reached(receipt.block)
 
     def _start_over(self) -> None:
-        """The chain is not the one that was read: it was set back, or continued otherwise."""
+        """Forgets all: the chain is no longer the one that was read (it was set back, or reorganised)."""
         self.head, self._next, self._reached, self.history = None, self._first, 0, self._fresh()
         self.generation += 1
 
     def _apply_to(self, last: int, check: Head | None = None) -> None:
-        """Applies the events up to a block; none of them where that is no longer the block it was meanwhile."""
+        """Applies the events up to block `last`; none of them where that block is not `check` any more."""
         if last < self._next:
             return
         events = list(self._client.events(self._next, last))
@@ -84,7 +85,7 @@ class Feed(Generic[H]):
             raise ChainBehind(f"block {last} changed while it was read")
         try:
             self.history.apply(events)
-        except (LookupError, ValueError) as fault:  # a node once left events out
+        except (LookupError, ValueError) as fault:  # nodes have been seen to leave events out
             self._start_over()
             raise ChainBehind("the chain's events do not follow from one another: reading them again") from fault
         self._next = last + 1

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hmchain.errors import StorageError, UsageError
 
-MAX_BYTES = 1 << 24  # of a file that people or nodes write by hand: keys, cards, configurations
+MAX_BYTES = 1 << 24  # of a small file: keys, cards, configurations
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Writes a file so that a reader, and a power cut, meet the old content or the new. Raises StorageError."""
+    """Replaces a file atomically: a reader, or a power cut, finds the old content or the new. Raises StorageError."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         try:
@@ -31,7 +31,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Without this the new name may be gone after a power cut, though its content is on disk."""
+    """Makes a rename durable: without this, a power cut may undo it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -40,12 +40,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """write_whole, for its owner's eyes only. Raises StorageError."""
+    """write_whole, readable by the owner only. Raises StorageError."""
     write_whole(path, data, 0o600)
 
 
 def read_file(path: Path, what: str) -> bytes:
-    """The content of a file that the user named; `what` says which one. Raises UsageError."""
+    """The content of a file that the user named; `what` names it in errors ("the password file"). Raises UsageError."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{what} {path} is too large to be one")
@@ -55,7 +55,7 @@ def read_file(path: Path, what: str) -> bytes:
 
 
 def read_secret(path: Path, what: str) -> bytes:
-    """read_file, of a secret: refused where its group or others could read it as well. Raises UsageError."""
+    """read_file, for secrets: also refuses a file that its group or others could read. Raises UsageError."""
     try:
         mode = path.stat().st_mode & 0o777
     except OSError as fault:

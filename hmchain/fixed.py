@@ -1,4 +1,4 @@
-"""Weights as whole numbers: the grid on which sums are exact, and the one rounding rule.
+"""Weights as fixed-point integers: the grid on which sums are exact, and the one rounding rule.
 
     q = rint(w * 2^24)                           a weight as fixed point; the product is exact, even in float32
     w = float32(q * 2^-24)                       exact in float64, then rounded once
@@ -19,7 +19,10 @@ _ONE = np.float32(2**FRACTION_BITS)
 
 
 def to_fixed(array: Array, out: Array | None = None, scratch: Array | None = None) -> Array:
-    """The int64 of a float32 array on the grid. With buffers of the same shape nothing is allocated."""
+    """A float32 array as int64 on the grid, of the same shape. Values must lie within weights.RANGE.
+
+    out (int64, returned) and scratch (float32) are buffers of that shape; with both, nothing is allocated.
+    """
     scaled = np.multiply(array, _ONE, out=scratch)  # by a power of two: exact
     whole = np.rint(scaled, out=scaled if scratch is not None else None)
     fixed = np.empty(array.shape, np.int64) if out is None else out
@@ -28,14 +31,14 @@ def to_fixed(array: Array, out: Array | None = None, scratch: Array | None = Non
 
 
 def from_fixed(fixed: Array) -> Array:
-    """The float32 array of whole numbers on the grid."""
+    """An int64 array on the grid as float32, of the same shape."""
     values: Array = np.asarray(fixed / float(_ONE)).astype(np.float32)
     return values
 
 
 def divide(sums: Array, count: int) -> Array:
-    """sums / count, rounded half to even, without leaving the integers."""
-    quotient = sums // count  # np.divmod is ten times slower than this and a product
+    """sums / count, rounded half to even, computed in int64."""
+    quotient = sums // count  # np.divmod would take ten times as long as this division and a product
     twice = 2 * (sums - quotient * count)
     rounded: Array = quotient + ((twice > count) | ((twice == count) & (quotient & 1 == 1)))
     return rounded

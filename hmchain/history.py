@@ -1,6 +1,6 @@
-"""What happened, rebuilt from the contract's events alone: jobs, rounds, updates, scores, verdicts, models.
+"""The consortium's history, rebuilt from the contract's events alone: members, jobs, rounds, scores, models.
 
-The one reading of the event log, for nodes, whole-consortium runs, verification and dashboards alike.
+Nodes, whole-consortium runs, verification and the dashboard all read the event log through it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ACTIVE = 1  # IConsortium.Status
 
 @dataclass(frozen=True)
 class Update:
-    """A client's update as submitted."""
+    """A client's update as submitted: member number, sample count, blob."""
 
     member: int
     samples: int
@@ -48,7 +48,7 @@ def _known(word: int) -> str:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An aggregate that somebody proposed. proposed: positions that had proposed by then, its own among them."""
+    """A proposed aggregate. proposer: an account. proposed: positions that had proposed by then, its own included."""
 
     proposer: str
     proposed: frozenset[int]
@@ -58,7 +58,7 @@ class Proposal:
 
 @dataclass
 class RoundRecord:
-    """A round, as far as it went."""
+    """A round so far. clients and masters are member numbers by position; base and model are SHA-256 digests."""
 
     number: int
     base: bytes
@@ -88,7 +88,7 @@ class RoundRecord:
         return "no model found a quorum of masters"
 
     def silent(self) -> dict[str, list[int]]:
-        """Members that were drawn and said nothing, by what they owed; those still awaited in a running round, too."""
+        """Members that owe something, by what it is: they were silent, or are still awaited in a running round."""
         submitted = {update.member for update in self.updates.values()}
         owed = {
             "update": [member for member in self.clients if member not in submitted],
@@ -98,11 +98,11 @@ class RoundRecord:
         return {what: members for what, members in owed.items() if members}
 
     def final_blob(self) -> BlobRef:
-        """Where the model is that the round ended with: the last proposal is the one that was attested."""
+        """The blob of the model that the round ended with: the last proposal is the one that was attested."""
         return self.proposals[-1].blob
 
     def final_blobs(self) -> list[BlobRef]:
-        """final_blob, and those of earlier proposals of the same model, which hold it as well."""
+        """final_blob, and the blobs of earlier proposals of the same model, which should hold it as well."""
         return list(dict.fromkeys(p.blob for p in reversed(self.proposals) if p.model == self.model))
 
 
@@ -127,7 +127,7 @@ class JobRecord:
 
 @dataclass
 class History:
-    """Everything that the contract's events say, up to the last one applied."""
+    """All that the contract's events say, up to the last one applied. Dictionaries are by member or job number."""
 
     sealed: bool = False  # the founder has no rights any more
     members: dict[int, str] = field(default_factory=dict)  # operator by member number
@@ -154,7 +154,9 @@ class History:
         self.members[e["member"]] = e["operator"]
         self.keys[e["member"]] = e["encryptionKey"]
         name = e["name"].rstrip(b"\0").decode(errors="replace")
-        self.names[e["member"]] = name if name.isprintable() else repr(name)  # others chose it, terminals obey it
+        self.names[e["member"]] = (
+            name if name.isprintable() else repr(name)
+        )  # others chose it: it could steer terminals
         self.active.add(e["member"])
 
     def _on_MemberStatusChanged(self, e: dict[str, Any]) -> None:
@@ -236,7 +238,7 @@ class History:
         self.jobs[e["job"]].report = e["report"]
 
     def member_of(self, operator: str) -> int | None:
-        """The number of the member that an account acts for now."""
+        """The number of the member whose operator an account is now, None where it is nobody's."""
         return next((number for number, account in self.members.items() if account == operator), None)
 
     def _round(self, e: dict[str, Any]) -> RoundRecord:
@@ -244,7 +246,7 @@ class History:
 
 
 def positions_of(bits: int) -> frozenset[int]:
-    """Positions in a round, of which the contract keeps a bit each."""
+    """The positions whose bits are set, as the contract keeps a set of them."""
     return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
 
 

@@ -1,4 +1,4 @@
-"""Who a member is to the others: an operator account, an encryption key, and a secret that never leaves it."""
+"""A member's identity: its operator account, its encryption key, and a secret that salts are derived from."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class MemberIdentity:
         return cls(account, new_identity(), salt_secret or secrets.token_bytes(32))
 
     def for_job(self, chain_id: int, contract: str, job: int) -> MemberIdentity:
-        """The same member with a salt secret of its own for one job, so that a salt revealed in one opens no other."""
+        """The same member, with a salt secret for one job: a salt revealed in one job is of no use in another."""
         message = f"hmchain/job-salts/1/{chain_id}/{contract}/{job}".encode()
         return replace(self, salt_secret=hmac.digest(self.salt_secret, message, hashlib.sha256))
 
     def salt(self, manifest: bytes, round: int) -> bytes:
         """The salt of this member's score commitment in a round: 32 bytes.
 
-        Derived, not drawn: a process that dies between commit and reveal finds it again. Secret until it is revealed,
-        as it is keyed; its own for every manifest and round, and, of an identity made by for_job, for every job.
+        It is derived, so that a process that dies between commit and reveal computes it again, and keyed (HMAC), so
+        that it is secret until it is revealed. It differs by manifest and round, and with for_job also by job.
         """
         message = b"hmchain/score-salt/1" + manifest + round.to_bytes(4, "big")
         return hmac.digest(self.salt_secret, message, hashlib.sha256)

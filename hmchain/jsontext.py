@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote."""
+"""Parses JSON that somebody else wrote."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MAX_BRACKETS = 10_000  # more than any text of ours has
 
 
 def parse(text: str | bytes) -> Any:
-    """The content of a JSON text. Raises ValueError, and nothing else, where it is none, or nested too deep.
+    """The content of a JSON text. Raises ValueError, and nothing else, for other text or one that is nested too deep.
 
-    py-evm lifts Python's limit on recursion for the whole process, so json.loads alone would end it: brackets are
-    counted before anything follows them inwards.
+    py-evm lifts Python's recursion limit for the whole process, so that deep nesting would crash json.loads: brackets
+    are counted first.
     """
     opened = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
     if opened > MAX_BRACKETS:

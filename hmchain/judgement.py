@@ -23,8 +23,10 @@ class Ballot(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the masters made of a round's updates. `accepted` holds client positions, `medians` words by position,
-    `base` is the base model's; `standard` is in basis points.
+    """The verdicts on a round's updates.
+
+    accepted: client positions. standard: basis points. medians: score words by client position. base: the median word
+    of the base model.
     """
 
     round: int
@@ -35,16 +37,16 @@ class Judgement:
 
     @property
     def reachable(self) -> bool:
-        """Whether any score reaches the standard."""
+        """Whether any score at all could reach the standard."""
         return self.standard <= MAX_BASIS_POINTS
 
     def points(self, position: int) -> int:
-        """What the client's reputation moves towards: its update's score, or 0 if it was refused or never came."""
+        """The basis points that the client's reputation moves towards: its update's score, or 0 for a refused one."""
         return basis_points(self.medians[position]) if position in self.accepted else 0
 
 
 def judge(state: RoundState, terms: Terms, ballots: Mapping[int, Ballot]) -> Judgement:
-    """The verdicts on a round's updates. ballots are by master position; only those revealed this round are read."""
+    """Judges a round's updates. ballots are by master position; only those revealed in this round are read."""
     clients = range(len(state.clients))
     words = {position: unpack(ballots[position].slots, len(clients) + 1) for position in revealed(state)}
     base = lower_median(scores[-1] for scores in words.values())
@@ -55,14 +57,14 @@ def judge(state: RoundState, terms: Terms, ballots: Mapping[int, Ballot]) -> Jud
 
 
 def _standard(terms: Terms, base: int) -> int:
-    """In basis points. Where the base has no score there is nothing to be relative to, and no update passes."""
+    """The standard value in basis points. A relative one passes nothing where the base model has no score."""
     if not terms.relative:
         return terms.standard
     return max(basis_points(base) - terms.standard, 0) if is_score(base) else NOTHING_PASSES
 
 
 def _median(state: RoundState, words: Mapping[int, list[int]], client: int) -> int:
-    """What the masters say of an update; nobody's word on its own counts."""
+    """The median word of the masters on an update; a master's word on its own update does not count."""
     if client not in state.updates:
         return int(Reason.UNSCORED)
     author = state.clients[client]

@@ -1,7 +1,7 @@
-"""The job's key: every blob of a job is sealed to it, and it is enveloped to each participant by itself.
+"""The job's key: every blob of a job is sealed to it, and the key is sealed to each participant in an envelope.
 
-One recipient a blob keeps opening one cheap: age tries its recipients in turn, which for a hundred of them takes 80 ms
-a blob. And a member that joins later is handed one small envelope to read all that went before.
+A blob with one recipient is cheap to open: age tries recipients in turn, which takes 80 ms a blob with a hundred.
+And a member that joins later needs only one small envelope to read everything from before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_BYTES = 4 * 1024 * 1024
 def seal_key(key: Identity, members: Mapping[int, bytes]) -> bytes:
     """The keyring: `key` sealed to each member's X25519 public key, by member number.
 
-    A member whose key on chain is no usable key gets none; it must not keep the others from theirs.
+    A member whose key on chain cannot be encrypted to gets no envelope; it must not keep the others from theirs.
     """
     usable = {number: public for number, public in sorted(members.items()) if is_usable(public)}
     content = {
@@ -37,7 +37,7 @@ def seal_key(key: Identity, members: Mapping[int, bytes]) -> bytes:
 
 
 def serves(keyring: bytes, members: Mapping[int, bytes]) -> bool:
-    """Whether a keyring has an envelope for each of the members' present keys, those left aside that are none."""
+    """Whether a keyring has an envelope to each member's present key, members with unusable keys left aside."""
     try:
         recipients = parse(keyring)["recipients"]
         return all(recipients.get(str(n)) == public.hex() for n, public in members.items() if is_usable(public))
@@ -51,7 +51,7 @@ def open_key(keyring: bytes, member: int, identity: Identity) -> Identity:
         content = parse(keyring)
         envelope = base64.b64decode(content["envelopes"][str(member)], validate=True)
         if content["format"] != FORMAT:
-            raise BlobError(f"this is no {FORMAT}", Reason.UNREADABLE)
+            raise BlobError(f"this is not a {FORMAT} file", Reason.UNREADABLE)
         return Identity.parse(unseal(envelope, identity).decode())
     except (ValueError, KeyError, TypeError, binascii.Error, UsageError) as fault:
         raise BlobError(f"the job's keyring holds no envelope for member {member}", Reason.UNREADABLE) from fault

@@ -1,6 +1,6 @@
-"""The protocol as one party uses it: the same methods on the contract and on the plain model behind --no-chain.
+"""The protocol as one party uses it, with the same methods on the contract and on the plain model of --no-chain.
 
-A party is a member, or the coordinator, and acts for itself only. `state` is the round as it stands; `record` what has
+A party is a member or the coordinator, and acts only for itself. `state` is the round as it stands, `record` what has
 happened in it so far.
 """
 
@@ -25,7 +25,7 @@ GasObserver = Callable[[int, str, int], None]  # round, call, gas
 
 
 class Ledger(Protocol):
-    """One party's hand in one job."""
+    """One party's access to one job. Every method raises ChainError where the chain fails."""
 
     def state(self) -> RoundState:
         """The round as of now."""
@@ -37,7 +37,7 @@ class Ledger(Protocol):
         """All rounds so far, in order."""
 
     def submit_update(self, state: RoundState, samples: int, blob: BlobRef) -> None:
-        """REQUEST. Each of these raises ContractError if the protocol refuses it, ChainError if the chain fails."""
+        """REQUEST. Like the other messages, raises ContractError where the protocol refuses it."""
 
     def commit_scores(self, state: RoundState, words: list[int], salt: bytes) -> None:
         """PRE-PREPARE."""
@@ -49,14 +49,14 @@ class Ledger(Protocol):
         """COMMIT."""
 
     def attest_model(self, state: RoundState, candidate: Proposal) -> None:
-        """REPLY: this very proposal, and none that came since."""
+        """REPLY: attests this proposal; refused where another one has come since."""
 
     def advance(self) -> None:
         """Moves a round on whose deadline has passed."""
 
 
 class JobFeed(Feed[History]):
-    """The events of members and jobs."""
+    """The feed of HMChain's events: members and jobs."""
 
     def __init__(self, client: ChainClient, first_block: int, wary: bool = False) -> None:
         super().__init__(client, first_block, History, wary)
@@ -70,7 +70,7 @@ class JobFeed(Feed[History]):
 
 
 class SoleFeed(JobFeed):
-    """The same of a chain that only this process can write to: after the first look, receipts bring all there is."""
+    """The same for a chain that only this process writes to: after the first poll, receipts bring every event."""
 
     _looked = False
 
@@ -88,7 +88,7 @@ class SoleFeed(JobFeed):
 
 
 class ContractLedger:
-    """A party's hand in a job on the contract. `member` is 0 for the coordinator."""
+    """A Ledger on the contract. `member` is 0 for the coordinator."""
 
     def __init__(
         self,

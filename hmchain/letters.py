@@ -2,8 +2,8 @@
 
     letter = length (4 bytes) || age file || zeros, 8,192 bytes in all
 
-One size for all, so that a digest says all there is to fetch: SHA-256 of the bytes, which is also the digest of their
-CID, as they fit into one block. And the size tells nobody how much was asked for or released.
+All have one size, so that 32 bytes are enough to fetch one: its SHA-256, which is also the digest of its CID, as it
+fits into one block. And the size tells nobody how much was asked for or released.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ SIZE = 8_192
 
 
 def send(store: BlobStore, content: dict[str, Any], recipient: bytes) -> bytes:
-    """Seals a message to a 32-byte X25519 key and stores it. Returns its digest. Raises BlobError, StorageError."""
+    """Seals a message to a 32-byte X25519 key and stores it. Returns its digest.
+
+    Raises UsageError where it does not fit into SIZE, BlobError, StorageError.
+    """
     sealed = seal(canonical(content), [recipient])
     if len(sealed) + 4 > SIZE:
         raise UsageError("this is too much for one letter")
@@ -31,7 +34,10 @@ def send(store: BlobStore, content: dict[str, Any], recipient: bytes) -> bytes:
 
 
 def receive(store: BlobStore, digest: bytes, identities: Sequence[Identity]) -> dict[str, Any]:
-    """Fetches and opens a letter. Raises BlobError where it cannot be had, is not sealed to us, or is none."""
+    """Fetches and opens a letter with any of our identities.
+
+    Raises BlobError where it is not available, not sealed to us, or no letter.
+    """
     data = store.get(ref_of(digest), SIZE)
     length = int.from_bytes(data[:4], "big")
     for identity in identities:
@@ -47,5 +53,5 @@ def receive(store: BlobStore, digest: bytes, identities: Sequence[Identity]) -> 
 
 
 def ref_of(digest: bytes) -> BlobRef:
-    """Where the letter with this digest is."""
+    """The blob of the letter with this digest."""
     return BlobRef(digest, Cid(codec_for(SIZE), digest), SIZE)

@@ -1,6 +1,6 @@
 """The members as a job sees them, and how they enter and leave its draws (contracts/MasterElection.sol).
 
-Members are numbers from 1; None stands for an account that is no member's, the coordinator's for one.
+Members are numbers from 1; None stands for an account that is no member's, such as the coordinator's.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from hmchain.errors import ContractError
 
 
 def require(fits: bool, error: str, *arguments: object) -> None:
-    """Refuses a call as the contract does. Raises ContractError."""
+    """Refuses a call as the contract would, unless it fits. Raises ContractError with the contract's error."""
     if not fits:
         raise ContractError(error, arguments)
 
 
 class Members(ABC):
-    """Whoever is not suspended is active; how members come to be admitted or suspended is not modelled."""
+    """The members of one job. All but the suspended are active; the votes that decide on that are not modelled."""
 
     def __init__(self, job: int) -> None:
         self.job = job
@@ -27,11 +27,11 @@ class Members(ABC):
         self._suspended: set[int] = set()
 
     def suspend(self, member: int) -> None:
-        """The consortium votes a member out, for a time or for good."""
+        """The consortium has suspended or removed a member by vote."""
         self._suspended.add(member)
 
     def reinstate(self, member: int) -> None:
-        """And in again."""
+        """The consortium has reinstated a suspended member by vote."""
         self._suspended.discard(member)
 
     def commit_dataset(self, member: int, samples: int) -> None:
@@ -73,8 +73,8 @@ class Members(ABC):
 
     @abstractmethod
     def _require_open(self) -> None:
-        """Raises ContractError once the job takes no members any more."""
+        """Raises ContractError once the job no longer takes members."""
 
     @abstractmethod
     def _require_no_draw_pending(self) -> None:
-        """Raises ContractError while the next draw's seed is known: who is in the draw must not change then."""
+        """Raises ContractError while the next draw's seed is known: who is enrolled must not change then."""

@@ -1,8 +1,8 @@
-"""Merkle trees over SHA-256, as everything here that commits to many things uses them, on chain as well.
+"""Merkle trees over SHA-256: over a batch's records (as contracts/lib/MerkleProof.sol has them), over a data set.
 
     inner = SHA-256(0x01 || left || right)       an odd node moves up as it is
 
-Leaves are digests whose first byte hashed was 0x00, which keeps a leaf from passing for an inner node (RFC 6962, 2.1).
+Leaves are digests of data that begin with 0x00, so that none can pass for an inner node (RFC 6962, section 2.1).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from hashlib import sha256
 def record_leaf(commitment: bytes, ciphertext: bytes, offset: int, length: int) -> bytes:
     """The leaf of a record in its batch: SHA-256(0x00 || commitment || SHA-256(ciphertext) || offset || length).
 
-    commitment: 32 bytes; ciphertext: its SHA-256; offset and length: where it is in the batch's blob, in bytes.
+    commitment: 32 bytes. ciphertext: the SHA-256 of the sealed record. offset, length: its place in the batch's blob,
+    in bytes.
     """
     return sha256(b"\x00" + commitment + ciphertext + offset.to_bytes(8, "big") + length.to_bytes(8, "big")).digest()
 
 
 class Tree:
-    """A tree over one leaf or more, kept whole: for many proofs. Raises ValueError for none."""
+    """A tree over 32-byte leaves, all levels of it in memory. Raises ValueError where there is no leaf."""
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
         if not leaves:
@@ -31,11 +32,11 @@ class Tree:
 
     @property
     def root(self) -> bytes:
-        """32 bytes."""
+        """The root, 32 bytes."""
         return self._levels[-1][0]
 
     def proof(self, index: int) -> list[bytes]:
-        """What proves the leaf at `index`: the siblings on its way up, none where a node moves up alone.
+        """The proof of the leaf at `index`: the siblings on its way up; a node that moves up alone has none.
 
         Raises ValueError where there is no such leaf.
         """
@@ -50,12 +51,12 @@ class Tree:
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
-    """The 32-byte root of one leaf or more. Raises ValueError for none."""
+    """The 32-byte root over leaves. Raises ValueError where there is none."""
     return Tree(leaves).root
 
 
 def proof_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """See Tree.proof."""
+    """The proof of one leaf; see Tree.proof."""
     return Tree(leaves).proof(index)
 
 

@@ -1,7 +1,7 @@
-"""What persons sign: acceptances, consents, grants, requests to read, emergencies; names of roles, purposes and kinds.
+"""Permits, which persons sign: acceptances, consents, grants, requests to read, emergencies. Also roles and purposes.
 
-Each is EIP-712 typed data, so that a wallet shows its fields to the person that signs: in a domain that names the chain
-and the contract, and with a number that only the next one of its sort may have. A signature is good for nothing else.
+Each is EIP-712 typed data, so that a wallet shows its fields to the person that signs. Its domain names chain and
+contract, and its number must be the next one of its kind: a signature serves for one thing, once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KIND_NUMBERS = {kind: number for number, kind in enumerate(Kind)}  # as the cont
 
 
 class Role(IntEnum):
-    """What a member vouches that a person is."""
+    """A person's role, for which a member vouches. Numbers as in contracts/interfaces/IPersons.sol."""
 
     PHYSICIAN = 0
     PHARMACIST = 1
@@ -46,7 +46,7 @@ CLINICAL_ROLES = frozenset({Role.PHYSICIAN, Role.PHARMACIST})  # may break the g
 
 
 class Purpose(IntEnum):
-    """What somebody reads for. EMERGENCY is what breaking the glass is for: neither consent nor grant can name it."""
+    """What records are read for (contracts/interfaces/IPermissions.sol). No consent and no grant can name EMERGENCY."""
 
     EHR = 0
     EMR = 1
@@ -60,7 +60,7 @@ class Purpose(IntEnum):
 
 
 def bits_of(purposes: Iterable[Purpose]) -> int:
-    """The bitmap that a consent carries. Raises UsageError for EMERGENCY."""
+    """Purposes as the bitmap in a consent: bit p for purpose p. Raises UsageError for EMERGENCY."""
     bits = sum({1 << purpose for purpose in purposes})
     if bits >= 1 << Purpose.EMERGENCY:
         raise UsageError("an emergency needs no consent, and none can be given for it")
@@ -73,7 +73,7 @@ def purposes_of(bits: int) -> frozenset[Purpose]:
 
 
 def label_of(member: int) -> ChecksumAddress:
-    """The address that stands for an organisation as granter or reader. Raises UsageError for no member's number."""
+    """The address that stands for an organisation as granter or reader: its member number. Raises UsageError."""
     if not 0 < member <= LAST_LABEL:
         raise UsageError(f"{member} is no member's number")
     return to_checksum_address(member.to_bytes(20))
@@ -86,7 +86,7 @@ def member_of(party: str) -> int | None:
 
 
 class Permit:
-    """Base of what is signed. FIELDS are the struct's, in order, with their Solidity types."""
+    """Base of what persons sign. FIELDS are the struct's fields in order, with their Solidity types."""
 
     FIELDS: ClassVar[tuple[tuple[str, str], ...]]
 
@@ -120,7 +120,8 @@ class Permit:
 class Acceptance(Permit):
     """A person accepts that a member vouches for it, in a role.
 
-    nonce: one more than how often it has accepted before. deadline: the last second in which the word counts.
+    nonce: one more than how often the person has accepted before. deadline: the last second, since 1970, in which the
+    acceptance is valid.
     """
 
     person: str
@@ -145,8 +146,9 @@ class Acceptance(Permit):
 class Consent(Permit):
     """A person consents to purposes for a scope, in place of what it said of that scope before.
 
-    scope: 32 bytes, a label that its holder knows. purposes: none withdraws, for which it is never too late. nonce: one
-    more than the last one's. deadline: the last second in which the word counts.
+    scope: 32 bytes that stand for a label (hmchain.scopes). purposes: none withdraws the consent, for which it is never
+    too late. nonce: one more than that of the last consent for this scope. deadline: the last second, since 1970, in
+    which the consent can be brought onto the chain.
     """
 
     person: str
@@ -167,7 +169,7 @@ class Consent(Permit):
         return self.person, self.scope, bits_of(self.purposes), self.nonce, self.deadline
 
 
-# What a grant and its uses have in common: both begin with it, so that the contract takes the grant's key from either.
+# A grant and its uses begin with the same fields, so that the contract computes the grant's key from either.
 _TERMS = (
     ("granter", "address"),
     ("scope", "bytes32"),
@@ -181,8 +183,9 @@ _TERMS = (
 class Grant(Permit):
     """A person, or an organisation by its label, lets a reader (likewise) read a scope for a purpose.
 
-    expiry: the grant works before this time, in seconds since 1970; 0 revokes. nonce: one more than the last one's of
-    the same terms. consent_of, consent_scope: of an organisation's grant, whose consent it needs, and for which scope.
+    expiry: the grant is valid before this time, in seconds since 1970; 0 revokes it. nonce: one more than that of the
+    last grant of the same terms. consent_of, consent_scope: whose consent an organisation's grant needs, and for which
+    scope.
     """
 
     granter: str
@@ -208,15 +211,16 @@ class Grant(Permit):
         )
 
     def is_well_formed(self) -> bool:
-        """Whether it can be of use: a person's own grant is its consent, and one grant has one spelling. The contract
-        checks both, but takes a consent for the scope of zeros, which stands for nothing.
+        """Whether the grant can be of use: only an organisation's stands on a consent, and then names its scope.
+
+        The contract checks both, but takes a consent for the scope of zeros, which stands for nothing.
         """
         if self.consent_of == NOBODY:
             return self.consent_scope == NO_SCOPE
         return self.consent_scope != NO_SCOPE and member_of(self.granter) is not None
 
     def key(self) -> bytes:
-        """The 32 bytes by which the contract keeps the grants of these terms."""
+        """The 32-byte key under which the contract stores grants of these terms."""
         return _key(self.reader, self.granter, self.scope, self.purpose, self.consent_of, self.consent_scope)
 
 
@@ -224,8 +228,8 @@ class Grant(Permit):
 class Access(Permit):
     """A reader asks a holder for records under a grant.
 
-    institution: the number of the organisation that the grant was made to; 0 where that is the reader. holder: the
-    member's number. request: SHA-256 of the request document. use: one more than the grant's uses so far.
+    institution: the number of the organisation that the grant was made to; 0 where it was made to the reader. holder:
+    the member's number. request: SHA-256 of the request's letter. use: one more than the grant's uses so far.
     """
 
     granter: str
@@ -260,11 +264,11 @@ class Access(Permit):
 
 @dataclass(frozen=True)
 class EmergencyAccess(Permit):
-    """A physician or pharmacist breaks the glass.
+    """A physician or pharmacist reads without a grant, in an emergency ("breaks the glass").
 
-    holder: the member's number. subject: salted commitment to whose records. reason: salted digest of why. request:
-    SHA-256 of the request document. nonce: one more than the emergencies that the reader has opened before. deadline:
-    the last second in which the word counts.
+    holder: the member's number. subject: salted commitment to the person whose records are read. reason: salted digest
+    of why. request: SHA-256 of the request's letter. nonce: one more than the emergencies that the reader has opened
+    before. deadline: the last second, since 1970, in which it can be brought onto the chain.
     """
 
     holder: int

@@ -13,7 +13,7 @@ _NEXT = {
     Phase.REQUEST: Phase.PRE_PREPARE,
     Phase.PRE_PREPARE: Phase.PREPARE,
     Phase.PREPARE: Phase.COMMIT,
-    Phase.REPLY: Phase.COMMIT,  # the model proposed found no quorum in time: another one may be proposed
+    Phase.REPLY: Phase.COMMIT,  # the proposed model found no quorum in time: another one may be proposed
 }
 
 
@@ -33,7 +33,7 @@ def first_state() -> RoundState:
 def open_round(
     state: RoundState, terms: Terms, now: int, clients: tuple[int, ...], masters: tuple[int, ...]
 ) -> RoundState:
-    """REQUEST begins: nobody drawn has said anything yet."""
+    """The state at the start of REQUEST: every client still owes an update, every master a commitment. now: seconds."""
     return replace(
         first_state(),
         number=state.number,
@@ -48,7 +48,7 @@ def open_round(
 
 
 def roll(state: RoundState, terms: Terms, now: int) -> tuple[RoundState, bool]:
-    """Moves a round on through every deadline that has passed. The flag: it ends there, in that phase, in failure."""
+    """Moves a round on through every deadline that has passed. The flag says that it failed, in the phase returned."""
     while Phase.REQUEST <= state.phase <= Phase.REPLY and now > state.deadline:
         if not _outlives_deadline(state):
             return state, True
@@ -73,7 +73,7 @@ def revealed(state: RoundState) -> frozenset[int]:
 
 
 def _outlives_deadline(state: RoundState) -> bool:
-    """Whether enough was said by the phase's deadline for the round to go on."""
+    """Whether enough messages came by the phase's deadline for the round to go on."""
     quorum = quorum_of(len(state.masters))
     if state.phase == Phase.REQUEST:
         return bool(state.updates)

@@ -1,12 +1,12 @@
 """The canonical record: one form for whatever a hospital's systems, a laboratory or a wearable wrote.
 
-Every importer gives these, every reader takes them apart again, whichever hospital they come from.
+Every importer produces it, and every reader can decode it, whichever hospital it comes from.
 
     bytes of a record = header || 0x0a || attachment        header: canonical JSON (sorted keys, no blanks, UTF-8)
 
-What two sources say of the same fact has one identity, and is kept once: kind, type, subject, time, codes, value and
-attachment. Where it came from, and what else the source said, is carried along and is no part of it. Quantities are
-decimal text in UCUM units, never floats: a float has more than one text.
+Two records of the same fact have one identity, and only one of them is kept. The identity covers kind, type, subject,
+time, codes, value and attachment, not the source and what else it said. Quantities are decimal text in UCUM units,
+never floats: a float can be written in several ways.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Code:
-    """A concept of a terminology. system is a URI ("http://loinc.org"); display is for people and no part of it."""
+    """A code of a terminology. system is a URI ("http://loinc.org"); display is for people, comparisons ignore it."""
 
     system: str
     code: str
@@ -43,7 +43,7 @@ class Code:
 
     @classmethod
     def parse(cls, text: str) -> Code:
-        """From "system|code", as people write it. Raises ValueError."""
+        """Reads "system|code", as people write it. Raises ValueError."""
         system, _, code = text.partition("|")
         if not system or not code or "|" in code:
             raise ValueError(f"{text!r:.80} is not SYSTEM|CODE, such as http://loinc.org|8867-4")
@@ -73,7 +73,7 @@ class Record:
     attachment: bytes = field(default=b"", repr=False)
 
     def identity(self) -> bytes:
-        """The 32 bytes that equal facts share, whatever system wrote them. Not salted: never leaves the hospital."""
+        """32 bytes that all records of the same fact share. Not salted, so it must never leave the hospital."""
         fact = {
             "kind": self.kind.value,
             "type": self.type,
@@ -86,8 +86,9 @@ class Record:
         return sha256(b"hmchain/record/1" + canonical(fact)).digest()
 
     def encode(self) -> bytes:
-        """The bytes that are sealed, stored and committed to. Raises DataError for what is no JSON, too large, or
-        of more brackets than any reader takes.
+        """The bytes that are sealed, stored and committed to.
+
+        Raises DataError for what cannot be written as JSON, is too large, or has more brackets than readers accept.
         """
         header = canonical(
             {
@@ -109,7 +110,7 @@ class Record:
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
-        """The record that these bytes are, and of which they are the only encoding. Raises DataError."""
+        """Reads what encode wrote. Raises DataError for any other bytes: a record has exactly one encoding."""
         header, newline, attachment = data.partition(b"\n")
         if not newline or len(header) > MAX_HEADER_BYTES:
             raise DataError("not a record: no header")
@@ -127,7 +128,7 @@ class Record:
 
 
 def canonical(content: Any) -> bytes:
-    """JSON in one spelling only. Raises DataError for what JSON has no word for (NaN, bytes, lone surrogates)."""
+    """Canonical JSON: sorted keys, no blanks, UTF-8. Raises DataError for what JSON cannot express (NaN, bytes)."""
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()

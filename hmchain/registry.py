@@ -1,4 +1,4 @@
-"""The Records contract of a consortium: found, proved to be the right one, and spoken to by one account."""
+"""One account's client of a consortium's Records contract, which is proved to be the right one first."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from hmchain.trail import Trail
 
 
 def artifact() -> Artifact:
-    """The contract that this package carries."""
+    """The Records contract that this package carries."""
     return Artifact.load("Records")
 
 
 def deploy(web3: Web3, account: LocalAccount, consortium: Consortium) -> str:
-    """Deploys a Records contract that asks this consortium for membership. Returns the transaction's hash."""
+    """Deploys a Records contract that asks this consortium who is a member. Returns the transaction's hash.
+
+    Raises ChainError.
+    """
     carried = artifact()
     bound = Artifact(carried.abi, carried.bytecode + _argument(consortium), carried.runtime)
     _, receipt = ChainClient.deploy(web3, account, bound)
@@ -41,7 +44,7 @@ def require_records(consortium: Consortium) -> None:
 
 @dataclass(frozen=True)
 class Registry:
-    """One account's hand on the Records contract, and its trail of events. members: the consortium's own contract."""
+    """One account's client of the Records contract, and its events as a Trail. members: a client of HMChain."""
 
     client: ChainClient
     feed: Feed[Trail]
@@ -49,7 +52,10 @@ class Registry:
 
     @classmethod
     def open(cls, web3: Web3, account: LocalAccount | None, consortium: Consortium) -> Registry:
-        """The consortium's. Raises UsageError where it has none, ChainError where the chain has another one."""
+        """The consortium's registry; without an account only to read.
+
+        Raises UsageError where the consortium has none, ChainError where the chain has another contract.
+        """
         require_records(consortium)
         found = find_deployment(web3, consortium.records)
         if found is None:
@@ -61,26 +67,29 @@ class Registry:
         return cls(client, Feed(client, found.block, Trail, wary=True), members)
 
     def trail(self) -> Trail:
-        """All that happened, up to date. Raises ChainError."""
+        """All that has happened to records, up to date. Raises ChainError."""
         return self.feed.poll()
 
     def is_active(self, member: int) -> bool:
-        """Whether a member, of those there ever were, is neither suspended nor removed by now. Raises ChainError."""
+        """Whether a member is neither suspended nor removed. Raises ContractError for an unknown one, ChainError."""
         return bool(self.members.call("member", member)[1] == ACTIVE)
 
     def register(self, kind: Kind, count: int, root: bytes, blob: tuple[bytes, bytes, int]) -> int:
-        """Registers a batch of ours. Returns its index. Raises ContractError, ChainError."""
+        """Registers a batch of `count` records under their Merkle root. Returns its index.
+
+        blob is the contract's Blob (hmchain.history.blob_to_abi). Raises ContractError, ChainError.
+        """
         receipt = self.transact("registerBatch", KIND_NUMBERS[kind], count, root, blob)
         return int(receipt.events[0].args["index"])
 
     def transact(self, function: str, *arguments: object) -> Receipt:
-        """Sends a transaction; the trail then reaches at least as far. Raises ContractError, ChainError."""
+        """Sends a transaction; the trail then reaches at least its block. Raises ContractError, ChainError."""
         receipt = insist(lambda: self.client.transact(function, *arguments))
         self.feed.took(receipt)
         return receipt
 
     def transact_all(self, calls: Sequence[tuple[str, Sequence[object]]]) -> Receipt:
-        """transact, of functions with their arguments, as one transaction: all of them, or none."""
+        """Sends several calls, (function, arguments) each, as one transaction: all take effect, or none."""
         if len(calls) == 1:
             ((function, arguments),) = calls
             return self.transact(function, *arguments)

@@ -1,4 +1,4 @@
-"""What the contract and the plain model of the protocol have in common: terms, phases, the state of a round.
+"""What the contract and the plain model of the protocol share: terms, phases, the state of a round.
 
 Phases and their order, field names and units are those of contracts/interfaces/ITraining.sol.
 """
@@ -11,7 +11,7 @@ from enum import IntEnum
 COORDINATOR = 15  # the position under which the coordinator proposes
 MAX_CLIENTS = 56
 MAX_MASTERS = 15
-MAX_SAMPLES = 2**17  # what one update may weigh; 56 of them stay within exact aggregation
+MAX_SAMPLES = 2**17  # the most that one update may count for; MAX_CLIENTS of them stay within exact aggregation
 
 
 class Phase(IntEnum):
@@ -31,7 +31,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True)
 class Terms:
-    """What a job's rounds are bound to. Shares and scores in basis points, times in seconds."""
+    """A job's parameters that the contract enforces. Shares and scores in basis points, times in seconds."""
 
     rounds: int
     fraction: int
@@ -45,13 +45,18 @@ class Terms:
     reply_seconds: int
 
     def to_abi(self) -> tuple[int, ...]:
-        """In the contract's order."""
+        """The values in the order of the contract's struct."""
         return astuple(self)
 
 
 @dataclass(frozen=True)
 class RoundState:
-    """A round as a transaction sent now would meet it. Sets hold positions; the contract keeps them as bits."""
+    """A round as a transaction sent now would meet it. deadline is in seconds since 1970.
+
+    Sets hold positions, which the contract keeps as bits: awaited clients have not submitted; updates were submitted,
+    and are narrowed to the accepted ones when judged; masters are uncommitted, unrevealed (committed, not revealed),
+    have attested the candidate, or have proposed (COORDINATOR for the coordinator).
+    """
 
     number: int
     completed: int

@@ -1,10 +1,10 @@
-"""Scopes: which of a person's, or an organisation's, records a consent or a grant is about.
+"""Scopes: which of a person's or an organisation's records a consent or a grant covers.
 
     label   all | kind:clinical | type:observation | record:<leaf, 64 hexadecimal digits>
     scope   SHA-256("hmchain/scope/1" || salt || label)
 
-Only scopes are on chain. The salt is secret to whoever made it and those it was told to: labels are few, so without it
-anyone could try them all.
+Only scopes are on chain. The salt is known only to whoever made it and those who were told: there are so few labels
+that without a secret salt anyone could try them all.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 
 def checked(label: str) -> str:
-    """The label. Raises UsageError where it is none."""
+    """The label itself. Raises UsageError for a text that is no label."""
     if not _LABEL.fullmatch(label):
         raise UsageError(f"{label!r:.80} is no scope: all, kind:clinical, type:observation, or record:<64 digits>")
     return label
 
 
 def salt_from(secret: bytes) -> bytes:
-    """A person's salt for the scopes of its consents: 32 bytes, the same whenever it is asked for."""
+    """A person's 32-byte salt for the scopes of all its consents, derived from its secret."""
     return hmac.digest(secret, b"hmchain/scope-salt/1", "sha256")
 
 
 def grant_salt_from(secret: bytes, label: str, reader: str, purpose: int) -> bytes:
-    """A party's salt for the scope of one grant, the same whenever that is prolonged: 32 bytes.
+    """A party's 32-byte salt for the scope of one grant, derived, so that prolonging the grant finds it again.
 
     Whoever is handed it can read the scope of that grant, and of no other grant or consent.
     """
@@ -66,17 +66,20 @@ def falls_under(label: str, kind: Kind, type: str, leaf: bytes) -> bool:
     return label in labels_of(kind, type, leaf)
 
 
-def decided(kind: Kind, type: str, leaf: bytes, told: Callable[[str], T | None]) -> T | None:
-    """What the most specific label that anything was ever said of says; None where nothing was. told: by label."""
+def decided(kind: Kind, type: str, leaf: bytes, lookup: Callable[[str], T | None]) -> T | None:
+    """What holds for a record: lookup's answer for the most specific label that has one, None where none has.
+
+    lookup gives what was said of a label, None where nothing was ever said of it.
+    """
     for label in labels_of(kind, type, leaf):
-        said = told(label)
-        if said is not None:
-            return said
+        found = lookup(label)
+        if found is not None:
+            return found
     return None
 
 
 def commitment(salt: bytes, text: str) -> bytes:
-    """32 bytes that stand for a text which only those can know who have the salt. Raises UsageError."""
+    """32 bytes that commit to a text and hide it from whoever lacks the 32-byte salt. Raises UsageError."""
     return sha256(b"hmchain/text/1" + _whole(salt) + text.encode()).digest()
 
 

@@ -82,17 +82,19 @@ def unpack(slots: Sequence[int], count: int) -> list[int]:
 def commitment_of(
     chain_id: int, contract: str, job: int, round: int, sender: str, slots: Sequence[int], salt: bytes
 ) -> bytes:
-    """What a master commits to before anyone reveals. Bound to where and by whom it is said: a copy opens nothing.
+    """A master's commitment to its scores (32 bytes). It is bound to chain, contract, job, round and sender, so that a
+    copied commitment cannot be opened.
 
-    contract and sender are addresses (0x and 40 hex digits), slots packed words, salt 32 bytes.
+    contract and sender are addresses (0x and 40 hex digits), slots packed words, salt has 32 bytes.
     """
     types = ["uint256", "address", "uint256", "uint256", "address", "uint256[]", "bytes32"]
     return keccak(encode(types, [chain_id, contract, job, round, sender, list(slots), salt]))
 
 
 def chain_seed(seed: bytes, slots: Sequence[int], salt: bytes) -> bytes:
-    """The randomness of the next draws, once another ballot is revealed: its first slot, with 64 bits of its salt's
-    hash below the words, hashed into the seed.
+    """The seed of the next draws after one more revealed ballot.
+
+    The ballot's first slot, with the low 64 bits of its salt's hash in the place below the words, is hashed into seed.
     """
     entropy = int.from_bytes(keccak(salt)) % (1 << _ENTROPY_BITS)
     first_slot = slots[0] >> _ENTROPY_BITS << _ENTROPY_BITS | entropy

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Measures where the time of a run goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Seconds by name. Nested measurements count once, for the innermost name."""
+    """Seconds by name. In nested measurements, time counts for the innermost name only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -17,12 +17,12 @@ class Stopwatch:
         self._since = self._started = time.perf_counter()
 
     def total(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the stopwatch was made."""
         return time.perf_counter() - self._started
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        """Counts what happens inside for `name`."""
+        """Counts the time spent inside for `name`."""
         self._switch()
         self._stack.append(name)
         try:

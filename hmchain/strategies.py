@@ -1,6 +1,7 @@
-"""The strategies by name: from a round's base model and accepted updates to the next model, the same bytes everywhere.
+"""Aggregation strategies by name: from a round's base model and accepted updates to the next model.
 
-docs/strategies.md has formulae and sources. FedProx differs in local training alone.
+Each gives the same bytes on every machine. docs/strategies.md has formulae and sources. FedProx differs from FedAvg in
+local training only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What happened to records, rebuilt from the Records contract's events alone: who holds, may read and has read what.
+"""The history of records, rebuilt from the Records contract's events alone: who holds, may read and has read what.
 
-The one reading of that log, for nodes, audits and dashboards alike. That nothing is missing is checked here: entries,
-grants, uses and emergencies are numbered without gaps by the contract, and every entry names the one before it.
+Nodes, audits and the dashboard all read that log through it. It checks that nothing is missing: the contract numbers
+entries, grants, uses and emergencies without gaps, and every entry has the hash of the one before it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class GrantRecord:
 
 @dataclass
 class EmergencyRecord:
-    """A breaking of the glass; verdict is None until it is reviewed. voucher and role are as in Use."""
+    """An emergency access; verdict is None until it is reviewed. voucher and role are as in Use."""
 
     number: int
     reader: str
@@ -95,7 +95,7 @@ class EmergencyRecord:
 
 @dataclass
 class Trail:
-    """All that the contract's events say."""
+    """All that the Records contract's events say, up to the last one applied."""
 
     entries: list[Entry] = field(default_factory=list)
     erased: dict[int, set[bytes]] = field(default_factory=dict)  # leaves, by entry
@@ -108,7 +108,7 @@ class Trail:
     emergencies: dict[int, EmergencyRecord] = field(default_factory=dict)
     released: dict[tuple[int, int], dict[int, bytes]] = field(default_factory=dict)  # envelopes by member, of a use
     emergency_released: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    revision: int = 0  # how many events were applied: the same number, the same trail
+    revision: int = 0  # how many events were applied: as long as it stays the same, so does the trail
 
     def apply(self, events: Iterable[Event]) -> None:
         """Applies events in the order of the chain. Raises ValueError where one is missing before them."""
@@ -123,16 +123,16 @@ class Trail:
         return next((e for e in self.entries if e.root == root and e.holder == holder), None)
 
     def consent(self, person: str, scope: bytes) -> frozenset[Purpose] | None:
-        """What a person consents to for a scope; None where it never spoke of it."""
-        told = self.consents.get((person, scope))
-        return told[0] if told else None
+        """The purposes that a person consents to for a scope; None where it never gave or withdrew one for it."""
+        known = self.consents.get((person, scope))
+        return known[0] if known else None
 
     def next_acceptance(self, person: str) -> int:
         """The number that the person's next acceptance must have."""
         return self.acceptances.get(person, 0) + 1
 
     def next_consent(self, person: str, scope: bytes) -> int:
-        """The number that the person's next word on this scope must have."""
+        """The number that the person's next consent for this scope must have."""
         return self.consents.get((person, scope), (None, 0))[1] + 1
 
     def grant_like(self, terms: Grant) -> GrantRecord | None:
