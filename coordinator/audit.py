@@ -1,6 +1,6 @@
-"""`hmchain verify --config`: a member recomputes a job of its consortium from its own node's chain and its own blobs.
+"""`hmchain verify --config`: a member recomputes a job of its consortium from its own chain node and its own blobs.
 
-The same checks as of a run's folder, but for the report, which a job on a real consortium does not have.
+The checks are those of a run's folder, without the report, which a job on a real consortium does not have.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from trainers.parts import connect
 
 
 def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
-    """What was proved of a job so far. Raises VerificationError with the first thing that is wrong, ChainError,
-    BlobError where a blob cannot be had, UsageError where there is no such job or no key for us.
+    """Verifies a job as far as it has got. Returns what was proved (coordinator.verify.verdict_of).
+
+    Raises VerificationError with the first thing that is wrong, ChainError, BlobError where a blob is not available,
+    UsageError where there is no such job or no key for us.
     """
     started = time.perf_counter()
     consortium = Consortium.read(config.chain.consortium)

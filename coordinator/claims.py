@@ -1,7 +1,7 @@
-"""A run's report, held to what is known without it: the chain's events; its metrics in measurement.py.
+"""Checks a run's report against what is known without it: the chain's events. Its metrics are measurement.py's part.
 
-The coordinator that files a report may be the liar. So it must be written in the one way that a run writes it, and say
-nothing that no run says. What neither chain nor data can prove must at least be possible, and is named in a note.
+The coordinator that files a report may lie. So it must be written byte for byte as a run writes it, with the same keys
+and no others. What neither chain nor data can prove must at least be possible, and is named in a note.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from hmchain.rounds import clients_of
 from trainers.partition import concentration_of
 from trainers.scoring import Metrics
 
-TOLERANCE = 0.01  # of a metric; of a loss above 1 it is a share: other processors round differently
+TOLERANCE = 0.01  # of a metric, relative for a loss above 1: other processors round differently
 UNPROVED = ("attack", "malicious", "partition", "seconds")
 VALIDATION = {"val_auc": "auc", "val_acc": "accuracy"}  # only where `run --validate` measured them
 TEST = {"test_auc": "auc", "test_acc": "accuracy"}
@@ -65,7 +65,7 @@ class Report:
 
 
 def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> Report:
-    """The report must be the one filed on chain, and say what the chain says."""
+    """Checks that the report is the one filed on chain, and agrees with the chain. Raises VerificationError."""
     job = evidence.job
     if not job.closed or job.report is None:
         raise VerificationError(f"the run did not finish: {len(job.rounds)} of {manifest.rounds} rounds, no report")
@@ -81,7 +81,7 @@ def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> Report
     with explain("the report lacks what every report has"):
         _check_rows(report.rows, evidence)
         _check_summary(report, evidence, manifest)
-    if (summary_text(report.summary), metrics_text(report.rows)) != texts:  # a key twice is read in two ways
+    if (summary_text(report.summary), metrics_text(report.rows)) != texts:  # a key that occurs twice has two readings
         raise VerificationError(f"{SUMMARY} or {METRICS} is not written as a run writes it")
     return report
 
@@ -128,7 +128,7 @@ def _check_summary(report: Report, evidence: Evidence, manifest: Manifest) -> No
 
 
 def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
-    """What the summary must say, from the chain."""
+    """The part of the summary that follows from the chain."""
     records, members = list(evidence.job.rounds.values()), len(evidence.history.members)
     models = [record.model for record in records if record.model is not None]
     return {
@@ -151,7 +151,7 @@ def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
 
 
 def check_names(where: str, told: dict[str, Any], names: Iterable[str], round: int | None = None) -> None:
-    """Raises VerificationError where a name is missing, or is none that a run writes."""
+    """Raises VerificationError where a name is missing, or is one that no run writes."""
     wanted = set(names)
     for name in sorted(wanted ^ told.keys()):
         kind = "lacks" if name in wanted else "has what no run writes,"
@@ -159,7 +159,7 @@ def check_names(where: str, told: dict[str, Any], names: Iterable[str], round: i
 
 
 def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int | None = None) -> None:
-    """Raises VerificationError at the first fact that is told otherwise."""
+    """Raises VerificationError at the first of the facts that the report tells otherwise."""
     for name, fact in facts.items():
         if not same(told.get(name), fact):
             difference = f"{name} = {SHORT.repr(told.get(name)):.100}, the chain {fact!r:.100}"
@@ -167,7 +167,7 @@ def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int 
 
 
 def same(told: Any, fact: Any) -> bool:
-    """Equal in type as well, all the way in: JSON tells 2 from 2.0, and 0 from false."""
+    """Whether two JSON values are equal, in type as well and at every depth: 2 is not 2.0, 0 is not false."""
     if type(told) is not type(fact):
         return False
     if isinstance(fact, dict):
@@ -178,14 +178,14 @@ def same(told: Any, fact: Any) -> bool:
 
 
 def check_possible(where: str, told: dict[str, Any], fits: bool, round: int | None = None) -> None:
-    """Raises VerificationError where what is told cannot be."""
+    """Raises VerificationError unless what is told, one name and its value, is possible."""
     if not fits:
         ((name, value),) = told.items()
         raise VerificationError(f"{where} says {name} = {SHORT.repr(value):.100}, which cannot be", round)
 
 
 def is_metric(name: str, value: Any) -> bool:
-    """Whether a metric could be that."""
+    """Whether a metric can have this value."""
     low, high = RANGES[name]
     return type(value) is float and low <= value <= high  # not NaN either
 

@@ -1,4 +1,4 @@
-"""anvil and Kubo as `hmchain up` and the tests run them: on loopback, with everything they keep in a folder."""
+"""anvil and Kubo as `hmchain up` and the tests run them: on loopback, with all their state in a folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHAIN_ID = 31_337
 
 
 def find(program: str, folder: Path | None = None) -> str:
-    """The path of a program: in `folder`, on PATH, or in .tools/bin here. Raises UsageError that says how to get it."""
+    """The path of a program: in `folder`, on PATH, or in .tools/bin. Raises UsageError, which says how to get it."""
     for path in (folder, None, TOOLS):
         found = shutil.which(program, path=None if path is None else str(path))
         if found:
@@ -34,7 +34,7 @@ def find(program: str, folder: Path | None = None) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """TCP ports that nobody listens on now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
         for each in sockets:
@@ -43,9 +43,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def anvil_command(program: str, port: int, state: Path, *options: str, block_seconds: int = 1) -> list[str]:
-    """A chain that mines at once what it is sent, and otherwise every block_seconds: its clock must not stand still.
+    """How to run anvil so that it mines transactions at once, and a block every block_seconds anyway: deadlines pass by
+    the chain's clock, which must not stand still.
 
-    It writes `state` once a second and when it ends, and goes on from there.
+    It writes `state` once a second and when it ends, and continues from it at the next start.
     """
     mining = ["--block-time", str(block_seconds), "--mixed-mining"]
     kept = ["--state", str(state), "--state-interval", "1"]
@@ -53,12 +54,12 @@ def anvil_command(program: str, port: int, state: Path, *options: str, block_sec
 
 
 def wait_for_chain(url: str) -> None:
-    """Raises ChainError where none answers in time."""
+    """Waits until a chain answers. Raises ChainError after START_SECONDS."""
     _wait(url, {"json": {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}}, ChainError)
 
 
 def swarm_key() -> bytes:
-    """The key of a private swarm: only daemons that have it talk to each other."""
+    """A fresh key for a private swarm: only daemons that have it talk to each other."""
     return b"/key/swarm/psk/1.0.0/\n/base16/\n" + secrets.token_hex(32).encode() + b"\n"
 
 
@@ -78,7 +79,7 @@ class Kubo:
 
     @property
     def command(self) -> list[str]:
-        """How to run it."""
+        """The command that runs the daemon."""
         return [*self._program, "daemon", "--enable-gc=false"]
 
     @property
@@ -100,7 +101,10 @@ class Kubo:
         return str(config["Identity"]["PeerID"])
 
     def configure(self, peers: Mapping[str, Kubo]) -> None:
-        """Private and alone with its peers (by their identity): deploy/kubo says why, setting by setting."""
+        """Writes a configuration in which it talks to its peers (by peer identity) and nobody else.
+
+        deploy/kubo gives the reason for each setting.
+        """
         path = self.repository / "config"
         config = json.loads(path.read_text())
         for name, value in self._settings(peers).items():
@@ -142,12 +146,12 @@ class Kubo:
         }
 
     def wait(self) -> None:
-        """Raises DaemonError where it does not answer in time."""
+        """Waits until the daemon answers. Raises DaemonError after START_SECONDS."""
         _wait(f"http://{HOST}:{self.api_port}/api/v0/id", {}, DaemonError)
 
 
 def connect_all(kubos: Sequence[Kubo], key: bytes) -> None:
-    """Makes the repositories of a swarm in which each daemon keeps a connection to every other. Raises StorageError."""
+    """Makes the repositories of a swarm in which each daemon stays connected to every other. Raises StorageError."""
     identities = {kubo.create(key): kubo for kubo in kubos}
     for own, kubo in identities.items():
         kubo.configure({identity: peer for identity, peer in identities.items() if identity != own})

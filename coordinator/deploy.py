@@ -1,4 +1,4 @@
-"""Founding a consortium on a chain and starting a job on it."""
+"""Deploys the contract, founds a consortium on it and opens a job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FUNDS = Wei(10**18)  # enough for a long run at a development chain's prices
 
 @dataclass(frozen=True)
 class Founder:
-    """A founding member: its identity, its public name, its data's root and size."""
+    """A founding member: its identity, its public name, its data's Merkle root (32 bytes) and number of samples."""
 
     identity: MemberIdentity
     name: str
@@ -37,7 +37,7 @@ class Founder:
 
 
 def connect(url: str) -> Web3:
-    """A chain by its JSON-RPC URL. Raises ChainError."""
+    """A chain by its JSON-RPC URL, once it has answered. Raises ChainError."""
     if not url.startswith(("http://", "https://")):
         raise ChainError(f"{url!r} is neither 'embedded' nor the http(s) URL of an Ethereum node")
     try:
@@ -95,8 +95,8 @@ def found_consortium(
 ) -> tuple[list[ChainClient], Receipt]:
     """Deploys the contract, founds and seals the consortium, and commits each member to its data.
 
-    Returns the members' clients behind the deployer's: index 0 is the deployer's, index n that of member n. And the
-    receipt of the deployment.
+    Returns the clients, index 0 the deployer's and index n that of member n, and the receipt of the deployment. Raises
+    ChainError.
     """
     consortium, deployment = found(web3, deployer, [_organisation(founder) for founder in founders])
     clients = [ChainClient(web3, founder.identity.account, consortium.address) for founder in founders]
@@ -108,7 +108,10 @@ def found_consortium(
 def create_job(
     creator: ChainClient, coordinator: str, manifest: Manifest, blobs: tuple[BlobRef, BlobRef], model: bytes
 ) -> int:
-    """Creates a job on chain; blobs are its manifest and its sealed initial model. Returns its number."""
+    """Creates a job on chain. Returns its number. Raises ContractError, ChainError.
+
+    blobs are its manifest and its sealed initial model, model is that model's digest (see publish_initial).
+    """
     manifest_blob, model_blob = map(blob_to_abi, blobs)
     terms = manifest.terms().to_abi()
     receipt = creator.transact("createJob", terms, coordinator, manifest.digest(), model, manifest_blob, model_blob)
@@ -118,7 +121,10 @@ def create_job(
 def publish_initial(
     store: BlobStore, manifest: Manifest, weights: Weights, key: Identity
 ) -> tuple[tuple[BlobRef, BlobRef], bytes]:
-    """Stores the manifest and the sealed initial model. Returns both references and the model's digest."""
+    """Stores the manifest and the sealed initial model. Returns both references and the model's digest.
+
+    Raises BlobError, StorageError.
+    """
     plaintext = encode(weights, model_header(manifest.digest(), 0, bytes(32)))
     sealed = store.put(seal(plaintext, [key.public]))
     return (store.put(manifest.canonical()), sealed), digest(plaintext)
@@ -127,7 +133,10 @@ def publish_initial(
 def open_job(
     coordinator: ChainClient, job: int, store: BlobStore, key: Identity, members: Sequence[tuple[ChainClient, bytes]]
 ) -> BlobRef:
-    """Enrols the members, hands them the job's key and opens the first round. Returns where the keyring is."""
+    """Enrols the members, hands them the job's key and opens the first round. Returns the keyring's reference.
+
+    members are (client, X25519 public key) in order of member number. Raises ChainError, BlobError, StorageError.
+    """
     for client, _ in members:
         client.transact("enrol", job)
     keyring = store.put(seal_key(key, {number: public for number, (_, public) in enumerate(members, start=1)}))

@@ -1,4 +1,4 @@
-"""What verification stands on: the chain, executed again or opened, and the blobs."""
+"""Gathers what verification works on: the chain, executed again or opened, and the blobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hmchain.history import History, JobRecord
 
 @dataclass
 class Evidence:
-    """What verification stands on: the chain's own history, and the blobs."""
+    """What verification works on: the chain's own history, and the blobs. notes are for the verdict."""
 
     run: RunFile
     history: History
@@ -36,7 +36,7 @@ class Evidence:
 
     @property
     def job(self) -> JobRecord:
-        """The job that the run was."""
+        """The run's job. Raises VerificationError where the chain has no such job."""
         job = self.history.jobs.get(self.run.job)
         if job is None:
             raise VerificationError(f"the chain knows no job {self.run.job}")
@@ -50,7 +50,7 @@ def gather(folder: Path, run: RunFile) -> Evidence:
 
 
 def chain_of(folder: Path, run: RunFile) -> Web3:
-    """The chain that a run was on: its ledger executed again, or its node. Raises VerificationError, ChainError."""
+    """The chain of a run: the ledger executed again, or the node. Raises VerificationError, ChainError."""
     if run.chain == EMBEDDED:
         chain, blocks = read_ledger(folder)
         replay(chain, blocks, run)
@@ -65,7 +65,7 @@ def chain_of(folder: Path, run: RunFile) -> Web3:
 
 
 def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Evidence:
-    """Reads the events of a chain that is the right one. Raises VerificationError, ChainError."""
+    """Reads the events of the run's chain. Raises VerificationError, ChainError."""
     client = ChainClient(web3, None, run.contract)
     deployment = check_contract(web3, run)
     history, gas, head = History(), GasTable(), client.head()
@@ -81,7 +81,7 @@ def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Ev
 
 
 def blobs_of(folder: Path, run: RunFile) -> BlobStore:
-    """The run's blobs, to read: where there is no folder, none is made. Raises VerificationError, StorageError."""
+    """The run's blobs, for reading: a missing folder is not created. Raises VerificationError, StorageError."""
     if run.blobs.startswith(IPFS_PREFIX):
         try:
             return open_store(run.blobs)
@@ -106,7 +106,7 @@ CALL_OF_EVENT = {
 
 
 def calls_of(events: list[Event], job: int) -> Iterator[tuple[Event, str]]:
-    """Every message of the job: one event of its transaction, and the contract function that was called."""
+    """Every protocol message of the job, as one event of its transaction and the contract function that it called."""
     seen = set()
     for event in events:
         call = CALL_OF_EVENT.get(event.name)
@@ -116,7 +116,7 @@ def calls_of(events: list[Event], job: int) -> Iterator[tuple[Event, str]]:
 
 
 def check_contract(web3: Web3, run: RunFile) -> Deployment:
-    """The contract must have been created by this package's bytecode."""
+    """Checks that the contract was created from this package's bytecode. Raises VerificationError."""
     deployment = find_deployment(web3, run.deployment)
     if deployment is None:
         raise VerificationError("the transaction that created the contract is not on the chain")

@@ -1,5 +1,5 @@
-"""A whole consortium on this machine, as real as one machine can be: anvil, and for every hospital an IPFS daemon and a
-node, each a process with its own keys, data and folder. For trying things out, and for tests.
+"""A whole consortium on this machine: anvil, and for every hospital an IPFS daemon and a node, each a process with its
+own keys, data and folder. For trying things out, and for tests.
 
     DIR/local.json  job.toml  consortium.json  processes.json  chain/  hospital-1/ … hospital-N/
 """
@@ -43,7 +43,7 @@ class Local:
 
     @property
     def url(self) -> str:
-        """The chain's."""
+        """The chain's URL."""
         return f"http://{daemons.HOST}:{self.chain_port}"
 
     @property
@@ -54,7 +54,7 @@ class Local:
 
     @property
     def processes(self) -> Processes:
-        """What runs of it."""
+        """The consortium's processes, as recorded in its folder. Raises UsageError."""
         return Processes(self.folder / PROCESSES)
 
     def config(self, hospital: int) -> Config:
@@ -62,13 +62,13 @@ class Local:
         return configuration.load(self.hospitals[hospital - 1] / configuration.FILE)
 
     def write(self) -> None:
-        """Raises StorageError."""
+        """Writes local.json. Raises StorageError."""
         content = {name: value for name, value in asdict(self).items() if name != "folder"}
         write_whole(self.folder / LOCAL, json.dumps(content, indent=1).encode() + b"\n")
 
     @classmethod
     def read(cls, folder: Path) -> Local:
-        """Raises UsageError where there is none."""
+        """Reads local.json. Raises UsageError where there is none."""
         if not (folder / LOCAL).exists():
             raise UsageError(f"{folder} holds no local consortium ({LOCAL} is missing)")
         try:
@@ -80,12 +80,12 @@ class Local:
 
 
 def down(folder: Path) -> list[str]:
-    """Stops whatever runs of a local consortium: nodes first, the chain last. Returns what ran."""
+    """Stops the processes of a local consortium: nodes first, the chain last. Returns the names of those that ran."""
     return Local.read(folder).processes.stop_all()
 
 
 def start_daemons(local: Local, note: Note) -> None:
-    """The chain and the IPFS daemons, and waits until they answer. Raises HMChainError."""
+    """Starts the chain and the IPFS daemons, and waits until they answer. Raises HMChainError."""
     processes = local.processes
     chain = local.folder / "chain"
     chain.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def start_daemons(local: Local, note: Note) -> None:
 
 
 def start_nodes(local: Local, note: Note) -> None:
-    """Every hospital's node. Raises StorageError."""
+    """Starts every hospital's node. Raises StorageError."""
     processes = local.processes
     for number, hospital in enumerate(local.hospitals, start=1):
         processes.start(f"node-{number}", node_command(hospital), hospital / "node.log")
@@ -110,12 +110,12 @@ def start_nodes(local: Local, note: Note) -> None:
 
 
 def node_command(hospital: Path) -> list[str]:
-    """How a hospital's node is run."""
+    """The command that runs a hospital's node."""
     return [sys.executable, "-m", "trainers", "node", "--config", str(hospital / configuration.FILE)]
 
 
 def faults(local: Local) -> Iterator[str]:
-    """What of a local consortium does not run, and the last it said."""
+    """For each process of a local consortium that has ended, its name and the end of its log."""
     running = set(local.processes.running())
     for number, hospital in enumerate(local.hospitals, start=1):
         for name, log in ((f"ipfs-{number}", "ipfs.log"), (f"node-{number}", "node.log")):

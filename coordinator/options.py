@@ -1,4 +1,4 @@
-"""What `hmchain run` can be told, checked before anything is done."""
+"""The options of `hmchain run`, checked before anything is done."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ MAX_MEMBERS = 2047  # what one job's election holds (contracts/lib/SumTree.sol),
 
 @dataclass(frozen=True)
 class RunOptions(Recipe):
-    """The options of one whole-consortium run. `chain` is "embedded", a JSON-RPC URL, or None for --no-chain; `blobs` a
-    folder, "ipfs:MULTIADDR", or None for a folder of the run's own; `malicious` the share of members that `attack`;
-    `workers` threads train at a time, by default one a core; `validate` measures the last model on the val split too.
+    """The options of one whole-consortium run. Raises UsageError where they cannot work.
+
+    chain is "embedded", a JSON-RPC URL, or None for --no-chain. blobs is a folder, "ipfs:MULTIADDR", or None for the
+    run's own folder. malicious is the share of the members that attack. workers is the number of training threads, by
+    default one a core. validate measures the last model on the val split as well.
     """
 
     out: Path
@@ -78,7 +80,7 @@ class RunOptions(Recipe):
 
     @property
     def clients(self) -> int:
-        """Clients of a round while every member is enrolled."""
+        """The number of clients in a round while every member is enrolled."""
         return clients_of(self.members, round(self.fraction * 10_000))
 
     def manifest(self, dataset: Dataset) -> Manifest:

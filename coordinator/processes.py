@@ -1,4 +1,4 @@
-"""Processes that outlive the command which started them, remembered in a file by number and by when they began."""
+"""Processes that outlive the command that started them, remembered in a file by process id and start time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PATIENCE_SECONDS = 20.0  # for a process to end by itself
 
 @dataclass(frozen=True)
 class Started:
-    """A process of ours: its number and the moment it began, as the system tells it."""
+    """A process of ours: its process id and its start time, in seconds since 1970."""
 
     pid: int
     began: float
 
     def find(self) -> psutil.Process | None:
-        """The process, if it still runs; another one that was given its number later is not it."""
+        """The process, if it still runs. A later process with the same id is told apart by its start time."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.began) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -37,7 +37,7 @@ class Started:
         return process if same else None
 
     def ended(self, seconds: float) -> bool:
-        """Waits for its end. One that has ended and that nobody has collected yet has ended, whatever psutil says."""
+        """Waits for the process to end, and reaps it where it is our child. False where it has not after `seconds`."""
         deadline = time.monotonic() + seconds
         while self.find() is not None:
             if time.monotonic() > deadline:
@@ -49,7 +49,7 @@ class Started:
 
 
 class Processes:
-    """Named processes and the file that remembers them."""
+    """Named processes, and the file that remembers them. Raises UsageError for another file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -62,7 +62,7 @@ class Processes:
                 raise UsageError(f"{file} is not a list of processes") from fault
 
     def find(self, name: str) -> psutil.Process | None:
-        """A process of ours, if it runs."""
+        """The process with this name, if it runs."""
         return self._started[name].find() if name in self._started else None
 
     def running(self) -> list[str]:
@@ -90,15 +90,15 @@ class Processes:
         try:
             self._started[name] = Started(process.pid, psutil.Process(process.pid).create_time())
             self._save()
-        except BaseException:  # an interrupt as well: nobody would ever stop what is written down nowhere
+        except BaseException:  # an interrupt as well: a process that is recorded nowhere would never be stopped
             process.kill()
             process.wait()
             self._started.pop(name, None)
             raise
-        process.returncode = 0  # it outlives us: Popen need not complain that nobody waited for it
+        process.returncode = 0  # it outlives us, and Popen would warn that nobody waited for it
 
     def stop(self, name: str, force: bool = False) -> None:
-        """Ends a process, by force where it does not end by itself."""
+        """Ends a process (SIGTERM), and kills it where it has not ended after PATIENCE_SECONDS, or at once by force."""
         process = self.find(name)
         if process is not None:
             with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
@@ -110,7 +110,7 @@ class Processes:
         self._save()
 
     def stop_all(self) -> list[str]:
-        """Ends all of them, the last started first. Returns the names of those that ran."""
+        """Ends all processes, the last started first. Returns the names of those that ran."""
         ran = self.running()
         for name in reversed(list(self._started)):
             self.stop(name)
@@ -122,7 +122,7 @@ class Processes:
 
 
 def tail_of(log: Path, lines: int = 3) -> str:
-    """The end of a log, on one line."""
+    """The last lines of a log, on one line; "" where it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))

@@ -1,7 +1,8 @@
-"""What a run tells whoever watches it."""
+"""How a run reports its progress."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from rich.console import Console
@@ -13,10 +14,10 @@ from trainers.scoring import Metrics
 
 
 class Progress(Protocol):
-    """Told what happens, as it happens."""
+    """Receives what happens in a run, as it happens."""
 
     def note(self, text: str) -> None:
-        """Something outside the rounds."""
+        """Something happened outside the rounds."""
 
     def step(self, record: RoundRecord, phase: Phase, done: int, total: int) -> None:
         """One party of a phase has acted."""
@@ -26,7 +27,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """For --json and tests."""
+    """Reports nothing; for --json and tests."""
 
     def note(self, text: str) -> None:
         """Nothing."""
@@ -48,7 +49,7 @@ PAPER_NAMES = {
 
 
 class ConsoleProgress:
-    """For people: a status line that moves on a terminal, and a paragraph a round everywhere."""
+    """For people: one paragraph a round, and on a terminal a status line that follows each phase."""
 
     def __init__(self, console: Console, rounds: int) -> None:
         self._console = console
@@ -110,5 +111,5 @@ class ConsoleProgress:
         return "; ".join([f"{len(verdict.accepted)} accepted, {standard}", *refused])
 
 
-def _list(members: object) -> str:
-    return " ".join(map(str, members)) if isinstance(members, tuple | list) else str(members)
+def _list(members: Iterable[int]) -> str:
+    return " ".join(map(str, members))

@@ -1,4 +1,4 @@
-"""Executing a recorded ledger again, and saying where it breaks."""
+"""Executes a recorded ledger again, and says where it fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hmchain.errors import ChainError, HMChainError, VerificationError
 
 
 def replay(chain: EmbeddedChain, blocks: Iterable[BlockRecord], run: RunFile) -> None:
-    """Executes the blocks in order. Raises VerificationError at the first that does not give its recorded hash."""
+    """Executes the blocks in order. Raises VerificationError at the first that does not have its recorded hash."""
     done = 0
     for block in blocks:
         try:
@@ -32,7 +32,7 @@ def replay(chain: EmbeddedChain, blocks: Iterable[BlockRecord], run: RunFile) ->
 
 
 def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int | None, int | None]:
-    """Round and member that a block's first transaction claims to be of, as far as it can still be read."""
+    """Round and member of a block's first readable transaction, as it claims; None for what cannot be read."""
     contract = Web3().eth.contract(abi=Artifact.load().abi)
     for raw in block.transactions:
         try:
@@ -52,7 +52,7 @@ def _input_of(raw: str) -> bytes:
 
 @contextmanager
 def explain(what: str, round: int | None = None) -> Iterator[None]:
-    """Whatever hostile content makes our reading of it stumble is a finding, not a defect."""
+    """Turns what hostile content makes our code raise into VerificationError(what): a finding, not a defect of ours."""
     try:
         yield
     except VerificationError:

@@ -1,7 +1,7 @@
-"""The whole of it, once through, on a local consortium of real processes: every step is a command that a user types.
+"""`hmchain story`: a tour of the system on a local consortium of real processes, each step a command as users type it.
 
-import at two hospitals, a patient consents, a physician reads, the federation trains, the patient withdraws, the
-physician is refused, an auditor verifies
+Two hospitals import records, a patient consents, a physician reads, the federation trains, the patient withdraws, the
+physician is refused, an auditor verifies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 
 class StoryFault(HMChainError):
-    """A step did not end as it must."""
+    """A step did not end as it should."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Story:
         return self.local.folder
 
     def hmchain(self, *words: str, hospital: int | None = None, expect: int = 0) -> str:
-        """Types a command, as it would be typed, and says what it answers. Raises StoryFault for another exit code."""
+        """Runs a command as a user would, showing command and output. Raises StoryFault for another exit code."""
         command = list(words)
         if hospital is not None:
             command += ["--config", str(self.local.hospitals[hospital - 1] / configuration.FILE)]
@@ -75,19 +75,19 @@ class Story:
 
     @property
     def password(self) -> Path:
-        """The one that all persons of the story use; for trying things out only."""
+        """The file with the one password that all persons of the story use."""
         return self.folder / "persons-password"
 
     # ------------------------------------------------------------------ the chain, looked at
 
     def history(self) -> History:
-        """What the chain says of members and jobs."""
+        """The consortium's history as of now."""
         config = self.local.config(1)
         consortium = Consortium.read(config.chain.consortium)
         return JobFeed(ChainClient(connect(config, consortium), None, consortium.contract), consortium.block).poll()
 
     def wait(self, what: str, seen: Callable[[History], Any]) -> Any:
-        """What `seen` finds, once it finds something. Raises ChainError."""
+        """Waits until `seen` finds something in the history, and returns that. Raises ChainError after PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while not (found := seen(self.history())):
             if time.monotonic() > deadline:
@@ -97,7 +97,7 @@ class Story:
 
 
 def tell(folder: Path, say: Say) -> dict[str, Any]:
-    """Tells it all in a new folder. Returns what the steps found. Raises HMChainError where one does not end well."""
+    """Runs all steps in a new folder. Returns what they found. Raises HMChainError where one fails."""
     local = _found(folder, say)
     try:
         story = Story(local, say)

@@ -1,4 +1,4 @@
-"""The tables for programs: JSON and CSV, described as OpenAPI, and the stream that says when there is more."""
+"""The tables for programs: JSON and CSV, described as OpenAPI, and a stream that announces changes."""
 
 from __future__ import annotations
 

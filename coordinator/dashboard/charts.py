@@ -1,4 +1,4 @@
-"""Line charts as SVG: no script, no colour that only one theme can show, and words for who cannot see them."""
+"""Line charts as SVG: without scripts, readable in light and dark themes, and with a text alternative."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def chart(title: str, lines: Sequence[Line], low: float, high: float, x_label: s
 
 
 def _path(points: Sequence[Point]) -> str:
-    """A line; of one point a dot, which round line caps make visible."""
+    """The SVG path of a line; a single point becomes a dot, which round line caps make visible."""
     start = "M{:g} {:g}".format(*points[0])
     return start + ("".join(f"L{x:g} {y:g}" for _, (x, y) in pairwise(points)) or "h0")
 
@@ -81,6 +81,6 @@ def _thinned(points: Sequence[Point]) -> Sequence[Point]:
 
 
 def _whole_steps(first: float, last: float) -> list[float]:
-    """At most eleven whole numbers, evenly apart."""
+    """At most eleven integers, evenly spaced."""
     step = max(1, -(-int(last - first) // 10))
     return [first + i * step for i in range(int(last - first) // step + 1)]

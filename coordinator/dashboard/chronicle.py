@@ -1,4 +1,4 @@
-"""What the training history alone does not hold: when things happened, who was heard of, ballots, reputations.
+"""What hmchain.history leaves out: when things happened, when members were last heard of, ballots, reputations.
 
 All of it follows from events, like hmchain.history, which pages read beside it.
 """
@@ -73,7 +73,7 @@ class Ballot:
 
 @dataclass
 class Chronicle:
-    """Everything of that, up to the last event applied. `history` is the training history up to the same event."""
+    """All of this, up to the last event applied. `history` is the training history up to the same event."""
 
     history: History = field(default_factory=History)
     clocks: dict[RoundName, RoundClock] = field(default_factory=dict)

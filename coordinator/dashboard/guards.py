@@ -1,4 +1,4 @@
-"""What keeps the pages to the person before the screen: headers, and refusals of what other sites might try."""
+"""Keeps other web sites out: security headers, and refusal of requests that another site could cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOPBACK_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
 class Guarded:
-    """Puts the same headers on every answer; answers loopback names alone, and orders from its own pages alone."""
+    """Middleware: security headers on every answer; loopback names only; POST requests from its own pages only."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,7 +41,7 @@ class Guarded:
 
 
 def _refusal(scope: Scope) -> str | None:
-    """Another site's name for this address (DNS rebinding), or another site's form."""
+    """Why a request is refused: another site's name for this address (DNS rebinding), or another site's form."""
     headers = Headers(scope=scope)
     host = headers.get("host", "")
     if host.rpartition(":")[0] not in LOOPBACK_NAMES and host not in LOOPBACK_NAMES:

@@ -1,4 +1,4 @@
-"""The contracts' events, followed from a cursor into the database: whole ranges of blocks, or nothing of them."""
+"""Follows the contracts' events into the database, a range of blocks at a time, each completely or not at all."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Indexer:
         return True
 
     def follow(self, stop: threading.Event) -> None:
-        """Catches up again and again; a fault is kept to be shown, and mends itself when its cause is gone."""
+        """Catches up repeatedly until stopped; a fault is kept for display until its cause is gone."""
         while not stop.is_set():
             more = False
             try:

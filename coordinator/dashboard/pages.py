@@ -185,7 +185,7 @@ class Pages:
         )
 
     def api(self, _: Request) -> Response:
-        """What /api/openapi.json says, to read."""
+        """The API's description, for people to read."""
         return self._page("api.html", "API", lambda _: {"paths": description()["paths"]}, place="data")
 
     def table(self, request: Request) -> Response:
@@ -283,7 +283,7 @@ def _last(records: dict[int, Any]) -> Any:
 
 
 def _reputations(view: View) -> Chart | None:
-    """Of the job that matters most: the members whose reputation moved furthest from where it began."""
+    """Chart of the members whose reputation in the job moved furthest from where it began."""
     series = view.chronicle.reputations.get(view.job(), {})
     moved = sorted(series, key=lambda member: -abs(series[member][-1][1] - series[member][0][1]))
     lines = [Line(training.name_of(view.history, member), series[member]) for member in moved[:MOST_LINES]]

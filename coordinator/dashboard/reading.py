@@ -1,4 +1,4 @@
-"""What the index holds, as one picture, kept up to date as the index grows."""
+"""Reads the index into one consistent view, kept up to date as the index grows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class View:
         return max((number for number, job in jobs.items() if job.rounds), default=max(jobs, default=0))
 
     def extend(self, events: list[Event]) -> None:
-        """Takes in what follows. What a contract of another make tells stops it, and is said."""
+        """Adds the events that follow. Inconsistent ones, as of another contract, are kept as the fault and end it."""
         self.events += events
         self.blocks.update(event.block for event in events)
         self.transactions.update(event.transaction for event in events)
@@ -73,7 +73,7 @@ class Reading:
 
     @contextmanager
     def view(self) -> Iterator[View]:
-        """The picture of the index's last whole range. It stands still as long as it is looked at, so be quick."""
+        """The view as of the index's last complete range. It does not change while it is held, so hold it briefly."""
         with self._lock:
             with self._engine.connect() as connection:
                 self._update(connection)

@@ -1,4 +1,4 @@
-"""A table as data: columns that say what they hold, rows, and how it is told to machines."""
+"""A table as data: typed columns and rows, and its forms as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _searched(cell: Any) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def moment(seconds: int | None) -> str | None:
-    """A time of the chain, in RFC 3339; what lies beyond its calendar is its last second."""
+    """A time of the chain in RFC 3339; later than its calendar allows, its last second."""
     return None if seconds is None else datetime.fromtimestamp(min(seconds, LAST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

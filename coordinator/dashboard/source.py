@@ -1,4 +1,4 @@
-"""Where the dashboard reads from: a node's URL, a hospital's configuration, or the folder of a finished run."""
+"""What the dashboard reads: a chain by URL, a hospital's consortium, or the folder of a finished run."""
 
 from __future__ import annotations
 

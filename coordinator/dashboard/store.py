@@ -1,4 +1,4 @@
-"""The index's tables: where it was read from, how far, the blocks it stands on, the events, and what they cost."""
+"""The index's database tables: its origin, its cursor, marks (blocks that it was read from), events, and gas."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def cursor_of(connection: Connection) -> Cursor | None:
 
 
 def begin(connection: Connection, origin: Origin, first_block: int) -> Cursor:
-    """Starts an empty index. Where one began anew, no reader may take it for the one before: it starts anywhere."""
+    """Starts an empty index, at a random generation, so that no reader takes it for the index before."""
     generation = secrets.randbelow(1 << 31)
     connection.execute(SOURCE.insert().values(**asdict(origin), next_block=first_block, generation=generation))
     return Cursor(origin, first_block, generation)

@@ -1,4 +1,4 @@
-"""The button that verifies: the real command, in a process of its own, and what it said."""
+"""The verify button: runs the real command in a process of its own, and keeps its output."""
 
 from __future__ import annotations
 

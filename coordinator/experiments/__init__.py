@@ -1,1 +1,1 @@
-"""The paper's experiments, and what it left out: cells to run (plans), their results (store), tables and figures."""
+"""The paper's experiments and some more: cells to run (plans), their results (store), tables and figures."""

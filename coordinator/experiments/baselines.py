@@ -1,4 +1,4 @@
-"""What a federation is compared with: the majority class, one network on all data, each hospital by itself.
+"""Baselines for a federation: the majority class, one network on all data, each hospital by itself.
 
 Same network, initial weights, local SGD and number of epochs as the federation, through the same functions.
 """
@@ -26,7 +26,7 @@ Baseline = Callable[[Dataset, Mapping[str, Any]], dict[str, Any]]
 
 
 def majority(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Always the class that the train split has most of: what a network that learnt nothing reaches."""
+    """Always answers the most frequent class of the train split, as a network that learnt nothing would."""
     labels = dataset.test.labels
     answers = np.zeros((len(labels), len(dataset.classes)), np.float32)
     answers[:, np.bincount(dataset.train.labels).argmax()] = 1
@@ -34,7 +34,7 @@ def majority(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def central(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The network on the whole train split: after the last epoch, and after the one with the best AUC on val."""
+    """Trains one network on the whole train split; measured after the last epoch, and the one best by AUC on val."""
     network, weights = _beginning(dataset, settings)
     once = LocalTraining(1, settings["batch_size"], settings["learning_rate"])
     best: dict[str, float] = {}
@@ -58,12 +58,12 @@ def _beginning(dataset: Dataset, settings: Mapping[str, Any]) -> tuple[nn.Module
 
 
 def _seed(settings: Mapping[str, Any], number: int) -> int:
-    """Of the shuffles of an epoch, or a hospital."""
+    """The seed of the shuffles in an epoch, or at a hospital."""
     return int(settings["seed"]) * 1_000_000 + number
 
 
 def alone(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The mean over hospitals that train on their own shard alone, as many epochs as the federation has."""
+    """The mean over hospitals that each train on their own shard only, for as many epochs as the federation."""
     shards = split(dataset, settings["members"], settings.get("partition", "iid"), settings["seed"])
     config = LocalTraining(settings["rounds"] * settings["epochs"], settings["batch_size"], settings["learning_rate"])
     network, base = _beginning(dataset, settings)

@@ -41,17 +41,17 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on, besides versions."""
+        """All settings that the result depends on; versions are recorded in the result."""
         return {**self.options, "dataset": self.dataset, "seed": self.seed}
 
     @property
     def key(self) -> str:
-        """Names the result: the same for the same settings."""
+        """The name of the result, which is the same for the same settings."""
         text = json.dumps([self.kind, self.settings], sort_keys=True, separators=(",", ":"))
         return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def command(self) -> str:
-        """What to type to run it again. DIR stands for the folder of the data."""
+        """The command that runs it again. DIR stands for the folder of the data."""
         if self.kind != "federation":
             return f"hmchain experiment table3 --datasets {self.dataset} --seeds {self.seed + 1} --data-root DIR"
         settings = self.settings

@@ -1,4 +1,4 @@
-"""An experiment from beginning to end: what is missing is run, then tables and figures are drawn of all there is."""
+"""Conducts an experiment: runs the cells that are missing, then makes tables and figures of all results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report(plan: Plan, store: Store) -> list[str]:
 
 
 def missing(plan: Plan, store: Store, only: str = "") -> list[Cell]:
-    """Cells whose result is not there, or lacks what its row shows: the first ones have no validation number."""
+    """Cells without a result, or whose result lacks what its row shows (early results have no validation metrics)."""
     wanted: dict[tuple[str, str], Cell] = {}
     for row in (row for row in plan.rows if only in row.label):
         for cell in (cell for cells in row.cells.values() for cell in cells):

@@ -28,8 +28,9 @@ def curves(row: Row, dataset: str, metric: str, read: Read) -> NDArray[np.float6
 def shares(
     plan: Plan, dataset: str, attack: str, defence: str, metric: str, read: Read
 ) -> tuple[list[float], list[list[float]]]:
-    """The shares of members that attack, from none, and the metric that runs of each ended with, one a seed; defence is
-    one of DEFENCES.
+    """The shares of attacking members, 0 first, and for each the final metric of its runs, one a seed.
+
+    defence is one of DEFENCES.
     """
     found: dict[float, list[float]] = {}
     for cell in (cell for row in plan.rows for cell in row.cells[dataset]):
@@ -57,7 +58,7 @@ def draw(plan: Plan, read: Read, folder: Path) -> list[str]:
 
 @contextmanager
 def _panels(shape: tuple[int, int], salt: str, path: Path) -> Iterator[Any]:
-    """Axes in rows and columns, saved in every format when they are filled."""
+    """Axes in rows and columns; saved in every format on leaving the context."""
     import matplotlib
 
     matplotlib.use("Agg")

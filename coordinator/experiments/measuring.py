@@ -1,4 +1,4 @@
-"""What one cell gives: run here, in whichever process this is, and reduced to what is worth keeping."""
+"""Runs one cell in this process, and reduces it to the result that is kept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measured(cell: Cell, data_root: Path | None, folder: Path) -> Result:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the numbers."""
+    """Versions of what the numbers depend on."""
     packages = {name: version(name) for name in ("fl-hmchain", "torch", "numpy", "medmnist", "scikit-learn")}
     return {"python": platform.python_version(), **packages}
 

@@ -1,4 +1,4 @@
-"""What others published, quoted as it stands: AUC and ACC on the test set.
+"""Published results, quoted as they stand: AUC and ACC on the test set.
 
 Hu et al. 2024, Table 3, one seed each. Its VGG16 is the majority class's rate (a collapsed model), its CNN was trained
 for 3 epochs. ResNet-18: Yang et al. 2023, MedMNIST v2, Table 3, 28x28, 100 epochs with Adam.

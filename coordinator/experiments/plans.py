@@ -1,4 +1,4 @@
-"""Which cells an experiment has, as the rows of a table over data sets and seeds."""
+"""The cells of each experiment, as the rows of a table over data sets and seeds."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def split(self) -> str:
-        """What its rows are compared on: a choice is made on the validation split, and the test split stays unseen."""
+        """The split that rows are compared on: choices are made on the validation split, with the test split unseen."""
         return "val" if any(row.measure == "val" for row in self.rows) else "test"
 
     def cells(self) -> Iterator[Cell]:
@@ -82,7 +82,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Scope:
-    """What all of a plan's rows share; `base` are the settings that they differ from."""
+    """What all rows of a plan share; `base` are the settings that each row changes."""
 
     datasets: Sequence[str]
     seeds: int
@@ -132,7 +132,7 @@ def _noniid(scope: Scope) -> list[Row]:
 
 
 def _attacks(scope: Scope) -> list[Row]:
-    """The paper's central claim, which it never measured: that scoring keeps malicious hospitals out."""
+    """Tests the paper's central claim, which it did not measure: that scoring keeps malicious hospitals out."""
     rows = [scope.row(f"none, {name}", learning_rate=BEST_RATE, **defence) for name, defence in DEFENCES.items()]
     for attack, share, (name, defence) in product(ATTACKS, SHARES, DEFENCES.items()):
         hostile: dict[str, Any] = {"attack": attack, "malicious": share, **defence}

@@ -1,4 +1,4 @@
-"""Cells in processes of their own: memory goes back to the system after each, and a crash costs one cell."""
+"""Runs each cell in a process of its own: its memory is freed afterwards, and a crash costs one cell only."""
 
 from __future__ import annotations
 

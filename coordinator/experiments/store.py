@@ -1,4 +1,4 @@
-"""Results on disk: one small JSON file a cell, written whole when the cell is done. What is there is not run again."""
+"""Results on disk: one small JSON file a cell, written when the cell is done. A cell with a result is not run again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Store:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Makes the folder ours, and takes away what killed runs left. Raises UsageError, StorageError."""
+        """Locks the folder for this process, and removes what killed runs left. Raises UsageError, StorageError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / ".lock").open("w") as lock:
@@ -47,7 +47,7 @@ class Store:
         return self.folder / RUNS / cell.dataset / f"{cell.key}.json"
 
     def workplace(self, cell: Cell) -> Path:
-        """Where a run may leave what nobody keeps: blobs, ledger, weights."""
+        """A temporary folder for a run's blobs, ledger and weights, which are not kept."""
         return self.folder / UNFINISHED / f"{cell.dataset}-{cell.key}"
 
     def read(self, cell: Cell) -> Result | None:

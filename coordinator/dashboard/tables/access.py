@@ -121,7 +121,7 @@ def grants(view: View) -> Sheet:
 
 
 def _grant_state(view: View, grant: GrantRecord, now: int) -> str:
-    """What contracts/Permissions.sol would say of a request that it looks at now, as far as the grant decides on it."""
+    """Whether contracts/Permissions.sol would accept a request under the grant now, as far as the grant decides."""
     terms = grant.terms
     if terms.expiry <= now:
         return "over"
