@@ -1,7 +1,7 @@
-"""Changed copies of training images, by choice of the manifest; a label must survive them.
+"""Augmentation of training images, as the manifest chooses; an image must keep its label.
 
-A radiograph of a chest or an abdomen does not survive a flip as an image of that side of the body: `shift` alone is for
-those. What is drawn comes from the generator that shuffles, so that training repeats itself.
+A flipped radiograph of a chest or an abdomen shows the organs on the wrong side: only `shift` is for those. Random
+numbers come from the generator that also shuffles, so that training is repeatable.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ SHIFT = 2  # pixels in each direction, of 28
 
 
 def augmented(images: torch.Tensor, kind: str, stream: torch.Generator) -> torch.Tensor:
-    """uint8 or float (N, H, W[, C]) images, each changed in its own way; `kind` is one of recipe.AUGMENTATIONS."""
+    """Images, uint8 or float (N, H, W[, C]), each changed at random; `kind` is one of recipe.AUGMENTATIONS."""
     if "shift" in kind:
         images = _shifted(images, stream)
     if "flip" in kind:
@@ -21,13 +21,13 @@ def augmented(images: torch.Tensor, kind: str, stream: torch.Generator) -> torch
 
 
 def _flipped(images: torch.Tensor, stream: torch.Generator) -> torch.Tensor:
-    """Left to right, every other one on average."""
+    """Flips each image left to right with probability one half."""
     chosen = (torch.rand(len(images), generator=stream) < 0.5).to(images.device)
     return torch.where(chosen.view(-1, *[1] * (images.ndim - 1)), images.flip(2), images)
 
 
 def _shifted(images: torch.Tensor, stream: torch.Generator) -> torch.Tensor:
-    """By up to SHIFT pixels, edges repeated."""
+    """Shifts each image by up to SHIFT pixels in each direction, repeating its edges."""
     count, height, width = images.shape[:3]
     moves = torch.randint(-SHIFT, SHIFT + 1, (2, count, 1), generator=stream).to(images.device)
     along = torch.arange(height, device=images.device), torch.arange(width, device=images.device)

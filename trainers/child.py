@@ -1,4 +1,4 @@
-"""Processes of our own: started whole, left alone by Ctrl-C, and ended when their parent ends, however that happens."""
+"""Child processes that Ctrl-C does not reach, and that end whenever and however their parent ends."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from multiprocessing.process import BaseProcess
 
 
 def start(process: BaseProcess) -> None:
-    """Starts it; what asks us to stop meanwhile is heard when it has started.
+    """Starts a process. A signal that asks us to stop meanwhile is handled once the process has started.
 
-    Halfway, the child would miss the rest of what it is told, and print a traceback about it.
+    Interrupted halfway, the child would not get all of its start data, and would print a traceback.
     """
     with _undisturbed():
         process.start()
 
 
 def belong_to_parent() -> None:
-    """What the child does first: leaves Ctrl-C, which reaches the whole group, to the parent, and ends with it."""
+    """To be called first in the child: ignores Ctrl-C, which is for the parent, and ends when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -35,8 +35,8 @@ def _undisturbed() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in handlers:
         signal.signal(number, lambda number, _: arrived.add(number))
-    # What is started inherits the block, and so is deaf to Ctrl-C before its first line runs. The tracker that
-    # multiprocessing starts beforehand would lift it.
+    # The child inherits the blocked signal, so that Ctrl-C cannot reach it before its first line runs. Starting
+    # multiprocessing's resource tracker unblocks it, so that has to happen before.
     resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:

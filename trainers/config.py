@@ -1,4 +1,4 @@
-"""hospital.toml: everything that one hospital's node is told. Unknown keys are refused by name."""
+"""hospital.toml, the configuration of one hospital's node. Unknown keys are refused by name."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        """Each service has what it needs, and nothing that it would not look at."""
+        """Each service has the keys that it needs, and none that it would ignore."""
         if bool(self.features) != (self.service == "clinical-research"):
             raise ValueError("features is what clinical-research needs, and no other service has")
         if bool(self.label) != (self.service != "imaging"):
@@ -93,7 +93,7 @@ class Data(Section):
 
 
 def quantity_named(text: str) -> tuple[Code, str]:
-    """Of "system|code" or "system|code|unit": the code, and the unit or "". Raises ValueError."""
+    """The code and the unit ("" for none) in "system|code" or "system|code|unit". Raises ValueError."""
     parts = text.split("|")
     if len(parts) == 3 and not parts[2]:
         raise ValueError(f"{text!r:.80} has an empty unit")
@@ -154,7 +154,7 @@ class Health(Section):
 
 
 class Config(Section):
-    """A whole hospital.toml. Paths are as they are meant: relative ones against the file's own folder."""
+    """A whole hospital.toml. Relative paths in the file are resolved against its folder."""
 
     name: str = Field(min_length=1)
     state: Path = Path("state.json")
@@ -171,7 +171,7 @@ class Config(Section):
 
     @property
     def training_file(self) -> Path:
-        """Where the node's trainer finds its data: the hospital's own file, or what the node makes of its records."""
+        """The data file to train on: the hospital's own, or the one that the node makes of consented records."""
         return self.records.folder / "consented.npz" if self.data.source == "records" else self.data.file
 
 
@@ -199,7 +199,7 @@ def address_of(listen: str) -> tuple[str, int]:
 
 
 def _anchored(config: Config, folder: Path) -> Config:
-    """Every relative path from the file's own folder on."""
+    """The configuration with every relative path resolved against `folder`."""
 
     def anchor(section: Section) -> dict[str, Any]:
         return {

@@ -1,5 +1,7 @@
-"""What a job's coordinator (the paper's server) does besides its part as a member: it hands out the job's key, opens
-the first round and proposes first. It can neither judge nor attest, and a round goes on without it.
+"""What a node does for a job that its account coordinates (the paper's server), besides its part as a member.
+
+It hands out the job's key, opens the first round and proposes first. It can neither judge nor attest, and a round goes
+on without it.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ def key_file(folder: Path, manifest: bytes) -> Path:
 
 
 def keep_key(folder: Path, manifest: bytes, key: Identity, own: bytes) -> None:
-    """Raises StorageError."""
+    """Keeps a job's key, sealed to `own`, the creator's 32-byte public key. Raises StorageError."""
     write_secret(key_file(folder, manifest), seal(key.secret.encode(), [own]))
 
 
 def kept_key(folder: Path, manifest: bytes, identities: tuple[Identity, ...]) -> Identity | None:
-    """The key that keep_key kept; None where there is none for us. Raises UsageError."""
+    """The key that keep_key kept; None where there is none that our identities can open. Raises UsageError."""
     path = key_file(folder, manifest)
     if not path.exists():
         return None
@@ -47,7 +49,7 @@ def kept_key(folder: Path, manifest: bytes, identities: tuple[Identity, ...]) ->
 
 
 class Coordination:
-    """One job's coordinator. `step` does at most one thing."""
+    """The coordinator's part in one job. `step` does at most one thing."""
 
     def __init__(self, site: Site, job: int, folder: Path, start_after: float) -> None:
         self._site = site
@@ -60,13 +62,16 @@ class Coordination:
         self._sought: Counter[BlobRef] = Counter()  # keyrings that could not be had
 
     def step(self, state: RoundState, now: int, opened: OpenJob | None) -> bool:
-        """Does what is due as of the chain's time `now`. False where nothing was. Raises HMChainError."""
+        """Does what is due at the chain's time `now`. False where nothing was. Raises HMChainError.
+
+        opened is the job as its member's part has opened it, None before that.
+        """
         if state.phase == Phase.CLOSED:
             return False
         return self._hand_out_key() or self._start(state, now) or self._propose(state, opened)
 
     def _hand_out_key(self) -> bool:
-        """Publishes a keyring whenever an active member lacks an envelope to its present key: it joined, it rotated."""
+        """Publishes a keyring whenever an active member lacks an envelope to its present key (new member, rotation)."""
         job, history = self._record, self._site.feed.history
         wanted = {number: history.keys[number] for number in sorted(history.active)}
         if self._served == (len(job.keys), wanted):
@@ -84,7 +89,7 @@ class Coordination:
         return False
 
     def _serves(self, job: JobRecord, wanted: dict[int, bytes]) -> bool:
-        """Whether the newest keyring has an envelope for everybody. One that cannot be found any more serves nobody."""
+        """Whether the newest keyring has an envelope for everybody. One that is no longer available has none."""
         try:
             return bool(job.keys) and serves(self._site.store.get(job.keys[-1][1], MAX_KEYRING), wanted)
         except DaemonError:
@@ -93,7 +98,7 @@ class Coordination:
             return False
 
     def _start(self, state: RoundState, now: int) -> bool:
-        """Opens the first round when all active members are there, or enough of them after a while."""
+        """Opens the first round once all active members are enrolled, or, after a while, enough of them."""
         if state.phase != Phase.ENROLMENT:
             return False
         self._since = self._since or now

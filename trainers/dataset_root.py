@@ -1,10 +1,10 @@
-"""What a hospital commits to before training: a Merkle root over its records that gives none of them away.
+"""A hospital's commitment to its training data: a salted Merkle root over its records, which reveals none of them.
 
     leaf i = SHA-256(0x00 || HMAC-SHA256(salt, i) || label || input)     i and label as 8 bytes, big-endian
     input: the bytes of an image, or of float32 features, little-endian
 
-The tree over the leaves is hmchain.merkle's. The HMAC blinds each leaf by itself: without it a guessed record could be
-confirmed, and with one blinding for all, opening a leaf would open the rest.
+The tree over the leaves is hmchain.merkle's. The HMAC blinds each leaf separately: without it anyone could confirm a
+guessed record, and with one blinding factor for all leaves, opening one leaf would open the rest.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SALT_BYTES = 16  # at least; 128 bits cannot be searched
 
 
 def salt_of(split: Split, secret: bytes) -> bytes:
-    """The salt for committing to a split: 32 bytes, secret as `secret` is, and another one for other records.
+    """The 32-byte salt for committing to a split, derived from `secret` and the split's content.
 
-    Derived, so that a hospital that starts again knows whether its commitment still stands, and can open its leaves.
+    As it is derived, a restarted node can tell whether its commitment still holds, and can open its leaves.
     """
     content = sha256(split.labels.tobytes())
     content.update(split.inputs.tobytes())

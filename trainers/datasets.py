@@ -35,7 +35,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named set: channels is 1 or 3, classes are names by label, digest is the file's SHA-256."""
+    """A data set. channels is 1 or 3, classes are the names by label, digest is the SHA-256 of the file."""
 
     name: str
     channels: int
@@ -47,7 +47,7 @@ class Dataset:
 
 
 def load(name: str, root: Path | None = None, download: bool = True) -> Dataset:
-    """The data set called name; root is a folder of .npz files. download allows medmnist's, for its own names.
+    """The data set called name. root is a folder of .npz files; download allows medmnist to fetch its own sets.
 
     Raises DataError, in one line, for a name or kind that is not supported and a file that is missing or altered.
     """
@@ -101,7 +101,7 @@ def _find_official(name: str, root: Path | None, download: bool) -> Path:
 
 
 def _download(name: str) -> None:
-    """medmnist's own download with its md5 check. It knows no time limit and prints to standard output."""
+    """medmnist's own download with its md5 check, given a time limit, and with its output on standard error."""
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
@@ -114,7 +114,7 @@ def _download(name: str) -> None:
 
 
 def _find_foreign(name: str, root: Path | None) -> Path:
-    """A user's own file. The name becomes a file name, so it may hold no separators; -sample is ours alone."""
+    """A user's own file. The name becomes a file name, so it must have no separators; names in -sample are ours."""
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) and not name.endswith("-sample")
     if plain and root is not None and (root / f"{name}.npz").is_file():
         return root / f"{name}.npz"

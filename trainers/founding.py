@@ -1,4 +1,4 @@
-"""A hospital's folder, as `hmchain init` makes it: keys, configuration, and the card for the other members."""
+"""Makes a hospital's folder, as `hmchain init` does: keys, configuration, and the card for the other members."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ CARD, KEYS = "member.json", "keys"
 def create(
     folder: Path, name: str, password: str, password_file: Path | None = None, work: int = keystore.WORK
 ) -> Card:
-    """Makes the folder, whole or not at all. Raises UsageError where something is there, StorageError."""
+    """Makes the folder, completely or not at all. Returns the card. work is scrypt's N.
+
+    Raises UsageError where the folder exists and is not empty, or name or password cannot be used; StorageError.
+    """
     if not password:
         raise UsageError("the password is empty")
     if not folder.name:
@@ -45,7 +48,7 @@ def create(
 
 
 def configuration(name: str, password_file: Path | None = None, **changes: str) -> str:
-    """The text of a commented hospital.toml. `changes` are lines to replace, by their key."""
+    """The text of a commented hospital.toml. `changes` are values to set, as TOML, by key."""
     text = files("trainers").joinpath(FILE).read_text(encoding="utf8")
     line = '# password_file = "password"         # where it is not asked for on a terminal'
     if password_file is not None:

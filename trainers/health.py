@@ -1,4 +1,4 @@
-"""/metrics (Prometheus) and /healthz of a node, on a port that is off by default and on loopback unless told."""
+"""/metrics (Prometheus) and /healthz of a node: off by default, and on loopback unless an address is given."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from hmchain.contract import Receipt
 from hmchain.errors import UsageError
 from hmchain.rounds import MAX_CLIENTS, Phase
 
-SPARE_SECONDS = 300.0  # of the longest step, for what is no blob: the worker scores up to MAX_CLIENTS updates, a
-# transaction comes to be in a block. A training is not waited for (worker.SLICE_SECONDS).
+# Seconds of the longest step that do not go into blobs: the worker scores up to MAX_CLIENTS updates, and a transaction
+# has to get into a block. Nobody waits for a training (worker.SLICE_SECONDS).
+SPARE_SECONDS = 300.0
 
 
 def longest_step(blob_seconds: float) -> float:
-    """Seconds that a node may be without a look at the chain: a master seeks the update of each client, one after the
-    other, for as long as the store may take for a blob. It scores them before it looks again.
+    """The most seconds that a node may go without looking at the chain.
+
+    A master fetches the updates of all clients, one after the other, each for as long as the store may take for a blob,
+    and scores them before it looks again.
     """
     return MAX_CLIENTS * blob_seconds + SPARE_SECONDS
 
 
 class Health:
-    """What a node has to say about itself. Only the health page reads the hospital's own clock.
+    """A node's metrics and health. Nothing else in a node reads the hospital's own clock.
 
-    blob_seconds is what the blob store may take for each blob. A block ages until the next look: a step that takes more
-    than max_block_age is told as an old block before it is told as a long step.
+    blob_seconds is the time that the blob store may take for each blob. A block's age grows until the next look: a step
+    longer than max_block_age seconds is reported as an old block before it is reported as a long step.
     """
 
     def __init__(
@@ -59,27 +62,27 @@ class Health:
         self._gas = self._counter("hmchain_gas_used", "Gas of all transactions")
 
     def looked(self, head: Head) -> None:
-        """The chain was read."""
+        """Notes that the chain was read."""
         self._looked, self._block_time, self._chain_up = self._clock(), head.time, True
         self._head.set(head.number)
 
     def acted(self, call: str, receipt: Receipt) -> None:
-        """A transaction is in a block."""
+        """Notes that a transaction is in a block."""
         self._actions.labels(call).inc()
         self._gas.inc(receipt.gas)
         self._acted.set(self._clock())
 
     def failed(self, kind: str, chain: bool) -> None:
-        """A step failed; `chain`: because the chain did not answer."""
+        """Notes that a step failed; `chain` where the chain did not answer."""
         self._faults.labels(kind).inc()
         self._chain_up = not chain
 
     def stored(self, up: bool) -> None:
-        """Whether the blob store works."""
+        """Notes whether the blob store works."""
         self._store_up = up
 
     def at(self, job: int, round: int, phase: Phase) -> None:
-        """Where a job stands."""
+        """Notes a job's current round and phase."""
         self._round.labels(str(job)).set(round)
         self._phase.labels(str(job)).set(phase)
 
@@ -106,7 +109,7 @@ class Health:
 
 
 def serve(health: Health, address: tuple[str, int]) -> ThreadingHTTPServer:
-    """Answers on `address` until shut down. Raises UsageError where it cannot listen there."""
+    """Serves both pages on `address`, in a thread, until shut down. Raises UsageError where it cannot listen there."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -126,7 +129,7 @@ def serve(health: Health, address: tuple[str, int]) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody needs a line for every scrape."""
+            """Logs nothing: nobody needs a line for every scrape."""
 
     class Server(ThreadingHTTPServer):
         address_family = AF_INET6 if ":" in address[0] else AF_INET

@@ -1,7 +1,6 @@
-"""One hospital: it holds its data and its keys, and plays whichever role the protocol gives it in a round.
+"""One hospital in one job: it acts in whichever role, client or master, a round gives it.
 
-Everything it knows of the others comes through the ledger and the exchange; nothing of its data leaves it but weights
-and scores.
+All that it knows of others comes through the ledger and the exchange; of its data, only weights and scores leave it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from hmchain.scores import word_of_reason
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode
 
-TOGETHER = 4  # updates that a master has in memory at a time: one for each core of a small machine
+TOGETHER = 4  # updates that a master scores at a time, all in memory: one for each core of a small machine
 BaseModel = Callable[[RoundRecord], Weights]
 
 
@@ -31,10 +30,10 @@ class Learner(Protocol):
 
     @property
     def samples(self) -> int:
-        """Records that it trains on, as far as they may count."""
+        """The number of samples that it trains on, at most MAX_SAMPLES: the update's weight."""
 
     def begin(self, base: Weights, seed: int, round: int) -> None:
-        """Begins beside the caller, if it can, what the same call of `train` will be asked for."""
+        """Starts in the background, where it can, what `train` with the same arguments will be asked for."""
 
     def train(self, base: Weights, seed: int, round: int) -> Weights:
         """An update: the weights after local training from `base`, the model that `round` starts from."""
@@ -43,13 +42,13 @@ class Learner(Protocol):
         """The score word of weights on the hospital's hold-out."""
 
     def scores(self, weights: Sequence[Weights]) -> list[int]:
-        """Likewise of several, at the same time if it can."""
+        """The score words of several, in order; computed at the same time where it can."""
 
 
 @dataclass
 class Hospital:
-    """A member. `base` finds the model to start a round from; `ballots` keeps the score words of a round from their
-    commitment to their reveal.
+    """A member in one job. `base` finds the model that a round starts from; `ballots` keeps a round's score words from
+    their commitment to their reveal.
     """
 
     number: int
@@ -65,12 +64,12 @@ class Hospital:
     def __post_init__(self) -> None:
         self._digest = self.manifest.digest()
         self._scored: dict[tuple[int, int], int] = {}  # words by round and position
-        self._sought: dict[tuple[int, int], int] = {}  # how often what cannot be found was looked for, likewise
+        self._sought: dict[tuple[int, int], int] = {}  # failed attempts to fetch an update, by round and position
         self._update: tuple[int, Weights] | None = None  # trained for a round, kept until the chain has it
         self._rejected: set[bytes] = set()  # candidates that are not the aggregate
 
     def act(self, state: RoundState) -> bool:
-        """Does what the round expects of this member now, once. False where there was nothing to send.
+        """Sends what the round expects of this member now. False where there was nothing to send.
 
         Raises ContractError, ChainError, BlobError, StorageError.
         """
@@ -90,7 +89,7 @@ class Hospital:
         return action(state)
 
     def anticipate(self, state: RoundState) -> None:
-        """Begins to train for the round, so that clients of one process train at the same time."""
+        """Begins to train for the round, so that all clients in one process train at the same time."""
         if state.phase == Phase.REQUEST and self.number in state.clients and self._update is None:
             base = self.base(self.ledger.record(state.number))
             self.learner.begin(base, self._seed(state.number), state.number)
@@ -109,15 +108,15 @@ class Hospital:
 
     def commit(self, state: RoundState) -> bool:
         """PRE-PREPARE: scores every update and the base model on its own held-out data, and commits to the scores."""
-        words = self.ballots.get(state.number)  # an earlier commitment to it may be on its way
+        words = self.ballots.get(state.number)  # a commitment to these may have been sent before a restart
         if words is None:
             self.ballots[state.number] = words = self._score(state.number)
         self.ledger.commit_scores(state, words, self._salt(state.number))
         return True
 
     def reveal(self, state: RoundState) -> bool:
-        """PREPARE: reveals them; the salt comes out the same if it has to be computed again, and so do the scores where
-        nobody kept the ballot.
+        """PREPARE: reveals the scores. The salt is derived, so it is the same as for the commitment; so are the scores
+        where the ballot was not kept and they are computed again.
         """
         words = self.ballots.get(state.number) or self._score(state.number)
         self.ledger.reveal_scores(state, words, self._salt(state.number))
@@ -125,17 +124,17 @@ class Hospital:
         return True
 
     def forget(self, round: int) -> None:
-        """Drops what was kept of the rounds up to `round`."""
+        """Drops what is kept of the rounds up to and including `round`."""
         for number in [number for number in self.ballots if number <= round]:
             del self.ballots[number]
         self._scored = {key: word for key, word in self._scored.items() if key[0] > round}
         self._sought = {key: times for key, times in self._sought.items() if key[0] > round}
 
     def look_ahead(self, round: int) -> list[int]:
-        """Scores what has been submitted so far, as any master may before it is asked to.
+        """Scores the updates submitted so far, ahead of PRE-PREPARE. Returns the members whose updates are not scored.
 
-        Stops at the first update that cannot be found, since looking takes long, and begins with another one next time.
-        Returns the members whose updates are not scored. Raises DaemonError where the blob store is at fault.
+        Stops at the first update that is not available, since looking for one takes long, and begins with another one
+        next time. Raises DaemonError where the blob store is at fault.
         """
         record = self.ledger.record(round)
         unscored = [p for p, u in record.updates.items() if u.member != self.number and (round, p) not in self._scored]
@@ -145,13 +144,14 @@ class Hospital:
         return [record.updates[position].member for position in unscored if (round, position) not in self._scored]
 
     def propose(self, state: RoundState) -> bool:
-        """COMMIT: posts the aggregate, which is a master's right once the coordinator was silent or found no quorum."""
+        """COMMIT: posts the aggregate, as a master may once the coordinator was silent or its proposal failed."""
         propose_aggregate(state, self.ledger, self.exchange, self.manifest, self.base, self.watch)
         return True
 
     def attest(self, state: RoundState) -> bool:
-        """REPLY: recomputes the aggregate bit for bit, and attests the candidate if it is that and its blob holds it.
-        Else stays silent.
+        """REPLY: recomputes the aggregate bit for bit. Attests the candidate if it is the same, and its blob holds it.
+
+        Otherwise the master stays silent, and this returns False.
         """
         record = self.ledger.record(state.number)
         candidate = record.proposals[-1]
@@ -182,7 +182,7 @@ class Hospital:
         return [*words, self._word(self.base(record))]
 
     def _to_score(self, record: RoundRecord, position: int) -> bool:
-        """What was found and scored stays; what was looked for in vain is not looked for again."""
+        """Whether an update is still to be scored: neither its own, nor scored, nor looked for in vain before."""
         key, update = (record.number, position), record.updates.get(position)
         return not (update is None or update.member == self.number or key in self._scored or key in self._sought)
 
@@ -203,7 +203,7 @@ class Hospital:
                 self._scored[record.number, position] = word
 
     def _found(self, record: RoundRecord, position: int) -> Weights | None:
-        """An update's weights. Where there are none it is noted why."""
+        """An update's weights; None where they are unusable, for a reason that is noted."""
         key, update = (record.number, position), record.updates[position]
         try:
             return self.exchange.fetch(update_header(self._digest, record, update.member), update.blob)
@@ -224,7 +224,7 @@ class Hospital:
         return self.identity.salt(self._digest, round)
 
     def _seed(self, round: int) -> int:
-        """Of the shuffles in a round: fixed by the job, different for every member and round."""
+        """The seed of local training in a round: fixed by the job, different for every member and round."""
         text = f"{self._digest.hex()}/{round}/{self.number}".encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
 
@@ -243,11 +243,11 @@ def propose_aggregate(
 def base_model(
     job: Manifest, exchange: Exchange, initial: Weights, records: Callable[[], list[RoundRecord]]
 ) -> BaseModel:
-    """Finds the model that a round starts from: the last one that a round ended with, or the initial one.
+    """A function that finds the model a round starts from: the last one that a round ended with, or the initial one.
 
-    One whose blobs are gone is made again from its round's updates: whoever stored it cannot end a job by losing it.
+    One whose blobs are gone is recomputed from its round's updates: whoever stored it cannot end a job by losing it.
     """
-    remade: dict[bytes, Weights] = {}  # the last one, as it takes long
+    remade: dict[bytes, Weights] = {}  # the last recomputed one, as that takes long
 
     def find(record: RoundRecord) -> Weights:
         made = next((r for r in reversed(records()) if r.number < record.number and r.model is not None), None)

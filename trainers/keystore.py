@@ -1,8 +1,8 @@
 """A hospital's keys on disk: its operator account and its encryption key, under one password.
 
     operator.json      the Ethereum account that acts for the hospital
-    encryption.json    its X25519 key, to which jobs' keys are enveloped
-    retired/           what they were before rotations; old envelopes stay readable
+    encryption.json    its X25519 key, to which jobs' keys are sealed
+    retired/           earlier pairs of them, from before rotations, with which old envelopes stay readable
 
 Both are Web3 Secret Storage, version 3: scrypt and AES-128-CTR, as geth, Besu's tools and wallets write them.
 """
@@ -28,12 +28,12 @@ from hmchain.jsontext import parse
 
 OPERATOR, ENCRYPTION, RETIRED = "operator.json", "encryption.json", "retired"
 WORK = 2**18  # scrypt's N: about a second, and what geth takes
-LIGHT = 2**12  # for keys that guard nothing
+LIGHT = 2**12  # scrypt's N for keys that protect nothing: local consortia and tests
 
 
 @dataclass(frozen=True)
 class Keys:
-    """A hospital's unlocked keys: those in use, and earlier encryption keys."""
+    """A hospital's unlocked keys: those in use, and its earlier encryption keys, latest first."""
 
     identity: MemberIdentity
     earlier: tuple[Identity, ...] = field(default=(), repr=False)
@@ -64,7 +64,7 @@ def unlock(operator: Path, encryption: Path, password: str) -> Keys:
 
 
 def address_of(operator: Path) -> str:
-    """The account of a keystore, which is written in it for all who may read it. Raises UsageError."""
+    """The account of a keystore, which its file names in the clear. Raises UsageError."""
     address = _parsed(operator, "the operator's keystore").get("address")
     if not isinstance(address, str) or not is_hex_address(address):
         raise UsageError(f"the operator's keystore {operator} names no account")
@@ -72,7 +72,7 @@ def address_of(operator: Path) -> str:
 
 
 def read_password(path: Path) -> str:
-    """The password in a file, its last line break aside. Raises UsageError."""
+    """The password in a file, without its last line break. Raises UsageError."""
     try:
         text = read_secret(path, "the password file").decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -83,7 +83,7 @@ def read_password(path: Path) -> str:
 
 
 def _member(account: LocalAccount, encryption: Identity) -> MemberIdentity:
-    """Salts come from the operator key: without it nothing could be revealed, so nothing more can be lost."""
+    """The member's identity. Salts derive from the operator key, without which nothing could be revealed anyway."""
     salt_secret = hmac.digest(bytes(account.key), b"hmchain/salt-secret/1", hashlib.sha256)
     return MemberIdentity(account, encryption, salt_secret)
 
@@ -96,7 +96,7 @@ def _opened(path: Path, password: str, what: str) -> bytes:
     content = _parsed(path, what)
     try:
         secret, address = bytes(Account.decrypt(content, password)), content.get("address")
-        # The format's MAC leaves the IV out: with a damaged one another key would come out.
+        # The format's MAC does not cover the IV: with a damaged IV another key would come out.
         named = isinstance(address, str) and is_hex_address(address)
         if named and Account.from_key(secret).address != to_checksum_address(address):
             raise ValueError("another key")

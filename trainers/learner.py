@@ -1,4 +1,4 @@
-"""What a hospital computes on its own data, in this process. Behind worker.py it is a process of its own."""
+"""What a hospital computes on its own data: training and scoring. worker.py runs it in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from trainers.training import LocalTraining, train
 
 
 class Pad(threading.local):
-    """A network to compute on, which learners may share: each thread that asks has a copy of its own."""
+    """A scratch network to compute on, which learners may share: each thread has a copy of its own."""
 
-    def __init__(self, network: nn.Module) -> None:  # called again in every thread: copying takes as long as a score
+    # threading.local calls this once in each thread that uses the pad; a copy takes as long as a score.
+    def __init__(self, network: nn.Module) -> None:
         self.network = deepcopy(network)
 
 
 @dataclass
 class LocalLearner:
-    """See hospital.Learner."""
+    """A Learner (see trainers.hospital) that computes in the calling thread."""
 
     manifest: Manifest
     shard: Shard
@@ -41,7 +42,7 @@ class LocalLearner:
         return min(len(self.shard.train), MAX_SAMPLES)
 
     def begin(self, base: Weights, seed: int, round: int) -> None:
-        """See Learner. Nothing computes beside this process's only thread."""
+        """See Learner. Does nothing: there is no other thread to train in."""
 
     def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner. Raises UsageError where there is too little data, TrainingError as `computing` does."""

@@ -1,6 +1,6 @@
-"""A node's log: readable lines, or one JSON object a line. Facts are named fields; what is no field cannot slip in.
+"""A node's log: readable lines, or one JSON object a line. Every fact is a named field of a call.
 
-Keys, passwords, weights and patients' data are no fields of any call, and messages of other packages are not shown.
+No call has a key, password, weight or patient's data as a field, and messages of other packages are not shown.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def set_up(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def say(event: str, level: int = logging.INFO, **facts: Any) -> None:
-    """Logs what happened."""
+    """Logs an event with its facts."""
     LOGGER.log(level, event, extra={"facts": facts})
 
 
 def warn(event: str, **facts: Any) -> None:
-    """Logs what somebody should look at."""
+    """Logs an event that somebody should look at."""
     say(event, logging.WARNING, **facts)
 
 
 def defect(fault: Exception, **facts: Any) -> None:
-    """Logs a defect of ours: where it is, but never what the variables held."""
+    """Logs a defect of ours: its type and where it was raised, but no message and no values."""
     where = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)]
     say("defect", logging.ERROR, **facts, kind=type(fault).__name__, where=" ".join(where[-6:]))
 

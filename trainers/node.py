@@ -1,7 +1,7 @@
 """A hospital's node: it watches the chain and does whatever the chain expects of its member.
 
-Every step begins with the chain as it is and does at most one thing, so a first start, a restart and a passing fault
-are one path. Nothing is known to the node alone but what state.py keeps.
+Every step begins from the chain's present state and does at most one thing, so that a first start, a restart and a
+passing fault take the same path. The only state that is not on chain is what state.py keeps.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from trainers.records.answering import Answering
 from trainers.records.record_keeping import RecordKeeping
 from trainers.worker import NO_DATA, StillWorking
 
-JOBS_PER_MEMBER = 4  # open ones of its making that are looked after, the oldest
-LONGEST_UNOPENED = 300.0  # the same for a job that was never opened
+JOBS_PER_MEMBER = 4  # open jobs of each creator, its oldest, that a node attends to
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
-STORE_CHECK_SECONDS = 30.0
-IDLE_POLLS = 4  # between looks while no job is open: nothing is owed by anybody then, and looking takes a core's time
+LONGEST_UNOPENED = 300.0  # the same for a job that was never opened, in which nothing is owed yet
+STORE_CHECK_SECONDS = 30.0  # between checks that the blob store works
+IDLE_POLLS = 4  # poll intervals between looks while no job is open: nobody owes anything then, and looks cost CPU time
 
 
 class RotatedAway(UsageError):
-    """The account that this node acts for is no member's any more."""
+    """The account that this node acts for has been rotated away and is no longer a member's."""
 
 
 class ForeignKey(UsageError):
-    """The chain has an encryption key for this node's member that is not its own: somebody else's, who reads along."""
+    """The encryption key on chain for this node's member is not ours: somebody else can read what is sealed to us."""
 
 
 class Node:
@@ -72,7 +72,7 @@ class Node:
         self._stop.set()
 
     def run(self) -> None:
-        """Works until stopped. Nothing else ends it but RotatedAway, and ForeignKey."""
+        """Works until stopped. Only RotatedAway and ForeignKey end it otherwise."""
         poll, failures = self._parts.config.chain.poll_seconds, 0
         say("watching", member=self._parts.client.sender, contract=self._parts.consortium.contract)
         while not self._stop.is_set():
@@ -91,14 +91,14 @@ class Node:
         say("stopped")
 
     def close(self) -> None:
-        """Ends what runs beside `run`."""
+        """Ends the answering thread and closes the records."""
         if self._answering is not None:
             self._answering.stop()
         if self._records is not None:
             self._records.close()
 
     def step(self) -> bool:
-        """Looks at the chain and does one thing, if one is due. Raises HMChainError."""
+        """Looks at the chain and does one thing, if one is due. False where nothing was. Raises HMChainError."""
         parts = self._parts
         settled = parts.client.settle()
         if settled is not None:
@@ -106,7 +106,7 @@ class Node:
             say("a transaction that was on its way is in a block")
         history = self._feed.poll()
         assert self._feed.head is not None
-        if self._generation != self._feed.generation:  # another chain than was read before
+        if self._generation != self._feed.generation:  # the chain was set back: forget what followed from the old one
             self._generation, self._site = self._feed.generation, None
             self._jobs.clear()
         parts.health.looked(self._feed.head)
@@ -122,13 +122,13 @@ class Node:
         return active and (self._take_up_data(site) or self._commit(history, site) or self._work(history))
 
     def _is_busy(self) -> bool:
-        """Whether there is a job that something may be due in at any time."""
+        """Whether there is an open job that this node attends to."""
         return any(_attended(self._feed.history, self._parts.config.roles.jobs))
 
     # ------------------------------------------------------------------ membership
 
     def _join(self, history: History) -> Site | None:
-        """Our place among the members, once there is one. Raises ForeignKey."""
+        """What our parts in all jobs share, once we are a member; None before. Raises ForeignKey."""
         parts = self._parts
         member = history.member_of(parts.client.sender)
         if member is None:
@@ -162,7 +162,7 @@ class Node:
         self._waits = what
 
     def _commit(self, history: History, site: Site) -> bool:
-        """Commits to the data set, where the chain has another one or none."""
+        """Commits to our data set on chain, unless the chain has that commitment already."""
         told = history.roots.get(site.member), history.samples.get(site.member)
         if told == (site.data.root, site.data.samples) or (told == (None, None) and site.data == NO_DATA):
             return False
@@ -172,7 +172,7 @@ class Node:
     # ------------------------------------------------------------------ jobs
 
     def _work(self, history: History) -> bool:
-        """Attends to each job in turn. What is wrong with one job is no matter for the others."""
+        """Attends to each job in turn. A fault in one job does not affect the others."""
         working = False
         for number, job in _attended(history, self._parts.config.roles.jobs):
             if time.monotonic() < self._put_off.get(number, (0.0, 0))[0]:
@@ -222,7 +222,7 @@ class Node:
     # ------------------------------------------------------------------ records
 
     def _take_up_data(self, site: Site) -> bool:
-        """Where our data are records: other ones, when other ones are consented to. Requests are another thread's."""
+        """Starts the thread that answers requests; where our data are records, takes up a change in consents."""
         parts = self._parts
         if self._answering is None and parts.consortium.records and parts.config.records.release:
             self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member)
@@ -233,14 +233,14 @@ class Node:
         data = self._records.look()
         if data is None:
             return False
-        self._data, self._site = data, None  # what was begun with the data before is begun again
+        self._data, self._site = data, None  # jobs begin again with the new data
         self._jobs.clear()
         return True
 
     # ------------------------------------------------------------------ faults
 
     def _postpone(self, job: int, fault: Exception) -> None:
-        """Leaves a job alone for a while: longer each time, longest while it is not opened, as nothing is owed yet."""
+        """Leaves a job alone for a while, longer each time; longest where it is not opened, as nothing is owed yet."""
         opened = job in self._jobs and self._jobs[job][0].opened is not None
         failures = self._put_off.get(job, (0.0, 0))[1]
         pause = _pause(self._parts.config.chain.poll_seconds, failures, LONGEST_PAUSE if opened else LONGEST_UNOPENED)
@@ -248,7 +248,7 @@ class Node:
         self._note(fault, job)
 
     def _check_store(self) -> None:
-        """Only looks: what needs no blobs goes on without."""
+        """Reports to health whether the blob store works. What needs no blobs goes on without it."""
         if time.monotonic() - self._store_checked < STORE_CHECK_SECONDS:
             return
         self._store_checked = time.monotonic()
@@ -260,7 +260,7 @@ class Node:
             self._note(fault, None)
 
     def _note(self, fault: Exception, job: int | None) -> None:
-        """Logs a fault, once while it stays the same."""
+        """Counts a fault, and logs it unless it is the same as last time."""
         chain = isinstance(fault, ChainError) and not isinstance(fault, ContractError)
         self._parts.health.failed(_kind(fault), chain)
         text, facts = f"{type(fault).__name__}: {fault}", {} if job is None else {"job": job}
@@ -284,9 +284,9 @@ class Node:
 
 
 def _attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, JobRecord]]:
-    """The open jobs that this hospital looks after: no member can make it look after any number of them.
+    """The open jobs that this hospital attends to: a limited number of each creator, so that nobody can flood it.
 
-    Whom a job names as coordinator does not count: whoever creates it may name anyone.
+    The limit is by creator, not by coordinator: whoever creates a job may name anyone as its coordinator.
     """
     created: Counter[int] = Counter()
     for number, job in history.jobs.items():
@@ -298,7 +298,7 @@ def _attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, J
 
 
 def _never_starts(history: History, job: JobRecord) -> bool:
-    """Whether it waits for a coordinator that is suspended or removed."""
+    """Whether a job waits to be started by a coordinator that is suspended or removed."""
     member = None if job.rounds else history.member_of(job.coordinator)
     return member is not None and member not in history.active
 

@@ -1,4 +1,4 @@
-"""What a hospital must have at hand, and have proved, before it takes part in a job: manifest, initial model, key."""
+"""Opens a job: what a hospital must have and have checked before it takes part, manifest, initial model and key."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from trainers.keystore import Keys
 from trainers.state import NodeState
 from trainers.worker import DataFacts, Worker
 
-KEYRINGS = 16  # of a job that are looked at, the newest, and the oldest: a coordinator can publish any number
+KEYRINGS = 16  # newest and as many oldest keyrings of a job that are tried: a coordinator can publish any number
 
 
 @dataclass(frozen=True)
 class Site:
-    """What a hospital's parts in all its jobs have in common."""
+    """What a hospital's parts in all its jobs share. training_seconds: the most that one training may take."""
 
     member: int
     keys: Keys
@@ -44,7 +44,7 @@ class Site:
 
 @dataclass(frozen=True)
 class OpenJob:
-    """A job whose manifest, initial model and key are proved and at hand."""
+    """A job whose manifest, initial model and key have been checked."""
 
     manifest: Manifest
     initial: Weights
@@ -57,7 +57,7 @@ class RefusedJob(UsageError):
 
 
 def open_job(site: Site, job: JobRecord, key: Identity, watch: Stopwatch | None = None) -> OpenJob:
-    """Proves a job from its manifest on. Raises RefusedJob, BlobError, StorageError."""
+    """Fetches a job's manifest and checks it and the initial model. Raises RefusedJob, BlobError, StorageError."""
     try:
         manifest = Manifest.parse(site.store.get(job.manifest_blob, MAX_BYTES))
         if manifest.digest() != job.manifest or manifest.terms() != job.terms:
@@ -85,11 +85,12 @@ def key_of(
 ) -> Identity | None:
     """The job's key, from the newest keyring with an envelope to any of the member's keys; None where there is none.
 
-    A job has one key, the first that was published: a coordinator that names another one later is not listened to.
-    Nor can keyrings that are none take the key from anyone: older ones are tried then.
+    A job has one key, the first that was published; a later one under another key is ignored. Unusable keyrings cannot
+    take the key from anyone either: older ones are tried.
 
-    Raises BlobError where a keyring cannot be had now and no other opens; with `sought` at the first such one, as
-    looking takes long, and begins next time with those that were sought least often.
+    Raises BlobError where a keyring is not available now and no other opens. With `sought`, which counts failed
+    attempts, it is raised at the first such keyring, as looking for one takes long, and the next call begins with those
+    that were sought least often.
     """
     published = [blob for recipient, blob in reversed(job.keys) if recipient == job.keys[0][0]]
     keyrings = list(dict.fromkeys(published[:KEYRINGS] + published[-KEYRINGS:]))
@@ -128,7 +129,7 @@ def _opened(keyring: bytes, member: int, identities: Sequence[Identity], public:
 
 
 def misfit(manifest: Manifest, data: DataFacts) -> str | None:
-    """Why data cannot be trained on in a job."""
+    """Why our data do not fit a job; None where they do."""
     if data.samples == 0:
         return "there is no record here that is consented to"
     if data.features != manifest.features:

@@ -1,4 +1,4 @@
-"""One member in one job: it opens the job, enters the draws, and does in each round what it was drawn for."""
+"""A member's part in one job: it opens the job, enters the draws, and does in each round what it was drawn for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class Participation:
         self._stays_out_until = 0
 
     def step(self, state: RoundState, now: int, coordinator: bool) -> bool:
-        """Does what is due as of the chain's time `now`. False where nothing was. Raises HMChainError."""
+        """Does what is due at the chain's time `now`. False where nothing was. Raises HMChainError.
+
+        coordinator: whether this node coordinates the job, too.
+        """
         if state.phase == Phase.CLOSED or self._refused:
             return False
         if self.opened is None and not self._open(coordinator):
@@ -62,7 +65,7 @@ class Participation:
     def _open(self, coordinator: bool) -> bool:
         job = self._record
         if job.keys and len(job.keys) == self._keys_seen:
-            return False  # no keyring has anything for us
+            return False  # nothing new since no keyring had an envelope for us
         try:
             key = key_of(self._site.store, job, self._site.member, self._site.keys.identities, self._sought)
             if key is None:
@@ -103,7 +106,7 @@ class Participation:
         )
 
     def _enrol(self, state: RoundState) -> bool:
-        """Enters the draws; after a silence it is the sign of life. Who is silent again and again stays out longer."""
+        """Enters the draws, again after a silence. A member that is silent repeatedly stays out longer each time."""
         enrolled = self._site.member in self._record.enrolled
         if self._was_enrolled and not enrolled:
             self._stays_out_until = state.number + 2**self._silences - 1
@@ -139,11 +142,11 @@ class Participation:
             return False
         if hospital.act(state):
             return True
-        self._quiet_until = now + turns.INTERVAL_SECONDS  # what cannot be had or is wrong is not asked for all the time
+        self._quiet_until = now + turns.INTERVAL_SECONDS  # a candidate that is wrong or missing is not retried at once
         return False
 
     def _allow(self, seconds: int) -> None:
-        """A training may take what is left of the phase, and no more than this hospital allows."""
+        """Sets how long a training may take: what is left of the phase, at most what this hospital allows."""
         if self._learner is not None:
             self._learner.seconds = max(0.0, min(float(seconds), self._site.training_seconds))
 
@@ -155,7 +158,7 @@ class Participation:
             hospital.look_ahead(round)
 
     def _misses(self, hospital: Hospital, state: RoundState, now: int) -> bool:
-        """Whether to wait for updates that cannot be found yet."""
+        """Whether to wait for updates that are not available yet."""
         if state.masters.index(hospital.number) not in state.uncommitted:
             return False
         if not turns.waits_for_blobs(state, self._record.terms, now):
@@ -179,14 +182,17 @@ class Participation:
         return self._in_turn((f"advance {state.phase.name}", state.number), now, rank, "advance", self.job)
 
     def _strike(self, state: RoundState, now: int, rank: int) -> bool:
-        """Takes a suspended or removed member out of the draws, in which it would cost a deadline."""
+        """Takes a suspended or removed member out of the draws, where it would cost the others a deadline."""
         gone = sorted(self._record.enrolled - self._site.feed.history.active)
         if not gone or state.phase in DRAWS_PENDING or state.phase == Phase.FAILED:
             return False
         return self._in_turn(("strike", gone[0]), now, rank, "strike", self.job, gone[0])
 
     def _in_turn(self, due: tuple[str, int], now: int, rank: int, call: str, *arguments: int) -> bool:
-        """Sends what anyone may send, when it is our turn and nobody was faster."""
+        """Sends a transaction that anyone may send, once it is our turn and where nobody was faster.
+
+        due names what is due, since when it has been due is kept by that; rank is our place in line.
+        """
         since = self._since.setdefault(due, now)
         if now - since < turns.INTERVAL_SECONDS * rank:
             return False
@@ -198,12 +204,12 @@ class Participation:
         return True
 
     def close(self) -> None:
-        """The job is over."""
+        """Logs the end of the job."""
         self._follow(self._record.terms.rounds + 1)
         say("job closed", job=self.job, models=sum(r.model is not None for r in self._record.rounds.values()))
 
     def _follow(self, round: int) -> None:
-        """Tells how the rounds before `round` ended; after a start, of those before it only the last."""
+        """Logs how the rounds before `round` ended, once each; after a start, only the last of them."""
         if self._round is None:
             self._round = max(0, round - 2)
         while self._round + 1 < round:
@@ -216,7 +222,7 @@ class Participation:
                 self._hospital.forget(self._round)
 
     def _spent(self) -> dict[str, Any]:
-        """Seconds since the last time, by what they went into."""
+        """Seconds measured since the last call, by activity, as log fields."""
         spent = {f"{name}_seconds": round(seconds, 3) for name, seconds in self._watch.seconds.items()}
         self._watch.seconds.clear()
         return spent

@@ -1,4 +1,4 @@
-"""How a public data set becomes hospitals: each gets a shard of the train split and a hold-out that it never trains on.
+"""Divides a public data set among hospitals: each gets a shard to train on, and a hold-out that it never trains on.
 
 A hospital's hold-out, on which it scores as a master, is its even share of the official val split plus HOLDOUT_FRACTION
 of its own train shard. The test split belongs to nobody.

@@ -1,4 +1,4 @@
-"""What a node is made of, put together and found to work before anything is written or sent."""
+"""Assembles what a node is made of, and checks that it works before anything is written or sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainers.worker import NO_DATA, DataFacts, Worker, WorkerOptions
 
 @dataclass(frozen=True)
 class Parts:
-    """What a node is made of. All of it was found to work: nothing here is written or sent before that."""
+    """What a node is made of, all of it checked."""
 
     config: Config
     keys: Keys
@@ -31,7 +31,7 @@ class Parts:
     data: DataFacts
     state: NodeState
     health: Health
-    registry: Registry | None  # to read what is consented to; none where the data are a file
+    registry: Registry | None  # for reading consents; None where the data are a file
 
 
 def connect(config: Config, consortium: Consortium) -> Web3:

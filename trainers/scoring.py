@@ -1,7 +1,7 @@
-"""How good a network is on a split: MedMNIST's AUC and ACC, balanced accuracy, loss, and a master's score.
+"""Evaluates a network on a split: MedMNIST's AUC and ACC, balanced accuracy, loss, and a master's score.
 
-Sums and metrics are numpy and scikit-learn; agreement with medmnist.Evaluator is tested. A network that answers
-with NaN or infinity (finite weights can overflow) has no opinion on that sample: it is wrong there, never a fault.
+Metrics are computed by numpy and scikit-learn; agreement with medmnist.Evaluator is tested. Where a network answers NaN
+or infinity (finite weights can overflow), the answer counts as wrong and never raises anything.
 """
 
 from __future__ import annotations
@@ -66,18 +66,17 @@ def measure(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Me
 
 
 def score(network: nn.Module, split: Split, metric: Metric, compute: Compute | None = None) -> int:
-    """What a master commits to: the metric on its hold-out, in basis points 0..10000."""
+    """A master's score: the metric on its hold-out, in basis points 0..10000."""
     measure = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy}[metric]
     return round(10_000 * measure(_answers(predict(network, split.inputs, compute)), split.labels))
 
 
 def auc(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Area under the ROC curve as medmnist.Evaluator has it: two classes, that of class 1; more, the plain mean of
-    one-versus-rest. Classes absent from labels are left out; labels of one class only order nothing: 0.5.
+    """Area under the ROC curve as medmnist.Evaluator has it: with two classes, that of class 1; with more, the plain
+    mean of one-versus-rest. Classes that labels lack are left out; where there is only one class, it is 0.5.
     """
-    from sklearn.metrics import (
-        roc_auc_score,  # here: it takes a second to import, and a master's score needs none of it
-    )
+    # Imported here: it takes a second, and a master's score does without it.
+    from sklearn.metrics import roc_auc_score
 
     classes = probabilities.shape[1]
     candidates = range(1, 2) if classes == 2 else range(classes)
@@ -95,5 +94,5 @@ def _accuracy(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
 
 
 def _balanced_accuracy(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    """The mean of the recalls of the classes that labels hold."""
+    """The mean recall over the classes that occur in labels."""
     return float(np.mean([np.mean(answers[labels == c] == c) for c in np.unique(labels)]))

@@ -1,9 +1,9 @@
-"""Samples with one label each, in files of MedMNIST's layout: {train,val,test}_{images,labels} in an .npz.
+"""Labelled samples in files of MedMNIST's layout: an .npz with {train,val,test}_{images,labels}.
 
-A hospital's own file may hold {train,val}_features instead, rows of numbers, and `features`, the name of each column.
+A hospital's own file may have {train,val}_features instead, rows of numbers, and `features`, the name of each column.
 
-A file is hostile until proved: md5 first where one is published, then the zip directory, then each array's header,
-and only then its bytes.
+A file counts as hostile until it is proved: first its md5 where one is published, then the zip directory, then each
+array's header, and only then its bytes.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Split:
 
     @property
     def channels(self) -> int:
-        """Of its images, 1 or 3; 0 where it has features."""
+        """Channels of the images, 1 or 3; 0 where the inputs are features."""
         return {2: 0, 3: 1}.get(self.inputs.ndim, 3)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One hospital's data: train and holdout have no record in common. features: names of columns; none of images."""
+    """One hospital's data; train and holdout have no record in common. features: the columns' names, () for images."""
 
     train: Split
     holdout: Split
@@ -137,6 +137,7 @@ def _read_names(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
 
 
 def channels_of(path: Path, splits: dict[str, Split]) -> int:
+    """The channels that all splits of a file have. Raises DataError where they differ."""
     channels = {split.channels for split in splits.values()}
     if len(channels) != 1:
         raise DataError(f"{path} mixes grey and RGB images")
@@ -221,6 +222,7 @@ def _split(inputs: Inputs, labels: NDArray[Any], where: str) -> Split:
 
 
 def check_labels(path: Path, splits: dict[str, Split], classes: int) -> None:
+    """Raises DataError where a label is not in 0..classes-1."""
     for name, split in splits.items():
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= classes:

@@ -1,7 +1,7 @@
-"""What a node remembers between two lives: one small file, and a lock that keeps a second node off it.
+"""What a node remembers across restarts: one small file, and a lock that keeps a second node off it.
 
-The chain is the truth; here is only what it cannot know: a signed transaction that may not have reached it, and the
-score words behind a commitment, without which it could not be revealed.
+The chain is the truth; the file has only what the chain cannot know: a signed transaction that may not have reached it,
+and the score words behind a commitment, without which it could not be revealed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NodeState:
 
     @classmethod
     def open(cls, path: Path, consortium: Consortium) -> NodeState:
-        """Reads the file, or begins without one. Raises UsageError where it is of another deployment, or damaged."""
+        """Reads the file, if there is one. Raises UsageError where it belongs to another deployment, or is damaged."""
         if not path.exists():
             return cls(path, consortium)
         try:
@@ -66,7 +66,7 @@ class NodeState:
         self._save(outbox=None)
 
     def ballots_of(self, job: int) -> MutableMapping[int, list[int]]:
-        """The score words of a job by round; what is put there is on disk before anything else happens."""
+        """The score words of a job by round, as a mapping whose changes are on disk once they are made."""
         return _Ballots(self, job)
 
     def keep(self, ballots: dict[str, list[int]]) -> None:
@@ -74,7 +74,7 @@ class NodeState:
         self._save(ballots=ballots)
 
     def _save(self, **changes: Any) -> None:
-        """To disk first: a change that cannot be kept has not happened."""
+        """Writes the changes to disk before they are made in memory. Raises StorageError; then nothing has changed."""
         outbox, ballots = changes.get("outbox", self.outbox), changes.get("ballots", self.ballots)
         content = {
             "format": FORMAT,
@@ -117,7 +117,7 @@ class _Ballots(MutableMapping[int, list[int]]):
 
 @contextmanager
 def sole_use(path: Path) -> Iterator[None]:
-    """Holds a node's state for this process alone. Raises UsageError where another one has it, StorageError."""
+    """Locks a node's state for this process. Raises UsageError where another process has it, StorageError."""
     lock = path.with_name(f"{path.name}.lock")
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""What one hospital can see of its consortium: chain, blobs, members, jobs, and who is awaited. Needs no password."""
+"""A hospital's view of its consortium: chain, blobs, members, jobs, and who is awaited. Needs no password."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.endpoints import shown
 from hmchain.errors import HMChainError
-from hmchain.history import History, JobRecord, verdict_text
+from hmchain.history import History, JobRecord, RoundRecord, verdict_text
 from hmchain.ledger import ContractLedger, JobFeed
 from hmchain.rounds import Phase, RoundState
 from hmchain.scores import basis_points, is_score
@@ -21,7 +21,7 @@ from trainers.parts import connect
 
 
 def status(config: Config) -> dict[str, Any]:
-    """Everything, as plain data. Raises ChainError, UsageError; a blob store that is gone is a fact among others."""
+    """The whole view as plain data. Raises ChainError, UsageError; a blob store that is down is only reported."""
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)
     client = ChainClient(web3, None, consortium.contract)
@@ -93,7 +93,7 @@ def _job(history: History, job: JobRecord, state: RoundState, now: int) -> dict[
 
 
 def awaited(state: RoundState) -> list[int]:
-    """Members that the present phase waits for."""
+    """Numbers of the members that the present phase waits for."""
     everyone = frozenset(range(len(state.masters)))
     owed = {
         Phase.REQUEST: (state.clients, state.awaited),
@@ -105,7 +105,7 @@ def awaited(state: RoundState) -> list[int]:
     return [roster[position] for position in sorted(positions)]
 
 
-def _round(record: Any) -> dict[str, Any]:
+def _round(record: RoundRecord) -> dict[str, Any]:
     judged = record.judgement
     return {
         "round": record.number,

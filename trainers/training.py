@@ -1,7 +1,7 @@
-"""Local training: a few epochs of SGD on one hospital's shard, plain unless the manifest wants more.
+"""Local training: a few epochs of SGD on one hospital's shard, plain unless the manifest asks for more.
 
-Reads top to bottom. Same base, shard, configuration and seed give the same bytes on the same machine with the same
-number of torch threads; other machines may differ in the last bits, and nothing in the protocol needs them not to.
+The same base, shard, configuration and seed give the same bytes on the same machine with the same number of torch
+threads. Other machines may differ in the last bits; the protocol does not depend on it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ SMALLEST_BATCH = 2  # a batch norm needs two samples to have a variance
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """What a client does in a round: epochs over its shard, samples a batch, step size of SGD; hmchain.recipe has the
-    rest.
+    """A client's training in a round: epochs over its shard, samples a batch, learning rate of SGD.
+
+    hmchain.recipe describes the other fields. Raises UsageError for values that cannot be trained with.
     """
 
     epochs: int
@@ -49,7 +50,7 @@ class LocalTraining:
 
     @classmethod
     def of(cls, job: Manifest, round: int) -> LocalTraining:
-        """What a job wants in a round, 1 to job.rounds, of which the learning rate may depend on."""
+        """A job's local training in a round, 1 to job.rounds; the learning rate may depend on the round."""
         return cls(
             job.epochs,
             job.batch_size,
@@ -63,7 +64,7 @@ class LocalTraining:
 
 
 def scheduled(schedule: str, round: int, rounds: int) -> float:
-    """The share of the learning rate in a round. Cosine (Loshchilov and Hutter 2017): from 1 down towards 0."""
+    """The factor on the learning rate in a round. Cosine (Loshchilov and Hutter 2017): from 1 down towards 0."""
     return (1 + cos(pi * (round - 1) / rounds)) / 2 if schedule == "cosine" else 1.0
 
 
@@ -91,7 +92,8 @@ def train(
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     descent = _Descent(parameters, config)
 
-    # As they are, on a CPU shared with split, and scaled a batch at a time: a quarter of the memory of a float copy.
+    # Inputs stay uint8 (on a CPU sharing memory with split) and are scaled a batch at a time: a quarter of the memory
+    # that a float copy takes.
     inputs = torch.from_numpy(split.inputs).to(compute.device)
     labels = torch.from_numpy(split.labels).to(compute.device)
     weights = _sample_weights(labels) if config.balanced else None
@@ -109,9 +111,10 @@ def train(
 
 
 class _Descent:
-    """SGD with momentum, weight decay and FedProx's pull (Li et al. 2020, equation 2: the gradient of
-    proximal / 2 |w - start|^2); to the byte that of torch.optim, whose first use loads torch's compiler, which takes
-    every process seconds.
+    """SGD with momentum, weight decay and FedProx's term (Li et al. 2020, equation 2): the gradient of
+    proximal / 2 |w - start|^2.
+
+    Gives the same bytes as torch.optim.SGD, whose first use loads torch's compiler and costs every process seconds.
     """
 
     def __init__(self, parameters: list[nn.Parameter], config: LocalTraining) -> None:
@@ -121,7 +124,7 @@ class _Descent:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """Moves the parameters. The gradients are its to change."""
+        """Moves the parameters one step. Changes the gradients, too."""
         for gradient, parameter, origin in zip(gradients, self._parameters, self._start, strict=False):
             gradient.add_(parameter - origin, alpha=self._config.proximal)
         if self._config.weight_decay:
@@ -144,13 +147,13 @@ def _batches(samples: int, size: int, shuffle: torch.Generator) -> Iterator[torc
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Mean cross entropy, each sample's times its weight where there are weights."""
+    """Mean cross entropy, weighted by sample where there are weights."""
     if weights is None:
         return cross_entropy(logits, labels)
     return (weights * cross_entropy(logits, labels, reduction="none")).mean()
 
 
 def _sample_weights(labels: torch.Tensor) -> torch.Tensor:
-    """Of each sample the inverse of its class's frequency here; 1 on average."""
+    """Each sample's weight: the inverse frequency of its class here, 1 on average."""
     counts = torch.bincount(labels).float()
     return len(labels) / (counts.count_nonzero() * counts[labels])

@@ -1,7 +1,7 @@
-"""Whose turn it is where several may act: from the round as it stands and the chain's clock, never the hospital's own.
+"""Whose turn it is where several may act, by the state of the round and the chain's clock (never the hospital's own).
 
-What anyone may do is done by the first in line; the next ones follow at intervals, so that a silent one costs seconds
-and an eager crowd costs no gas.
+The first in line acts, and the others follow at intervals: a silent member costs seconds, and no gas is wasted on
+transactions that come second. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ def may_attest(state: RoundState, terms: Terms, member: int, now: int) -> bool:
 
 
 def waits_for_blobs(state: RoundState, terms: Terms, now: int) -> bool:
-    """Whether a master that cannot find an update may still wait for it: while a third of the phase is left."""
+    """Whether a master may still wait for an update that is not available: while a third of the phase is left."""
     return state.phase == Phase.PRE_PREPARE and now < state.deadline - terms.score_seconds // 3
 
 
 def needs_advance(state: RoundState, judged: bool, enrolled: int, terms: Terms) -> bool:
-    """Whether the round goes on by `advance` alone: it failed, its updates were never judged, or members are back."""
+    """Whether only `advance` can move the job on: the round failed, nobody triggered its judgement, or enough members
+    have enrolled again.
+    """
     if state.phase == Phase.WAITING:
         return enrolled >= terms.masters
     return state.phase == Phase.FAILED or (state.phase == Phase.COMMIT and not judged)

@@ -1,7 +1,7 @@
-"""A hospital's computations in a process of their own: started when something is due, ended when nothing is.
+"""A hospital's computations in a process of their own, which is started when something is due and ended when idle.
 
-The node itself stays small and always answers: torch, the data and a training that outgrows the memory are elsewhere.
-The worker dies with its node, however that ends.
+So the node itself stays small and responsive: torch, the data, and a training that runs out of memory are elsewhere.
+The worker ends with its node, however that ends.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class StillWorking(HMChainError):
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a node must know of its data: records to train on, channels (0 where it has features), largest label + 1,
-    salted Merkle root, names of features.
+    """What a node must know of its data: number of samples to train on, channels (0 where it has features), largest
+    label + 1, salted Merkle root (32 bytes), names of features.
     """
 
     samples: int
@@ -53,8 +53,8 @@ NO_DATA = DataFacts(0, 0, 0, bytes(32))
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds until it may end, and
-    the own modules that it may import.
+    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds of idleness after which
+    it ends, and the custom networks that it may import.
     """
 
     data: Path
@@ -65,9 +65,9 @@ class WorkerOptions:
 
 
 class Worker:
-    """The node's end. Not for several threads at once. Calls raise HMChainError as the same call in process would.
+    """The node's end. Not thread-safe. Calls raise the HMChainError that the same call in this process would raise.
 
-    TrainingError where the process ended, which with too little memory it does.
+    They raise TrainingError where the worker's process has ended, as it does with too little memory.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -79,7 +79,7 @@ class Worker:
         self._trained: dict[tuple[bytes, int], Any] = {}
 
     def facts(self, salt_secret: bytes) -> DataFacts:
-        """Loads the data and commits to them. Raises DataError."""
+        """Loads the data and computes the commitment to them. Raises DataError."""
         facts: DataFacts = self._call("facts", salt_secret)
         return facts
 
@@ -118,10 +118,10 @@ class Worker:
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = self._training = None
-        self._trained.clear()  # computed on data that may not be ours to use any more
+        self._trained.clear()  # trained on data for which consent may have been withdrawn
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Asks and waits for the answer, unless a training is going on."""
+        """Asks for something and waits for the answer. Raises StillWorking while a training is going on."""
         self._collect(0)
         if self._training is not None:
             raise StillWorking("the training process is at work")
@@ -155,7 +155,7 @@ class Worker:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """A process that is gone is our fault, and is said to be."""
+        """Turns the end of the process into TrainingError, and notes when the worker was last used."""
         try:
             yield
         except (EOFError, OSError) as fault:
@@ -187,7 +187,7 @@ class Worker:
 
 @dataclass
 class RemoteLearner:
-    """See hospital.Learner; one job's computations in the worker. `seconds` is what a training may take now."""
+    """A Learner (see trainers.hospital) that computes in the worker. `seconds` is how long a training may take now."""
 
     worker: Worker
     manifest: Manifest
@@ -195,7 +195,7 @@ class RemoteLearner:
     seconds: float = float("inf")
 
     def begin(self, base: Weights, seed: int, round: int) -> None:
-        """See Learner. `train` itself only begins, and is asked again."""
+        """See Learner. Does nothing: `train` itself only begins, and is called again until it is done."""
 
     def train(self, base: Weights, seed: int, round: int) -> Weights:
         """See Learner."""
@@ -234,12 +234,12 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return call(*arguments)
     except (DataError, UsageError, StorageError, TrainingError) as fault:
         return fault
-    except Exception as fault:  # of torch, which says RuntimeError where it gets no memory, of an own network, of ours
+    except Exception as fault:  # torch's (RuntimeError: no memory), a custom network's, or a defect
         return TrainingError.of(fault)
 
 
 class _Bench:
-    """What the worker holds: the data, and a learner for each job."""
+    """The worker's state, the data and a learner for each job, and the calls that it answers."""
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options

@@ -1,1 +1,1 @@
-"""Importers: from what a hospital's systems write to canonical records, one small module a family of standards."""
+"""Importers turn what a hospital's systems write into canonical records, a module for each family of standards."""

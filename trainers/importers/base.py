@@ -1,4 +1,4 @@
-"""What every importer is given and gives.
+"""The interface of importers.
 
 An importer is a module with NAME, `recognises(head, path)` and `read(path, context)`. It yields records, and a
 Rejection for each thing that it cannot read, and goes on with the next one. Files are hostile: what an importer holds
@@ -25,7 +25,7 @@ MAX_DEPTH = 64  # of nested JSON or XML
 class Context:
     """What an importer cannot know from the file.
 
-    key: 32 secret bytes of this hospital. subject: the person that files are about which name nobody, or "".
+    key: 32 secret bytes of this hospital. subject: the person whom files that name nobody are about, or "".
     zone: for times that are written without one.
     """
 
@@ -34,7 +34,7 @@ class Context:
     zone: tzinfo = UTC
 
     def pseudonym(self, identifier: str) -> str:
-        """A person's pseudonym at this hospital: 32 hexadecimal digits, for whoever has no key a random number.
+        """A person's pseudonym at this hospital: 32 hexadecimal digits, random to whoever lacks the key.
 
         identifier is the hospital's own number for that person, or a FHIR reference to it. "" stands for nobody.
         """
@@ -43,13 +43,13 @@ class Context:
 
     @property
     def default_subject(self) -> str:
-        """The pseudonym of whom a file is about that names nobody."""
+        """The pseudonym of the person whom a file that names nobody is about."""
         return self.pseudonym(self.subject)
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Something in a file that is no record. position: where ("entry 2", "line 14", "OBX 3", "file"); never content."""
+    """A part of a file that is no record, and why. position: "entry 2", "line 14", "OBX 3" or "file"; never content."""
 
     position: str
     reason: str

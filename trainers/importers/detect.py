@@ -1,6 +1,6 @@
-"""From files and folders to records, whatever they are: finds files, opens archives, asks every importer.
+"""Finds files, opens archives, and reads each file with the importer that recognises it.
 
-Importers are loaded when the first file is there to be read, and most of them load their libraries after that.
+Importers are loaded with the first file; most of them load their libraries only when they read one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _HEADER, _PARTS = ".vhdr", (".eeg", ".vmrk")
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was not looked at, and why: nothing is wrong with it."""
+    """A file that was passed over, and why; it is not an error."""
 
     reason: str
 

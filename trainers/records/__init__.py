@@ -1,1 +1,1 @@
-"""A hospital's records: kept, shared, read and accounted for."""
+"""A hospital's records: the vault, sharing, reading, and audits."""

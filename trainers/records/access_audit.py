@@ -1,4 +1,4 @@
-"""Who read what, when, for which purpose: the chain's log, proved to be complete, in the forms that auditors take."""
+"""The audit of readings: who read what, when and for which purpose, proved to be complete, in several formats."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ OUTCOMES = {"released": "0", "answered": "0", "not answered": "4", "refused": "8
 
 @dataclass(frozen=True)
 class Reading:
-    """One line of the audit. role, vouched_by: the reader's when it read. records: leaves, where the holder that
-    released their keys is the one that asks. answer: see answer_to.
+    """One line of the audit.
 
-    grant and use number it without gaps; emergencies have the number in grant and use 0.
+    role, vouched_by: the reader's at the time. records: the leaves of what was released, known only to the holder that
+    released it. answer: see answer_to. grant and use number the readings without gaps; an emergency has its number in
+    grant, and use 0.
     """
 
     time: str
@@ -49,7 +50,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Audit:
-    """All readings, and what shows that there are no others."""
+    """All readings, and the counts on chain that prove that there are no others."""
 
     readings: list[Reading]
     grants: int
@@ -74,10 +75,9 @@ def audit(archive: Archive) -> Audit:
 
 
 def check_complete(archive: Archive, trail: Trail) -> None:
-    """The contract counts grants, uses and emergencies; the events hold every number from 1 to those counts. And grants
-    and verdicts stand as the events say.
+    """Checks that the events hold every grant, use and emergency that the contract counts, and agree with its state.
 
-    That they follow one another without a gap was checked as they were read (hmchain.trail).
+    hmchain.trail has checked already that their numbers have no gaps. Raises VerificationError, ChainError.
     """
     client, head = archive.registry.client, archive.registry.feed.head
     assert head is not None
@@ -154,8 +154,9 @@ def _reading(
 
 
 def answer_to(envelope: bytes | None, released: bool, ours: bool) -> str:
-    """What became of a request: released (keys of records went out), refused (none did), not answered; and of another
-    holder's answer, which it sealed to the reader, only that it was answered.
+    """What became of a request: "released" (keys went out), "refused" (none did) or "not answered".
+
+    Of another holder's answer, which is sealed to the reader, only that it was "answered".
     """
     if envelope is None:
         return "not answered"

@@ -1,7 +1,7 @@
-"""A node's thread that answers requests for records, so that no request, however large or odd, holds up a round.
+"""A node's thread that answers requests for records, so that no request, however large or odd, delays a round.
 
-It has a vault, a blob store and a client of the chain of its own. Where both threads send at once, one of the two
-transactions is refused for its number and sent again; what was answered is seen on the chain, so nothing is sent twice.
+It has its own vault connection, blob store and chain client. Where both threads send at once, one transaction is
+refused for its nonce and sent again. Answers are looked up on the chain, so that none is sent twice.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from trainers.records.entitlement import Entitlement
 from trainers.records.releasing import Releasing
 from trainers.records.vault import Vault
 
-LETTER_SECONDS = 5.0  # that a letter is waited for: whoever asks has it stored where we find it
-LOOK_SECONDS = 2.0  # between looks at the chain: a reader can wait so long, and an idle node stays idle
+LETTER_SECONDS = 5.0  # to wait for a letter: whoever asks has to store it where we can find it
+LOOK_SECONDS = 2.0  # between looks at the chain: short for a reader, and long enough to keep an idle node idle
 LONGEST_PAUSE = 60.0  # seconds between tries while something fails
 
 
@@ -51,7 +51,7 @@ class Answering:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        """Opens what is needed, once it can be opened, and answers; waits longer each time while something fails."""
+        """Opens what it needs and answers requests until stopped; pauses longer each time while something fails."""
         poll, opened = self.config.chain.poll_seconds, ExitStack()
         releasing, pause, told = None, poll, ""
         with opened:

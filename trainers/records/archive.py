@@ -1,4 +1,4 @@
-"""A hospital's records, put together: its keys, its vault, the blob store, and the chain's contracts."""
+"""A hospital's archive: its keys, its vault, the blob store and the chain's contracts, opened together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trainers.records.vault import Vault
 
 @dataclass(frozen=True)
 class Archive:
-    """One hospital's records and what they stand on. All of it was found to work."""
+    """Everything that one hospital's records need, opened and checked."""
 
     config: Config
     keys: Keys
@@ -49,7 +49,7 @@ class Archive:
 
     @property
     def member(self) -> int:
-        """Our number. Raises UsageError where we are no member."""
+        """Our member number. Raises UsageError where we are no member."""
         member = self.history.member_of(self.identity.account.address)
         if member is None:
             raise UsageError(f"account {self.identity.account.address} is no member of this consortium")
@@ -57,38 +57,44 @@ class Archive:
 
     @property
     def rules(self) -> Entitlement:
-        """What others may read."""
+        """The rules for what others may read."""
         return Entitlement(self.member, self.vault, self.context().pseudonym, self.registry.is_active)
 
     @property
     def storing(self) -> Storing:
-        """Puts records away."""
+        """Stores records."""
         return Storing(self.vault, self.store)
 
     @property
     def reading(self) -> Reading:
-        """Opens our own."""
+        """Opens our own records."""
         return Reading(self.vault, self.store)
 
     def context(self, subject: str = "", zone: str = "") -> Context:
-        """What importers are told. Raises UsageError for a time zone that there is not."""
+        """The context of an import. Raises UsageError for an unknown time zone."""
         try:
             return Context(self.vault.pseudonym_key, subject, ZoneInfo(zone or self.config.records.zone))
         except (ZoneInfoNotFoundError, ValueError, OSError) as fault:
             raise UsageError(f"{zone or self.config.records.zone!r} is no time zone, such as Europe/Berlin") from fault
 
     def register(self) -> Iterator[tuple[Batch, int]]:
-        """Registers every batch that is stored and not on chain yet, in turn. Raises ContractError, ChainError."""
+        """Registers each stored batch that is not on chain yet, and yields it with its index.
+
+        Raises ContractError, ChainError.
+        """
         trail = self.registry.trail()
         for batch in self.vault.pending():
-            entry = trail.entry_of(batch.root, self.member)  # there already, where we died before noting it
+            entry = trail.entry_of(batch.root, self.member)  # it is on chain already where we died before noting that
             blob = blob_to_abi(batch.blob)
             number = entry.index if entry else self.registry.register(batch.kind, batch.count, batch.root, blob)
             self.vault.registered(batch, number)
             yield batch, number
 
     def erase(self, holding: Holding) -> None:
-        """Destroys a record's key, and says so on chain; after a crash, what is left of it. Raises HMChainError."""
+        """Destroys a record's key and records that on chain. Called again after a crash, it completes the rest.
+
+        Raises HMChainError.
+        """
         entry = self._entry_of(holding)
         if not holding.erased:
             self.vault.erase(holding)
@@ -108,7 +114,7 @@ class Archive:
         return entry
 
     def trail(self) -> Trail:
-        """All that happened to records, up to date."""
+        """All that has happened to records, up to date. Raises ChainError."""
         return self.registry.trail()
 
 

@@ -1,4 +1,4 @@
-"""Which of a holder's records a logged request is entitled to, as grants and consents are now, record by record."""
+"""Decides which of a holder's records a logged request gets, by grants and consents as they are now."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ class Refusal(HMChainError):
 
 @dataclass(frozen=True)
 class Entitlement:
-    """A holder's rules. pseudonym: from the hospital's own number for a person to its pseudonym. is_active: of members,
-    which the contract does not ask at each access (it would cost 5,000 gas).
+    """A holder's rules.
+
+    pseudonym turns the hospital's own number for a person into its pseudonym. is_active tells whether a member is
+    active, which the contract does not check at each access (it would cost 5,000 gas).
     """
 
     member: int
@@ -33,8 +35,9 @@ class Entitlement:
     is_active: Callable[[int], bool]
 
     def under_grant(self, trail: Trail, use: Use, now: int, request: dict[str, Any]) -> Iterator[Holding]:
-        """What the grant covers and the request asks for; now is the chain's time. Raises Refusal, StorageError, and,
-        of a request that is not written as one, ValueError, LookupError, TypeError.
+        """The records that the grant covers and the request asks for; now is the chain's time.
+
+        Raises Refusal, StorageError, and, for a malformed request, ValueError, LookupError, TypeError.
         """
         terms = trail.grants[use.number].terms
         self._check_alive(trail, use, terms, now)
@@ -68,12 +71,12 @@ class Entitlement:
                 yield holding
 
     def may_cover(self, terms: Grant) -> bool:
-        """Whether a record here can be under a grant: of an account that is nobody here there is none."""
+        """Whether any record here can be under a grant: none is, where the person's account is not known here."""
         person = self._person(terms)
         return person == NOBODY or bool(self.vault.pseudonyms_of(person))
 
     def _person(self, terms: Grant) -> str:
-        """Whose records a grant is about."""
+        """The account whose records a grant is about; NOBODY for records about nobody."""
         return terms.consent_of if self._is_ours(terms) else terms.granter
 
     def _is_vouched(self, trail: Trail, person: str) -> bool:
@@ -98,7 +101,7 @@ class Entitlement:
         return delegated > now and self.is_active(institution)
 
     def _consents(self, trail: Trail, terms: Grant) -> Consents | None:
-        """The person's consents by label, where the grant needs any: by what the person told us, not the reader."""
+        """The person's consents by label, None where the grant needs none. Raises Refusal without the person's salt."""
         if terms.consent_of == NOBODY:
             return None
         salt = self.vault.salt(terms.consent_of)
@@ -120,7 +123,7 @@ def _text(value: Any) -> str:
 
 
 def _stands_for(digest: Callable[[bytes, str], bytes], salt: str, text: str) -> bytes:
-    """What stands on chain for a text under a salt, in a request that anyone may have written."""
+    """The 32 bytes that stand on chain for a text under a salt. Raises ValueError for a malformed request."""
     try:
         return digest(bytes.fromhex(salt), text)
     except UsageError as fault:
@@ -133,9 +136,9 @@ def consents_of(trail: Trail, person: str, salt: bytes) -> Consents:
 
 
 def consented(trail: Trail, vault: Vault, purpose: Purpose, wanted: Wanted) -> Iterator[Holding]:
-    """The registered records that their persons let this hospital itself use for a purpose, as of now.
+    """The registered records that this hospital itself may use for a purpose, by its persons' consents as of now.
 
-    Records about nobody are the hospital's own. Of a person whose scopes nobody told us, nothing is consented to.
+    Records about nobody are the hospital's own. A person whose consents' salt we do not have counts as not consenting.
     """
     by_subject: dict[str, Consents | None] = {}
     for holding in vault.holdings(wanted):

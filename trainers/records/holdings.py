@@ -1,4 +1,4 @@
-"""What a hospital knows of the records it holds without opening them: rows of its vault."""
+"""Rows of the vault: what a hospital knows of its records without opening them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Holding:
 
     @property
     def name(self) -> str:
-        """What people call it by: the first 16 digits of its leaf."""
+        """Its short name for people: the first 16 hexadecimal digits of its leaf."""
         return self.leaf.hex()[:16]
 
     @classmethod

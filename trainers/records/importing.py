@@ -1,4 +1,4 @@
-"""Importing: whatever files are named become records in the vault, and what does not is explained."""
+"""Imports files into the vault, and reports what was imported, what was there already, and what was rejected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainers.importers.base import Context, Rejection
 from trainers.importers.detect import Skipped, import_files
 from trainers.records.storing import Storing
 
-EXPLAINED = 10_000  # rejections and skips kept to be told; beyond them only counted
+EXPLAINED = 10_000  # rejections whose reason is kept; further ones are only counted
 
 
 @dataclass
@@ -47,9 +47,9 @@ class ImportReport:
 def import_records(
     paths: Iterable[Path], source: str, context: Context, storing: Storing, told: Callable[[FileReport], None]
 ) -> ImportReport:
-    """Takes in every record of every file; told is called as files end. Raises UsageError, StorageError, BlobError.
+    """Imports every record of every file; told is called as each file ends. Raises UsageError, StorageError, BlobError.
 
-    What was taken in before a fault stays: importing the same files again finds it, and goes on.
+    What was imported before a fault stays: importing the same files again finds it there, and continues.
     """
     report, explained = ImportReport(), 0
     for path, item in import_files(paths, source, context):

@@ -1,4 +1,4 @@
-"""Persons: patients, physicians, researchers. Each has keys of its own; no hospital's key stands in for them."""
+"""Persons (patients, physicians, researchers): their keys, which are theirs alone, and files of what they signed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def unlock(folder: Path, password: str) -> MemberIdentity:
 
 
 def salt_of(person: MemberIdentity) -> bytes:
-    """The salt of the scopes of the person's consents, the same on every day."""
+    """The salt of the scopes of all the person's consents, derived from its key."""
     return scopes.salt_from(bytes(person.account.key))
 
 
@@ -90,11 +90,10 @@ def named(member: Purpose | Role) -> str:
 
 @dataclass(frozen=True)
 class Signed:
-    """An acceptance, consent or grant with its signature, and what its scope stands for, if it has one: a file that
-    persons hand to hospitals, and readers get.
+    """A signed acceptance, consent or grant, as a file for hospitals and readers, with the label and salt of its scope.
 
-    Whoever has the file knows the scope, and no more: nothing in it can be used but as it was signed. Of a consent, the
-    salt tells the scopes of all that this person consents to; of a grant, of that grant alone.
+    Whoever has the file can use it only as it was signed. A consent's salt also reveals the scopes of all of this
+    person's consents, a grant's only that of the grant.
     """
 
     permit: Acceptance | Consent | Grant
@@ -103,7 +102,7 @@ class Signed:
     salt: bytes = field(default=b"", repr=False)
 
     def write(self, path: Path) -> None:
-        """For its owner's eyes. Raises StorageError."""
+        """Writes the file, readable by its owner only. Raises StorageError."""
         content = {"format": FORMAT, "permit": type(self.permit).__name__, "terms": _json(asdict(self.permit))}
         rest = asdict(self)
         del rest["permit"]
@@ -125,7 +124,7 @@ class Signed:
         return signed
 
     def check(self) -> None:
-        """The label is that of the scope. Raises UsageError."""
+        """Checks that label and scope agree, and that a grant is well formed. Raises UsageError."""
         if isinstance(self.permit, Acceptance):
             return
         if scopes.scope_of(self.salt, self.label) != self.permit.scope:

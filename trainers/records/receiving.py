@@ -1,4 +1,4 @@
-"""The reader's side: asks for records under a grant, and opens and proves what the holder released."""
+"""The reader's side: asks for records under a grant, then opens and checks what the holder released."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from trainers.records.storing import BATCH_BYTES, open_record
 MAX_PART_BYTES = 16 << 20
 MAX_BLOB_BYTES = BATCH_BYTES + MAX_RECORD_BYTES + (1 << 20)
 LOOK_SECONDS = 0.5
-EMERGENCY_SECONDS = 3600  # that a signed emergency can be brought onto the chain: it is one now, or none
+EMERGENCY_SECONDS = 3600  # until the deadline of a signed emergency: it is urgent now, or it is none
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a grant's scope stands for, which only those know who were told: its label, under its salt."""
+    """What a grant's scope stands for: its label and salt, which only those know who were given the grant's file."""
 
     label: str
     salt: bytes
 
     def request(self, wanted: str) -> dict[str, Any]:
-        """The request for what of it is wanted, for a holder's eyes."""
+        """The content of a request for the part `wanted` of the scope; it is sealed to the holder."""
         return {
             "label": self.label,
             "salt": self.salt.hex(),
@@ -55,7 +55,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class Key:
-    """What a holder releases of a record: where it is, its key, and what proves it to be the registered one."""
+    """What a holder releases for a record: where it is, its key, and the proof that it is the registered one."""
 
     entry: int
     position: int
@@ -81,7 +81,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Reader:
-    """A person that reads: its keys, and the registry through which somebody relays what it signs."""
+    """A person that reads, with its keys, and a member's registry through which its signed requests are sent."""
 
     keys: MemberIdentity
     registry: Registry
@@ -166,9 +166,10 @@ class Reader:
             time.sleep(LOOK_SECONDS)
 
     def records(self, envelope: bytes, holder: int | None = None) -> Iterator[Record]:
-        """The records of which a letter holds the keys, each proved to be a registered one, and once.
+        """The records whose keys are in a letter, each checked to be registered, and none of them twice.
 
-        holder: whose they must be. Raises UsageError where the holder refused, BlobError, VerificationError, DataError.
+        envelope: the letter's digest. holder: the member that must hold the records, None for any. Raises UsageError
+        where the holder refused, BlobError, VerificationError, DataError.
         """
         if envelope == bytes(32):
             raise UsageError("the holder could not read the request")

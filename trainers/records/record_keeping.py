@@ -1,4 +1,4 @@
-"""What a node trains on where its data are records: just those that are consented to, as of now."""
+"""Keeps a node's training data equal to the records that are consented to, where its data are records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainers.services.neuro import Neuroscience
 from trainers.services.tabular import ClinicalResearch
 from trainers.worker import NO_DATA, DataFacts
 
-LOOK_SECONDS = 10.0  # between looks: whoever changes its mind all the time does not keep the node from its rounds
+LOOK_SECONDS = 10.0  # between looks: nobody can keep a node from its rounds by changing consents all the time
 
 
 class RecordKeeping:
@@ -36,16 +36,16 @@ class RecordKeeping:
         self._told, self._fault = NO_DATA, ""
 
     def look(self) -> DataFacts | None:
-        """What there is to train on from here on, where that has changed, else None; at most every LOOK_SECONDS."""
+        """The data to train on from now on, where they have changed, else None. Looks at most every LOOK_SECONDS."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return None
         self._looked = time.monotonic()
         return self.data()
 
     def data(self) -> DataFacts | None:
-        """What there is to train on from here on, where that has changed, else None. Raises ChainError.
+        """The data to train on from now on, where they have changed, else None. Raises ChainError.
 
-        Where it cannot be found out, there is nothing to train on: what was consented to before may not be now.
+        Where they cannot be determined there are none: what was consented to before may not be any more.
         """
         trail = self._registry.trail()
         try:
@@ -64,7 +64,7 @@ class RecordKeeping:
         return facts
 
     def close(self) -> None:
-        """Leaves no sample behind: while the node does not run, nobody looks whether it is still consented to."""
+        """Deletes the data file: while the node does not run, nobody checks whether consents still stand."""
         self._samples.clear()
         self._vault.close()
 

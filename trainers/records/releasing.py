@@ -1,7 +1,7 @@
-"""The holder's side of reading: for each request that the chain has logged, the keys of just the records it is about.
+"""The holder's side of reading: answers each logged request with the keys of the records that it may read.
 
-The contract has looked at grant, consent and delegation already; entitlement.py looks again, as things are now. What
-goes out is sealed to the reader: an envelope is of no use to anyone else.
+The contract has checked grant, consent and delegation already; entitlement.py checks again, as things are now. Answers
+are sealed to the reader.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
 
 @dataclass(frozen=True)
 class Due:
-    """A request that the chain has logged and has not seen answered. which: grant and use, or emergency and 0.
+    """A request that is logged on chain and not answered yet. which: (grant, use), or (emergency, 0).
 
-    in_vain: no record here can be under its grant.
+    chosen gives the records for the request's content. in_vain: no record here can be under its grant.
     """
 
     which: tuple[int, int]
@@ -49,10 +49,10 @@ class Due:
 
 @dataclass
 class Releasing:
-    """One holder's answers. Nothing is kept: what the chain has logged and has not seen answered is due.
+    """One holder's answers. What is due follows from the chain: the requests that are logged and not answered.
 
-    A request whose letter cannot be had is put off, for longer each time, and those that were looked at less often come
-    first: whoever logs many of them keeps no other waiting for more than one look at each.
+    A request whose letter is not available is put off, for longer each time, and requests that were tried less often
+    come first: whoever logs many such requests delays others by at most one attempt each.
     """
 
     rules: Entitlement
@@ -100,8 +100,9 @@ class Releasing:
                 yield Due(which, use.request, partial(self._under_grant, use), in_vain)
 
     def _turn(self, due: Due) -> tuple[bool, bool, int]:
-        """The least is next: emergencies at first, as a letter may take a while to spread. What is in vain is last, and
-        not refused unread: that would tell who is nobody here.
+        """The sort key of requests: emergencies first for EMERGENCY_TRIES, as a letter may take a while to spread.
+
+        Requests in vain come last. They are not refused unread, which would reveal who is not known here.
         """
         tries = self._tries(due.which)
         return due.in_vain, due.which[1] != 0 or tries >= EMERGENCY_TRIES, tries
@@ -124,7 +125,7 @@ class Releasing:
         return self._put_off.get(which, (0.0, 0))[1]
 
     def _postpone(self, due: Due, fault: BlobError) -> bool:
-        """False where it was put off so often that it is given up."""
+        """Puts a request off; False where it has been put off MAX_TRIES times and is given up."""
         tries = self._tries(due.which)
         if tries == MAX_TRIES:
             warn("request refused", which=due.which, reason=f"its letter never turned up: {fault}")
@@ -135,8 +136,9 @@ class Releasing:
         return True
 
     def _answer(self, due: Due) -> bytes:
-        """The digest of the letter to the reader, in which are keys, or why there are none. Raises BlobError where its
-        own letter cannot be had.
+        """Writes the letter to the reader, with keys or the reason for a refusal, and returns its digest.
+
+        Raises BlobError where the request's letter is not available.
         """
         which = due.which
         try:
@@ -160,8 +162,9 @@ class Releasing:
             return letters.send(self.store, {"refused": reason}, recipient)
 
     def _release(self, due: Due, request: dict[str, Any], recipient: bytes) -> bytes:
-        """Writes the parts until they are of what may be read now: a word taken back meanwhile counts. Raises Refusal,
-        and what a request raises that is not written as one.
+        """Writes the keys of what may be read, again until nothing was revoked or withdrawn meanwhile.
+
+        Raises Refusal, and ValueError, LookupError or TypeError for a malformed request.
         """
         holdings: list[Holding] | None = None
         parts: list[Any] = []
@@ -187,7 +190,7 @@ class Releasing:
 
 
 def _key(holding: Holding, tree: merkle.Tree, secrets: list[str | None]) -> dict[str, Any]:
-    """All that it takes to find a record, open it, and prove it to be the registered one."""
+    """All that a reader needs to find a record, open it, and check that it is the registered one."""
     return {
         "entry": holding.batch.number,
         "position": holding.position,

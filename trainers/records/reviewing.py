@@ -1,4 +1,4 @@
-"""Emergencies after the fact: what waits for a review, why the glass was broken, and the verdict."""
+"""Reviews of emergency accesses: which wait for one, the readers' reasons, and the verdict."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ REVIEW_SECONDS = 72 * 3600  # as in contracts/Emergency.sol: from then on others
 
 @dataclass(frozen=True)
 class Case:
-    """An emergency as a data officer looks at it. opened and due are in seconds since 1970; reason is "" where this
-    hospital cannot open the reader's letter, verdict None until there is one.
+    """An emergency access as its reviewer sees it.
+
+    opened and due are in seconds since 1970. reason is "" where this hospital cannot open the reader's letter; verdict
+    is None until there is one.
     """
 
     number: int
@@ -67,8 +69,8 @@ def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
 
 
 def reason_of(archive: Archive, case: EmergencyRecord) -> str:
-    """What the reader gave as its reason, in a letter sealed to us; "" where that is no letter, or says another reason
-    than the reader committed to.
+    """The reason in the reader's letter, which is sealed to us; "" where the letter cannot be opened, or has another
+    reason than the reader committed to on chain.
     """
     try:
         letter = letters.receive(archive.store, case.request, archive.keys.identities)
@@ -80,8 +82,10 @@ def reason_of(archive: Archive, case: EmergencyRecord) -> str:
 
 
 def review(archive: Archive, number: int, upheld: bool, report: str) -> None:
-    """Says whether it was an emergency. The report's digest is salted from the vault's key, so that only this hospital
-    can show what it reported. Raises UsageError, ContractError, ChainError.
+    """Files a verdict on chain: whether it was an emergency.
+
+    The report's digest is salted with the vault's key, so that only this hospital can prove what it reported. Raises
+    UsageError, ContractError, ChainError.
     """
     case = archive.trail().emergencies.get(number)
     if case is None:

@@ -1,4 +1,4 @@
-"""Acceptances, consents and grants: made by persons or by the hospital, signed, relayed, taken back."""
+"""Makes, signs, relays and revokes acceptances, consents and grants, of persons and of the hospital."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from trainers.records.archive import Archive
 from trainers.records.persons import Signed, grant_salt_of, salt_of
 
 DAY = 86_400
-A_TRANSACTION = 100  # permits that are relayed in one: well below what nodes take (128 KiB), and its gas
-WORD_SECONDS = 7 * DAY  # that what a person signed can be brought onto the chain; then it is worth nothing
+A_TRANSACTION = 100  # permits relayed in one transaction: well below the limits on its size (128 KiB) and its gas
+WORD_SECONDS = 7 * DAY  # until the deadline of what a person signs: later the contract refuses it
 
 
 def acceptance(archive: Archive, person: MemberIdentity, role: Role) -> Signed:
@@ -54,7 +54,7 @@ def vouch(archive: Archive, signed: Signed) -> Acceptance:
 
 
 def deadline(archive: Archive, seconds: int = WORD_SECONDS) -> int:
-    """Until when a word that is signed now counts, by the chain's clock. Raises ChainError."""
+    """The deadline of what is signed now, by the chain's clock, in seconds since 1970. Raises ChainError."""
     return archive.registry.client.block().time + seconds
 
 
@@ -77,8 +77,8 @@ def grant(
 ) -> Signed:
     """A grant by a person, signed, or by the hospital itself, which needs no signature. Raises HMChainError.
 
-    expiry: seconds since 1970. consent_of: of a hospital's grant over a person's records, whose consent it stands on,
-    and the label of that consent.
+    expiry: seconds since 1970. consent_of, for a hospital's grant over a person's records: the person, and the label of
+    the consent that the grant needs.
     """
     if person:
         salt, granter = grant_salt_of(person, label, reader, purpose), person.account.address
@@ -101,7 +101,7 @@ def _consent_scope(archive: Archive, account: str, label: str) -> tuple[str, byt
 
 
 def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> Signed:
-    """The same grant without an expiry ahead: the end of it. Raises UsageError where it is not ours to end."""
+    """The same grant with expiry 0, which revokes it. Raises UsageError where somebody else gave it."""
     if not isinstance(signed.permit, Grant):
         raise UsageError("a consent is not revoked but withdrawn: hmchain records consent --withdraw")
     granter = person.account.address if person else label_of(archive.member)
@@ -115,10 +115,10 @@ def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> 
 
 
 def relay(archive: Archive, *several: Signed) -> list[bool]:
-    """Brings permits onto the chain, from this hospital's account, and remembers what their scopes stand for.
+    """Sends permits to the chain from this hospital's account, and remembers the salts of consents.
 
-    In one transaction: all of them, or none. False for each that the chain has already. Raises UsageError,
-    ContractError, ChainError. Not for what others hand in: see relay_files.
+    They go in one transaction, all or none. Returns for each whether it was new to the chain. For permits that others
+    hand in, use relay_files. Raises UsageError, ContractError, ChainError.
     """
     if any(isinstance(signed.permit, Acceptance) for signed in several):
         raise UsageError("a person's acceptance is for the hospital that it names: hmchain records vouch")
@@ -135,9 +135,9 @@ def relay(archive: Archive, *several: Signed) -> list[bool]:
 
 
 def relay_files(archive: Archive, several: Sequence[Signed]) -> Iterator[bool]:
-    """relay, of files that anyone may have written: only what persons signed, nothing in this hospital's own name.
+    """relay, for files that anyone may have written: only what persons signed, nothing in this hospital's own name.
 
-    Where the contract refuses one of them, those before it are relayed.
+    Where the contract refuses one of them, those before it are still relayed.
     """
     for signed in several:
         if signed.signature == SENDER or (

@@ -1,4 +1,4 @@
-"""How records are put away: each sealed under a key of its own, batched, stored by CID, written down in the vault.
+"""Stores records: each is sealed under a key of its own, batched, stored by CID and entered into the vault.
 
     blob of a batch = sealed record 0 || sealed record 1 || …          each one an age file
 
@@ -24,7 +24,7 @@ BATCH_BYTES = 8 << 20  # of sealed records in a blob: what a reader of one of th
 
 
 def seal_record(record: Record, tag: bytes, offset: int) -> tuple[Sealed, bytes]:
-    """Seals a record under a fresh key, for its place in a blob. Returns what to remember, and the ciphertext.
+    """Seals a record under a fresh key, for its place in a blob. Returns what the vault keeps, and the ciphertext.
 
     Raises DataError for a record that cannot be written as bytes.
     """
@@ -58,7 +58,7 @@ def commitment_of(plain: bytes, secret: str) -> bytes:
 
 @dataclass
 class _Open:
-    """A batch in the making."""
+    """A batch that is being filled."""
 
     rows: list[Sealed] = field(default_factory=list)
     parts: list[bytes] = field(default_factory=list)
@@ -66,7 +66,7 @@ class _Open:
 
 
 class Storing:
-    """Takes records in and puts them away a batch at a time."""
+    """Collects records and stores them a batch at a time."""
 
     def __init__(self, vault: Vault, store: BlobStore) -> None:
         self._vault = vault
@@ -75,7 +75,7 @@ class Storing:
         self._tags: set[bytes] = set()
 
     def take(self, record: Record) -> bool:
-        """Takes a record in; False for one that is here already. Raises DataError, StorageError, BlobError."""
+        """Adds a record; False for one that is here already. Raises DataError, StorageError, BlobError."""
         tag = self._vault.tag(record.identity())
         if tag in self._tags or self._vault.knows(tag):
             return False
@@ -94,12 +94,12 @@ class Storing:
         return True
 
     def finish(self) -> None:
-        """Puts away what is left. Raises StorageError, BlobError."""
+        """Stores what is left. Raises StorageError, BlobError."""
         for kind in Kind:
             self._put_away(kind)
 
     def _put_away(self, kind: Kind) -> None:
-        """The blob first: what the vault names is there. A crash between the two leaves a blob that nobody names."""
+        """Stores a batch, blob first: the vault only names blobs that exist. A crash in between leaves one unused."""
         batch = self._open[kind]
         if not batch.rows:
             return
@@ -111,7 +111,7 @@ class Storing:
 
 
 class Reading:
-    """Opens the hospital's own records; the batch that was read last is kept, as records are read in their order."""
+    """Opens the hospital's own records. The blob read last is kept, as records are mostly read in order."""
 
     def __init__(self, vault: Vault, store: BlobStore) -> None:
         self._vault = vault

@@ -26,12 +26,12 @@ PAGE = 1_000  # rows held in memory while a million are listed
 
 
 class Vault(VaultFile):
-    """The store, opened. Not for several threads at once; several processes may."""
+    """The opened vault. Not thread-safe; several processes may have it open."""
 
     # ------------------------------------------------------------------ what comes in
 
     def tag(self, identity: bytes) -> bytes:
-        """A record's identity as the vault keeps it: guessing a record does not find it without the vault's key."""
+        """A record's identity under the vault's key, without which nobody can test whether a guessed record is here."""
         return hmac.digest(self.pseudonym_key, b"hmchain/identity/1" + identity, "sha256")
 
     def knows(self, tag: bytes) -> bool:
@@ -72,7 +72,7 @@ class Vault(VaultFile):
         return list(self._batches("number IS NULL"))
 
     def registered(self, batch: Batch, number: int) -> None:
-        """The chain has it, under this index; where two processes registered it, under the one noted first."""
+        """Notes a batch's index on chain; where two processes registered it, the index noted first stays."""
         with self._writing() as database:
             database.execute("UPDATE batches SET number = ? WHERE id = ? AND number IS NULL", (number, batch.id))
 
@@ -189,11 +189,11 @@ class Vault(VaultFile):
         return str(row[0]) if row else ""
 
     def pseudonyms_of(self, account: str) -> list[str]:
-        """Whom of ours an account is."""
+        """The pseudonyms of the persons that sign with an account."""
         return [row[0] for row in self._all("SELECT pseudonym FROM subjects WHERE account = ?", account)]
 
     def learn(self, account: str, salt: bytes) -> None:
-        """A person told us the salt of its scopes, without which its consents cannot be read."""
+        """Keeps the salt of a person's scopes, without which its consents cannot be read."""
         with self._writing() as database:
             database.execute("INSERT OR REPLACE INTO salts VALUES (?, ?)", (account, salt))
 
@@ -205,7 +205,7 @@ class Vault(VaultFile):
     # ------------------------------------------------------------------ what was read
 
     def note_release(self, number: int, use: int, holdings: Iterable[Holding]) -> None:
-        """Which records' keys went out for a use of a grant; emergencies have use 0."""
+        """Notes which records' keys went out for a use of a grant; emergencies have use 0."""
         with self._writing() as database:
             rows = [(number, use, holding.leaf) for holding in holdings]
             database.executemany("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", rows)
@@ -230,7 +230,7 @@ class Vault(VaultFile):
 
     @contextmanager
     def _plausible(self) -> Iterator[None]:
-        """Rows that cannot be ours. Raises StorageError."""
+        """Turns the failure to read a row into StorageError: the file is damaged."""
         try:
             yield
         except (BlobError, ValueError, TypeError) as fault:

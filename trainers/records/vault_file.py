@@ -1,4 +1,4 @@
-"""The file of a hospital's vault: SQLite, for its owner's eyes only, with what it frees and its journal overwritten.
+"""The file of a hospital's vault: SQLite, readable by its owner only, with freed pages and journal overwritten.
 
 The vault's own identity, to which everything secret in it is sealed, is sealed to the hospital's encryption key:
 rotating that key seals one row again.
@@ -43,7 +43,7 @@ CREATE TABLE releases (number INTEGER, use INTEGER, leaf BLOB, PRIMARY KEY (numb
 
 
 class VaultFile:
-    """The file, opened. Not for several threads at once; several processes may."""
+    """The opened file. Not thread-safe; several processes may have it open."""
 
     def __init__(self, database: sqlite3.Connection, path: Path, identity: Identity, pseudonyms: bytes) -> None:
         self._database = database
@@ -102,7 +102,7 @@ class VaultFile:
             database.execute("UPDATE about SET identity = ?", (sealed,))
 
     def revision(self) -> int:
-        """Another number whenever the vault was changed, by us or by another process."""
+        """A number that changes whenever the vault is changed, by us or by another process."""
         return int(self._all("PRAGMA data_version")[0][0]) + self._database.total_changes
 
     # ------------------------------------------------------------------ SQLite
@@ -145,7 +145,7 @@ class VaultFile:
 
 
 def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
-    """Made beside its name and then given it, once: nobody meets half a vault, or puts one in another's place."""
+    """Creates a vault under a temporary name and then links it: it appears complete, and never replaces another."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     identity, pseudonyms = new_identity(), secrets.token_bytes(32)
     sealed = seal(identity.secret.encode(), [recipient]), seal(pseudonyms, [identity.public])

@@ -1,1 +1,1 @@
-"""Services over granted or consented records: the paper's seven, each a small module over the same vault."""
+"""The paper's services, over granted or consented records: each a small module over the same vault."""

@@ -1,4 +1,4 @@
-"""Signed answers: what a hospital tells about many persons at once, without a record leaving it.
+"""Signed answers: counts about many persons that a hospital gives to a query, without a record leaving it.
 
     file = canonical JSON || 0x0a      signature: EIP-191, by the operator's account, over all fields but itself
 

@@ -1,4 +1,4 @@
-"""The training set of a federated job is exactly what is consented to.
+"""Makes the training set of a federated job from exactly the records that are consented to.
 
 Before each round the node looks which of the records that a service reads their persons let it use for its purpose;
 those, and no others, are its data: it commits to their root, and trains on them. Consent withdrawn is another set, so
