@@ -98,7 +98,7 @@ def _compiled() -> dict[str, Any]:
 
 
 def history(members: int, rounds: int, clients: int = 10, masters: int = 4) -> Iterator[Told]:
-    """A consortium whose rounds all go well: what indexers and pages have to cope with."""
+    """The events of a consortium whose rounds all succeed."""
     yield from founding(members)
     terms = (rounds, 1000, masters, 4, True, 2000, 60, 60, 60, 60)
     blobs = {"manifestBlob": _blob("manifest"), "modelBlob": _blob("model")}

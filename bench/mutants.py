@@ -1,4 +1,4 @@
-"""Whether the invariants would notice: each mutant is the contracts with one rule gone, and forge must find it.
+"""Mutation tests of the invariants: each mutant is the contracts with one rule removed, and forge must find it.
 
 Rules that a hundred random calls can reach; the others, such as 32 unreviewed emergencies, are tests/contracts' own.
 

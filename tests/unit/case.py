@@ -1,4 +1,4 @@
-"""A patient, its records and a physician in a ward, and what must not come of an attempt to read them."""
+"""A patient, its records and a physician in a ward, and checks that an attempt to read them failed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Case:
         return letters.send(self.ward.store, content | changes, key or self.ward.holder().key)
 
     def asked(self, digest: bytes) -> tuple[int, int]:
-        """Logs a use with this request. Which."""
+        """Logs a use with this request. Returns the grant's number and the use's."""
         access = self.access(request=digest)
         self.send(access, self.physician)
         return self.ward.granted(self.grant).number, access.use

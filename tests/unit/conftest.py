@@ -1,4 +1,4 @@
-"""What some unit tests share."""
+"""Fixtures that several unit tests share."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def silent_log() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
-    """One for all tests: each has persons and records of its own."""
+    """A ward shared by all tests, each of which makes persons and records of its own."""
     return Ward.found(tmp_path_factory.mktemp("ward"))
 
 
 @pytest.fixture
 def own_ward(tmp_path: Path) -> Ward:
-    """For tests that damage it, or count."""
+    """A ward of its own, for tests that damage it or count what is in it."""
     return Ward.found(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def case(ward: Ward) -> Case:
-    """One that no test changes: it is only asked for, under its grant or not."""
+    """A case shared by tests that do not change it: they only ask for its records."""
     return Case(ward)

@@ -1,4 +1,4 @@
-"""Two hospitals with records on a chain in this process, and persons at them: what tests of records stand on."""
+"""Two hospitals with records on a chain in this process, and persons at them: the base of tests of records."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class Ward:
     def ask(
         self, person: MemberIdentity, signed: Signed, wanted: str = "all", institution: int = 0, member: int = 1
     ) -> tuple[int, int]:
-        """Asks under a grant. Which: the grant's number and the use."""
+        """Asks under a grant. Returns the grant's number and the use's."""
         grant, labels = self.granted(signed), labels_of(signed)
         (use,) = self.reader(person).ask(grant, labels.request(wanted), [self.holder(member)], institution)
         return grant.number, use
@@ -213,7 +213,7 @@ def labels_of(signed: Signed) -> Labels:
 
 
 def answer_all(releasing: Releasing) -> int:
-    """Answers whatever is due; how many."""
+    """Answers whatever is due. Returns how many requests that were."""
     return sum(releasing.step() for _ in iter(partial(releasing.is_due), False))
 
 
