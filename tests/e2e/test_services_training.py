@@ -26,7 +26,7 @@ from hmchain.manifest import Manifest
 from hmchain.permits import Acceptance, Consent, Purpose, Role
 from hmchain.registry import Registry
 from hmchain.stopwatch import Stopwatch
-from tests.cohort import DIABETES, GLUCOSE, HBA1C, Ward, write_cohort, write_recordings
+from tests.consenting_hospital import DIABETES, GLUCOSE, HBA1C, ConsentingHospital, write_cohort, write_recordings
 from trainers import config as configuration
 from trainers.datasets import Dataset
 from trainers.importers.base import Context
@@ -66,7 +66,7 @@ JOB = Manifest(
 
 def shard_of(folder: Path, persons: int, seed: int) -> Shard:
     """What a hospital's node would train on: imported, and consented to by all."""
-    ward = Ward(folder / "ward")
+    ward = ConsentingHospital(folder / "ward")
     files, numbers = write_cohort(folder, persons, seed)
     ward.imports(*files)
     ward.consent(numbers, Purpose.CLINICAL_RESEARCH)
@@ -108,7 +108,7 @@ def learn(job: Manifest, hospitals: list[Shard], out: Path) -> None:
 
 def recordings_of(folder: Path, persons: int, seed: int) -> Shard:
     """What a hospital's node would train on: recordings that all consent to but one, who is in no row."""
-    ward = Ward(folder)
+    ward = ConsentingHospital(folder)
     paths, conditions, numbers = write_recordings(folder, persons, seed)
     ward.imports(conditions)
     for path, number in zip(paths, numbers, strict=True):

@@ -35,7 +35,7 @@ IMAGING, EHR, RESEARCH = Purpose.IMAGING, Purpose.EHR, Purpose.CLINICAL_RESEARCH
 
 
 @dataclass
-class Desk:
+class Hospital:
     """A hospital with some patients' records, and what the chain says, written by hand."""
 
     vault: Vault
@@ -94,7 +94,7 @@ def grant(granter: str, label: str = "all", purpose: Purpose = EHR, salt: bytes 
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def hospital(tmp_path: Path) -> Iterator[Hospital]:
     consortium = Consortium(1337, "0x" + "00" * 20, "0x" + "11" * 32, 1)
     with closing(Vault.open(tmp_path / "records", Keys(MemberIdentity.create()), consortium)) as vault:
         seven, eight = (Context(vault.pseudonym_key).pseudonym(name) for name in ("7", "8"))
@@ -118,16 +118,16 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         for person in (PATIENT, OTHER):
             trail.persons[person] = US, Role.PATIENT
         trail.persons[READER] = THEM, Role.PHYSICIAN
-        yield Desk(vault, trail, set())
+        yield Hospital(vault, trail, set())
 
 
 # ---------------------------------------------------------------- a person's own grant
 
 
-def test_a_persons_grant_covers_its_own_records_and_needs_no_consent(desk: Desk) -> None:
-    assert desk.own() == [0, 1, 2, 5]
-    desk.say("all")
-    assert desk.own() == [0, 1, 2, 5], "its own grant is its consent"
+def test_a_persons_grant_covers_its_own_records_and_needs_no_consent(hospital: Hospital) -> None:
+    assert hospital.own() == [0, 1, 2, 5]
+    hospital.say("all")
+    assert hospital.own() == [0, 1, 2, 5], "its own grant is its consent"
 
 
 @pytest.mark.parametrize(
@@ -147,22 +147,22 @@ def test_a_persons_grant_covers_its_own_records_and_needs_no_consent(desk: Desk)
     ],
 )
 def test_what_is_wanted_narrows_what_is_granted_and_never_widens_it(
-    label: str, wanted: str, found: list[int], desk: Desk
+    label: str, wanted: str, found: list[int], hospital: Hospital
 ) -> None:
-    assert desk.own(label, wanted) == found
+    assert hospital.own(label, wanted) == found
 
 
-def test_a_grant_for_one_record_is_for_one_record(desk: Desk) -> None:
-    assert desk.own(desk.leaf(1)) == [1]
-    assert desk.own("all", desk.leaf(1)) == [1]
-    assert desk.own("all", desk.leaf(3)) == [], "which is another person's"
-    assert desk.own(desk.leaf(3)) == []
+def test_a_grant_for_one_record_is_for_one_record(hospital: Hospital) -> None:
+    assert hospital.own(hospital.leaf(1)) == [1]
+    assert hospital.own("all", hospital.leaf(1)) == [1]
+    assert hospital.own("all", hospital.leaf(3)) == [], "which is another person's"
+    assert hospital.own(hospital.leaf(3)) == []
 
 
-def test_one_person_may_be_several_subjects(desk: Desk) -> None:
-    context = Context(desk.vault.pseudonym_key)
-    desk.vault.link(context.pseudonym("another number"), PATIENT)
-    assert desk.own() == [0, 1, 2, 5]
+def test_one_person_may_be_several_subjects(hospital: Hospital) -> None:
+    context = Context(hospital.vault.pseudonym_key)
+    hospital.vault.link(context.pseudonym("another number"), PATIENT)
+    assert hospital.own() == [0, 1, 2, 5]
 
 
 # ---------------------------------------------------------------- the hospital's grant, under consent
@@ -190,58 +190,58 @@ def test_one_person_may_be_several_subjects(desk: Desk) -> None:
     ids=str,
 )
 def test_the_most_specific_scope_that_the_person_spoke_of_decides(
-    said: dict[str, list[Purpose]], found: list[int], desk: Desk
+    said: dict[str, list[Purpose]], found: list[int], hospital: Hospital
 ) -> None:
     for label, purposes in said.items():
-        desk.say(desk.leaf(int(label[7:])) if label.startswith("record ") else label, *purposes)
-    assert desk.hospitals() == found
+        hospital.say(hospital.leaf(int(label[7:])) if label.startswith("record ") else label, *purposes)
+    assert hospital.hospitals() == found
 
 
-def test_a_grant_under_a_narrow_consent_still_asks_what_the_others_say(desk: Desk) -> None:
+def test_a_grant_under_a_narrow_consent_still_asks_what_the_others_say(hospital: Hospital) -> None:
     """The consent that a grant names opens the door on chain; each record's own most specific one lets it out."""
-    desk.say("type:imaging", EHR)
-    assert desk.hospitals("type:imaging") == [1, 2]
-    desk.say("all", EHR)
-    desk.say("type:imaging")
-    assert desk.hospitals("all") == [0, 5]
+    hospital.say("type:imaging", EHR)
+    assert hospital.hospitals("type:imaging") == [1, 2]
+    hospital.say("all", EHR)
+    hospital.say("type:imaging")
+    assert hospital.hospitals("all") == [0, 5]
 
 
-def test_another_persons_consent_is_no_consent(desk: Desk) -> None:
-    desk.say("all", EHR, person=OTHER)
-    desk.say("all", EHR, salt=OTHER_SALT)
-    assert desk.hospitals() == []
+def test_another_persons_consent_is_no_consent(hospital: Hospital) -> None:
+    hospital.say("all", EHR, person=OTHER)
+    hospital.say("all", EHR, salt=OTHER_SALT)
+    assert hospital.hospitals() == []
 
 
-def test_the_hospitals_own_records_are_those_about_nobody(desk: Desk) -> None:
+def test_the_hospitals_own_records_are_those_about_nobody(hospital: Hospital) -> None:
     terms = grant(label_of(US), salt=OTHER_SALT)
     assert (terms.consent_of, terms.consent_scope) == (NOBODY, NO_SCOPE)
     request = {"label": "all", "salt": OTHER_SALT.hex(), "wanted": "all"}
-    assert desk.get(terms, request) == [4]
-    desk.say("all", EHR)
-    assert desk.get(terms, request) == [4]
+    assert hospital.get(terms, request) == [4]
+    hospital.say("all", EHR)
+    assert hospital.get(terms, request) == [4]
 
 
 # ---------------------------------------------------------------- what a person has nothing of
 
 
-def test_a_person_who_is_not_linked_shares_nothing(desk: Desk) -> None:
-    desk.trail.persons[UNKNOWN] = THEM, Role.PATIENT
+def test_a_person_who_is_not_linked_shares_nothing(hospital: Hospital) -> None:
+    hospital.trail.persons[UNKNOWN] = THEM, Role.PATIENT
     request = {"label": "all", "salt": SALT.hex(), "wanted": "all"}
-    assert desk.get(grant(UNKNOWN), request) == []
+    assert hospital.get(grant(UNKNOWN), request) == []
     terms = replace(grant(label_of(US), salt=SALT), consent_of=UNKNOWN, consent_scope=scopes.scope_of(SALT, "all"))
-    desk.say("all", EHR, person=UNKNOWN)
-    told = refusal(lambda: desk.get(terms, request))
+    hospital.say("all", EHR, person=UNKNOWN)
+    told = refusal(lambda: hospital.get(terms, request))
     assert told == "this holder does not know what the person consents to any more"
 
 
-def test_erased_and_unregistered_records_are_not_given(desk: Desk, tmp_path: Path) -> None:
-    storing = Storing(desk.vault, DirectoryStore(tmp_path / "blobs"))
-    storing.take(record("new", Context(desk.vault.pseudonym_key).pseudonym("7")))
+def test_erased_and_unregistered_records_are_not_given(hospital: Hospital, tmp_path: Path) -> None:
+    storing = Storing(hospital.vault, DirectoryStore(tmp_path / "blobs"))
+    storing.take(record("new", Context(hospital.vault.pseudonym_key).pseudonym("7")))
     storing.finish()
-    desk.vault.erase(list(desk.vault.holdings())[1])
-    assert desk.own() == [0, 2, 5]
-    assert desk.own(desk.leaf(1)) == []
-    assert desk.emergency() == [0, 2]
+    hospital.vault.erase(list(hospital.vault.holdings())[1])
+    assert hospital.own() == [0, 2, 5]
+    assert hospital.own(hospital.leaf(1)) == []
+    assert hospital.emergency() == [0, 2]
 
 
 # ---------------------------------------------------------------- refusals
@@ -255,37 +255,37 @@ def refusal(ask: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize(("expiry", "alive"), [(NOW + 1, True), (NOW, False), (NOW - 1, False), (0, False)])
-def test_a_grant_works_before_its_expiry_by_the_chains_time(expiry: int, alive: bool, desk: Desk) -> None:
+def test_a_grant_works_before_its_expiry_by_the_chains_time(expiry: int, alive: bool, hospital: Hospital) -> None:
     request = {"label": "all", "salt": SALT.hex(), "wanted": "all"}
     if alive:
-        assert desk.get(grant(PATIENT, expiry=expiry), request)
+        assert hospital.get(grant(PATIENT, expiry=expiry), request)
     else:
-        told = refusal(lambda: desk.get(grant(PATIENT, expiry=expiry), request))
+        told = refusal(lambda: hospital.get(grant(PATIENT, expiry=expiry), request))
         assert told == "the grant has expired, or was revoked"
 
 
 @pytest.mark.parametrize("how", ["withdrawn", "suspended"])
 @pytest.mark.parametrize(("who", "told"), [(READER, "for the reader"), (PATIENT, "for whoever gave the grant")])
-def test_somebody_must_vouch_for_reader_and_granter(who: str, told: str, how: str, desk: Desk) -> None:
-    member = desk.trail.persons[who][0]
+def test_somebody_must_vouch_for_reader_and_granter(who: str, told: str, how: str, hospital: Hospital) -> None:
+    member = hospital.trail.persons[who][0]
     if how == "withdrawn":
-        del desk.trail.persons[who]
+        del hospital.trail.persons[who]
     else:
-        desk.suspended.add(member)
-    assert told in refusal(desk.own)
+        hospital.suspended.add(member)
+    assert told in refusal(hospital.own)
 
 
-def test_a_hospitals_grant_stands_when_the_persons_voucher_is_gone_but_not_its_readers(desk: Desk) -> None:
-    desk.say("all", EHR)
-    del desk.trail.persons[PATIENT]
-    assert desk.hospitals() == [0, 1, 2, 5], "the consent can still be withdrawn without a voucher"
-    del desk.trail.persons[READER]
-    assert "for the reader" in refusal(desk.hospitals)
+def test_a_hospitals_grant_stands_when_the_persons_voucher_is_gone_but_not_its_readers(hospital: Hospital) -> None:
+    hospital.say("all", EHR)
+    del hospital.trail.persons[PATIENT]
+    assert hospital.hospitals() == [0, 1, 2, 5], "the consent can still be withdrawn without a voucher"
+    del hospital.trail.persons[READER]
+    assert "for the reader" in refusal(hospital.hospitals)
 
 
-def test_another_organisations_grant_is_nothing_here(desk: Desk) -> None:
+def test_another_organisations_grant_is_nothing_here(hospital: Hospital) -> None:
     request = {"label": "all", "salt": SALT.hex(), "wanted": "all"}
-    assert "whoever gave the grant" in refusal(lambda: desk.get(grant(label_of(THEM)), request))
+    assert "whoever gave the grant" in refusal(lambda: hospital.get(grant(label_of(THEM)), request))
 
 
 @pytest.mark.parametrize(
@@ -299,17 +299,17 @@ def test_another_organisations_grant_is_nothing_here(desk: Desk) -> None:
     ],
 )
 def test_staff_needs_a_delegation_also_when_the_answer_is_given(
-    expiry: int, purpose: Purpose, active: bool, works: bool, desk: Desk
+    expiry: int, purpose: Purpose, active: bool, works: bool, hospital: Hospital
 ) -> None:
-    desk.trail.persons[READER] = US, Role.PHYSICIAN  # whoever vouches for it
-    desk.trail.delegations[THEM, READER, purpose] = expiry
+    hospital.trail.persons[READER] = US, Role.PHYSICIAN  # whoever vouches for it
+    hospital.trail.delegations[THEM, READER, purpose] = expiry
     if not active:
-        desk.suspended.add(THEM)
+        hospital.suspended.add(THEM)
     terms, request = grant(PATIENT, reader=label_of(THEM)), {"label": "all", "salt": SALT.hex(), "wanted": "all"}
     if works:
-        assert desk.get(terms, request) == [0, 1, 2, 5]
+        assert hospital.get(terms, request) == [0, 1, 2, 5]
     else:
-        assert "granted to its organisation any more" in refusal(lambda: desk.get(terms, request))
+        assert "granted to its organisation any more" in refusal(lambda: hospital.get(terms, request))
 
 
 @pytest.mark.parametrize(
@@ -321,17 +321,17 @@ def test_staff_needs_a_delegation_also_when_the_answer_is_given(
     ],
     ids=str,
 )
-def test_a_request_for_another_scope_than_the_grants(request_: dict[str, str], desk: Desk) -> None:
-    assert desk.own("type:imaging") == [1, 2]
-    told = refusal(lambda: desk.own("type:imaging", request=request_))
+def test_a_request_for_another_scope_than_the_grants(request_: dict[str, str], hospital: Hospital) -> None:
+    assert hospital.own("type:imaging") == [1, 2]
+    told = refusal(lambda: hospital.own("type:imaging", request=request_))
     assert told == "the request names another scope than the grant"
 
 
-def test_a_salt_with_a_type_at_its_end_does_not_make_a_type_all(desk: Desk) -> None:
+def test_a_salt_with_a_type_at_its_end_does_not_make_a_type_all(hospital: Hospital) -> None:
     """The scope of "type:fall" is the hash of salt and label: cut elsewhere, it would be that of "all"."""
     stretched = (SALT + b"type:f").hex()
     with pytest.raises(ValueError, match="no salt"):
-        desk.own("type:fall", request={"label": "all", "salt": stretched})
+        hospital.own("type:fall", request={"label": "all", "salt": stretched})
 
 
 @pytest.mark.parametrize(
@@ -355,96 +355,96 @@ def test_a_salt_with_a_type_at_its_end_does_not_make_a_type_all(desk: Desk) -> N
     ids=repr,
 )
 def test_a_request_that_is_not_written_as_one_raises_nothing_that_stops_a_node(
-    request_: dict[str, Any], desk: Desk
+    request_: dict[str, Any], hospital: Hospital
 ) -> None:
     with pytest.raises((Refusal, ValueError, LookupError, TypeError)) as caught:
-        desk.own(request=request_)
+        hospital.own(request=request_)
     assert isinstance(caught.value, Refusal) or not isinstance(caught.value, HMChainError)
 
 
-def test_what_is_wanted_may_be_no_label_and_is_then_nothing(desk: Desk) -> None:
-    assert desk.own(wanted="everything") == []
+def test_what_is_wanted_may_be_no_label_and_is_then_nothing(hospital: Hospital) -> None:
+    assert hospital.own(wanted="everything") == []
 
 
-def test_a_request_without_its_fields(desk: Desk) -> None:
+def test_a_request_without_its_fields(hospital: Hospital) -> None:
     for missing in ("label", "salt", "wanted"):
         request = {"label": "all", "salt": SALT.hex(), "wanted": "all"}
         del request[missing]
         with pytest.raises(LookupError):
-            desk.get(grant(PATIENT), request)
+            hospital.get(grant(PATIENT), request)
 
 
 # ---------------------------------------------------------------- emergencies
 
 
-def test_an_emergency_gets_the_clinical_records_of_one_person(desk: Desk) -> None:
-    assert desk.emergency("7") == desk.emergency(" 7 ") == desk.emergency("Patient/7") == [0, 1, 2]
-    assert desk.emergency("8") == [3]
-    assert desk.emergency("9") == []
+def test_an_emergency_gets_the_clinical_records_of_one_person(hospital: Hospital) -> None:
+    assert hospital.emergency("7") == hospital.emergency(" 7 ") == hospital.emergency("Patient/7") == [0, 1, 2]
+    assert hospital.emergency("8") == [3]
+    assert hospital.emergency("9") == []
 
 
-def test_an_emergency_for_another_person_than_was_said(desk: Desk) -> None:
-    told = refusal(lambda: desk.emergency("8", subject=scopes.commitment(SALT, "7")))
+def test_an_emergency_for_another_person_than_was_said(hospital: Hospital) -> None:
+    told = refusal(lambda: hospital.emergency("8", subject=scopes.commitment(SALT, "7")))
     assert told == "the request names another person than the emergency"
 
 
 @pytest.mark.parametrize("nobody", ["", " ", "Patient/", "urn:uuid:"])
-def test_nobody_has_no_emergencies(nobody: str, desk: Desk) -> None:
+def test_nobody_has_no_emergencies(nobody: str, hospital: Hospital) -> None:
     """Records about nobody have the subject "": they are no person's that lies unconscious."""
-    assert refusal(lambda: desk.emergency(nobody)) == "the request names nobody"
+    assert refusal(lambda: hospital.emergency(nobody)) == "the request names nobody"
 
 
-def test_the_reader_must_still_be_who_may_break_the_glass(desk: Desk) -> None:
+def test_the_reader_must_still_be_who_may_break_the_glass(hospital: Hospital) -> None:
     for role in Role:
-        desk.trail.persons[READER] = THEM, role
+        hospital.trail.persons[READER] = THEM, role
         if role in (Role.PHYSICIAN, Role.PHARMACIST):
-            assert desk.emergency()
+            assert hospital.emergency()
         else:
-            assert "no physician or pharmacist any more" in refusal(desk.emergency)
-    desk.trail.persons[READER] = THEM, Role.PHYSICIAN
-    desk.suspended.add(THEM)
-    assert "nobody vouches" in refusal(desk.emergency)
-    del desk.trail.persons[READER]
-    assert "nobody vouches" in refusal(desk.emergency)
+            assert "no physician or pharmacist any more" in refusal(hospital.emergency)
+    hospital.trail.persons[READER] = THEM, Role.PHYSICIAN
+    hospital.suspended.add(THEM)
+    assert "nobody vouches" in refusal(hospital.emergency)
+    del hospital.trail.persons[READER]
+    assert "nobody vouches" in refusal(hospital.emergency)
 
 
-def test_a_review_that_says_it_was_none_ends_it(desk: Desk) -> None:
-    assert desk.emergency(verdict=True) == desk.emergency(verdict=None) == [0, 1, 2]
-    assert "no emergency, as its review says" in refusal(lambda: desk.emergency(verdict=False))
+def test_a_review_that_says_it_was_none_ends_it(hospital: Hospital) -> None:
+    assert hospital.emergency(verdict=True) == hospital.emergency(verdict=None) == [0, 1, 2]
+    assert "no emergency, as its review says" in refusal(lambda: hospital.emergency(verdict=False))
 
 
 @pytest.mark.parametrize(
     ("identifier", "salt"), [(7, None), (None, None), (["7"], None), ("7", "zz"), ("7", 7), ("7", ""), ("\ud800", None)]
 )
-def test_an_emergency_that_is_not_written_as_one(identifier: Any, salt: Any, desk: Desk) -> None:
+def test_an_emergency_that_is_not_written_as_one(identifier: Any, salt: Any, hospital: Hospital) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
-        desk.emergency(identifier, salt, subject=scopes.commitment(SALT, "7"))
+        hospital.emergency(identifier, salt, subject=scopes.commitment(SALT, "7"))
     assert not isinstance(caught.value, HMChainError)
 
 
 # ---------------------------------------------------------------- what the hospital itself may use
 
 
-def test_the_hospital_uses_what_is_consented_to_and_what_is_nobodys(desk: Desk) -> None:
+def test_the_hospital_uses_what_is_consented_to_and_what_is_nobodys(hospital: Hospital) -> None:
     def used(**wanted: Any) -> list[int]:
-        return [h.id - 1 for h in consented(desk.trail, desk.vault, IMAGING, Wanted(**wanted))]
+        return [h.id - 1 for h in consented(hospital.trail, hospital.vault, IMAGING, Wanted(**wanted))]
 
     assert used() == [4]
-    desk.say("all", IMAGING)
+    hospital.say("all", IMAGING)
     assert used() == [4], "nobody told it what the scopes stand for"
-    desk.vault.learn(PATIENT, SALT)
+    hospital.vault.learn(PATIENT, SALT)
     assert used() == [0, 1, 2, 4, 5]
     assert used(type="imaging") == [1, 2, 4]
-    desk.say("type:imaging")
+    hospital.say("type:imaging")
     assert used(type="imaging") == [4]
-    desk.say(desk.leaf(2), IMAGING)
+    hospital.say(hospital.leaf(2), IMAGING)
     assert used(type="imaging") == [2, 4]
-    desk.vault.learn(OTHER, OTHER_SALT)
-    desk.say("all", RESEARCH, person=OTHER, salt=OTHER_SALT)
+    hospital.vault.learn(OTHER, OTHER_SALT)
+    hospital.say("all", RESEARCH, person=OTHER, salt=OTHER_SALT)
     assert used(type="imaging") == [2, 4]
-    desk.say("all", IMAGING, person=OTHER, salt=OTHER_SALT)
+    hospital.say("all", IMAGING, person=OTHER, salt=OTHER_SALT)
     assert used(type="imaging") == [2, 3, 4]
-    desk.vault.erase(list(desk.vault.holdings())[2])
+    hospital.vault.erase(list(hospital.vault.holdings())[2])
     assert used(type="imaging") == [3, 4]
-    del desk.trail.persons[OTHER]
+    del hospital.trail.persons[OTHER]
     assert used(type="imaging") == [4]

@@ -43,7 +43,7 @@ def typed(*words: str) -> tuple[int, str, str]:
     return int(end.value.code or 0), out.getvalue(), err.getvalue()
 
 
-class Desk:
+class HospitalFolder:
     """A hospital's folder, without a chain: whatever needs one ends with exit code 4."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,12 +88,12 @@ def one_line(err: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return Desk(tmp_path_factory.mktemp("desk"))
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> HospitalFolder:
+    return HospitalFolder(tmp_path_factory.mktemp("hospital"))
 
 
 @pytest.fixture
-def grant_file(desk: Desk, tmp_path: Path) -> Path:
+def grant_file(hospital: HospitalFolder, tmp_path: Path) -> Path:
     """A consent, well written."""
     patient = MemberIdentity.create()
     scope = scope_of(salt_of(patient), "all")
@@ -169,9 +169,9 @@ def test_a_files_name_does_not_command_the_terminal(capsys: pytest.CaptureFixtur
     ],
     ids=lambda part: " ".join(part)[:60] if isinstance(part, list) else "",
 )
-def test_wrong_options(words: list[str], told: str, desk: Desk, tmp_path: Path) -> None:
-    options = {"SIGNED": desk.signed, "OUT": ["--out", str(tmp_path / "out")], "FILE": [str(tmp_path / "file")]}
-    assert told in desk.refuses(*(option for word in words for option in options.get(word, [word])))
+def test_wrong_options(words: list[str], told: str, hospital: HospitalFolder, tmp_path: Path) -> None:
+    options = {"SIGNED": hospital.signed, "OUT": ["--out", str(tmp_path / "out")], "FILE": [str(tmp_path / "file")]}
+    assert told in hospital.refuses(*(option for word in words for option in options.get(word, [word])))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,69 +179,71 @@ def test_wrong_options(words: list[str], told: str, desk: Desk, tmp_path: Path) 
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[" * 99_999, b"\xff", b'{"format": "hmchain-permit/1"}', None], ids=lambda c: repr(c)[:20]
 )
-def test_a_grants_file_that_is_none(command: str, content: bytes | None, desk: Desk, tmp_path: Path) -> None:
+def test_a_grants_file_that_is_none(
+    command: str, content: bytes | None, hospital: HospitalFolder, tmp_path: Path
+) -> None:
     file = tmp_path / "grant.json"
     if content is not None:
         write_secret(file, content)
-    more = ["--from", "1", *desk.signed] if command == "get" else []
-    told = desk.refuses(command, str(file), *more)
+    more = ["--from", "1", *hospital.signed] if command == "get" else []
+    told = hospital.refuses(command, str(file), *more)
     assert ("is not a hmchain-permit/1 file" if content is not None else "cannot be read") in told
 
 
 def test_one_file_that_is_none_keeps_the_others_from_being_relayed(
-    desk: Desk, grant_file: Path, tmp_path: Path
+    hospital: HospitalFolder, grant_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "other").write_bytes(b"no permit")
-    assert "is not a hmchain-permit/1 file" in desk.refuses("relay", str(grant_file), str(tmp_path / "other"))
+    assert "is not a hmchain-permit/1 file" in hospital.refuses("relay", str(grant_file), str(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("command", [["list"], ["verify"], ["audit"], ["release"], ["import", "x"], ["erase", "abcd"]])
-def test_a_consortium_without_a_records_contract(command: list[str], desk: Desk) -> None:
-    BARE.write(desk.folder / "consortium.json")
+def test_a_consortium_without_a_records_contract(command: list[str], hospital: HospitalFolder) -> None:
+    BARE.write(hospital.folder / "consortium.json")
     try:
-        _, _, err = desk.run(*command)
+        _, _, err = hospital.run(*command)
         assert "this consortium has no Records contract yet: hmchain records deploy" in one_line(err)
     finally:
-        replace(BARE, records="0x" + "22" * 32).write(desk.folder / "consortium.json")
-    assert desk.files() == desk.before
+        replace(BARE, records="0x" + "22" * 32).write(hospital.folder / "consortium.json")
+    assert hospital.files() == hospital.before
 
 
-def test_a_records_contract_is_deployed_once(desk: Desk) -> None:
-    assert "names a Records contract already" in desk.refuses("deploy")
+def test_a_records_contract_is_deployed_once(hospital: HospitalFolder) -> None:
+    assert "names a Records contract already" in hospital.refuses("deploy")
 
 
-def test_a_file_that_is_no_consortium(desk: Desk) -> None:
-    whole = (desk.folder / "consortium.json").read_bytes()
+def test_a_file_that_is_no_consortium(hospital: HospitalFolder) -> None:
+    whole = (hospital.folder / "consortium.json").read_bytes()
     for content in (b"{}", b"no json", whole.replace(b"22" * 32, b"zz" * 32)):
-        (desk.folder / "consortium.json").write_bytes(content)
-        code, _, err = desk.run("list")
+        (hospital.folder / "consortium.json").write_bytes(content)
+        code, _, err = hospital.run("list")
         assert (code, "is not a hmchain-consortium/1 file" in one_line(err)) == (2, True)
-    (desk.folder / "consortium.json").write_bytes(whole)
+    (hospital.folder / "consortium.json").write_bytes(whole)
 
 
-def test_a_chain_that_does_not_answer(desk: Desk) -> None:
+def test_a_chain_that_does_not_answer(hospital: HospitalFolder) -> None:
     for command in (["list"], ["verify"], ["vouch", "--withdraw", ACCOUNT]):
-        desk.refuses(*command, code=4)
+        hospital.refuses(*command, code=4)
 
 
-def test_another_persons_password_or_folder(desk: Desk, tmp_path: Path) -> None:
+def test_another_persons_password_or_folder(hospital: HospitalFolder, tmp_path: Path) -> None:
     write_secret(tmp_path / "wrong", b"wrong\n")
     consent = ["consent", "all", "--withdraw"]
-    told = desk.refuses(
-        *consent, "--as", str(desk.folder / "patient"), "--person-password-file", str(tmp_path / "wrong")
+    told = hospital.refuses(
+        *consent, "--as", str(hospital.folder / "patient"), "--person-password-file", str(tmp_path / "wrong")
     )
     assert "the password does not open" in told
-    assert "cannot be read" in desk.refuses(*consent, "--as", str(tmp_path), *desk.signed[2:])
-    unasked = desk.refuses(*consent, *desk.signed[:2])
+    assert "cannot be read" in hospital.refuses(*consent, "--as", str(tmp_path), *hospital.signed[2:])
+    unasked = hospital.refuses(*consent, *hospital.signed[:2])
     assert "The person's password: there is no terminal" in unasked
     assert unasked.endswith("--person-password-file")
 
 
-def test_persons_are_made_where_nothing_is(desk: Desk) -> None:
-    folder, password = str(desk.folder / "patient"), str(desk.folder / "password")
+def test_persons_are_made_where_nothing_is(hospital: HospitalFolder) -> None:
+    folder, password = str(hospital.folder / "patient"), str(hospital.folder / "password")
     assert typed("person", folder, "--password-file", password) == (2, "", f"hmchain: {folder} exists\n")
-    assert typed("person", str(desk.folder / "new"), "--password-file", str(desk.folder / "nowhere"))[0] == 2
-    assert desk.files() == desk.before
+    assert typed("person", str(hospital.folder / "new"), "--password-file", str(hospital.folder / "nowhere"))[0] == 2
+    assert hospital.files() == hospital.before
 
 
 def test_every_command_has_help() -> None:

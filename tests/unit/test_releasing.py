@@ -31,7 +31,7 @@ def use(grant: int, number: int) -> Use:
     return Use(grant, number, "0x", HOLDER, Purpose.TREATMENT, what, number, "0x", 2, Role.PHYSICIAN)
 
 
-class Desk:
+class Holder:
     """A holder that finds no letter, whose clock only looks move on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,66 +65,66 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(monkeypatch)
+def holder(monkeypatch: pytest.MonkeyPatch) -> Holder:
+    return Holder(monkeypatch)
 
 
-def test_of_many_that_cannot_be_found_each_is_looked_at_before_one_is_again(desk: Desk) -> None:
+def test_of_many_that_cannot_be_found_each_is_looked_at_before_one_is_again(holder: Holder) -> None:
     """32 emergencies, the most that one reader has open: the first are due again long before the last was looked at."""
-    desk.emergencies = {number: emergency(number) for number in range(1, 34)}
-    assert all(desk.releasing.step() for _ in range(33)), "a postponement is something done"
-    assert desk.looked == list(range(1, 34))
-    desk.releasing.step()
-    assert desk.looked[-1] == 1
-    desk.emergencies[40] = emergency(40)
-    desk.releasing.step()
-    assert desk.looked[-1] == 40, "one that is new comes before others again"
+    holder.emergencies = {number: emergency(number) for number in range(1, 34)}
+    assert all(holder.releasing.step() for _ in range(33)), "a postponement is something done"
+    assert holder.looked == list(range(1, 34))
+    holder.releasing.step()
+    assert holder.looked[-1] == 1
+    holder.emergencies[40] = emergency(40)
+    holder.releasing.step()
+    assert holder.looked[-1] == 40, "one that is new comes before others again"
 
 
-def test_when_all_are_put_off_there_is_nothing_to_do(desk: Desk) -> None:
-    desk.uses = [use(PATIENT, 1)]
-    assert [desk.releasing.step() for _ in range(2)] == [True, False]
-    assert not desk.releasing.is_due()
-    desk.time += releasing.FIRST_PAUSE
-    assert desk.releasing.is_due()
+def test_when_all_are_put_off_there_is_nothing_to_do(holder: Holder) -> None:
+    holder.uses = [use(PATIENT, 1)]
+    assert [holder.releasing.step() for _ in range(2)] == [True, False]
+    assert not holder.releasing.is_due()
+    holder.time += releasing.FIRST_PAUSE
+    assert holder.releasing.is_due()
 
 
-def test_among_equals_emergencies_come_first_then_the_order_of_the_chain(desk: Desk) -> None:
-    desk.uses = [use(PATIENT, 1), use(PATIENT, 2)]
-    desk.emergencies = {1: emergency(1)}
+def test_among_equals_emergencies_come_first_then_the_order_of_the_chain(holder: Holder) -> None:
+    holder.uses = [use(PATIENT, 1), use(PATIENT, 2)]
+    holder.emergencies = {1: emergency(1)}
     for _ in range(3):
-        desk.releasing.step()
-    assert desk.looked == [1, 2_001, 2_002]
+        holder.releasing.step()
+    assert holder.looked == [1, 2_001, 2_002]
 
 
-def test_an_emergency_whose_letter_spreads_slowly_still_comes_before_readings(desk: Desk) -> None:
-    desk.uses = [use(PATIENT, number) for number in range(1, 30)]
-    desk.emergencies = {1: emergency(1)}
-    desk.releasing.step()
-    desk.time += releasing.FIRST_PAUSE
-    desk.releasing.step()
-    assert desk.looked == [1, 1]
-    desk.time += 4 * releasing.FIRST_PAUSE
+def test_an_emergency_whose_letter_spreads_slowly_still_comes_before_readings(holder: Holder) -> None:
+    holder.uses = [use(PATIENT, number) for number in range(1, 30)]
+    holder.emergencies = {1: emergency(1)}
+    holder.releasing.step()
+    holder.time += releasing.FIRST_PAUSE
+    holder.releasing.step()
+    assert holder.looked == [1, 1]
+    holder.time += 4 * releasing.FIRST_PAUSE
     for _ in range(3):
-        desk.releasing.step()
-    assert desk.looked == [1, 1, 1, 2_001, 2_002], "but not for ever"
-    assert desk.releasing.answered == 0
+        holder.releasing.step()
+    assert holder.looked == [1, 1, 1, 2_001, 2_002], "but not for ever"
+    assert holder.releasing.answered == 0
 
 
-def test_readings_under_the_grant_of_nobody_here_come_last(desk: Desk) -> None:
+def test_readings_under_the_grant_of_nobody_here_come_last(holder: Holder) -> None:
     """Anyone may log any number of them, under the grant of an accomplice."""
-    desk.uses = [*(use(STRANGER, number) for number in range(1, 50)), use(PATIENT, 1)]
-    desk.releasing.step()
-    desk.time += releasing.FIRST_PAUSE
-    desk.releasing.step()
-    desk.releasing.step()
-    assert desk.looked == [2_001, 2_001, 1_001]
+    holder.uses = [*(use(STRANGER, number) for number in range(1, 50)), use(PATIENT, 1)]
+    holder.releasing.step()
+    holder.time += releasing.FIRST_PAUSE
+    holder.releasing.step()
+    holder.releasing.step()
+    assert holder.looked == [2_001, 2_001, 1_001]
 
 
-def test_what_never_turns_up_is_refused_and_asked_for_no_more(desk: Desk) -> None:
-    desk.uses = [use(PATIENT, 1)]
+def test_what_never_turns_up_is_refused_and_asked_for_no_more(holder: Holder) -> None:
+    holder.uses = [use(PATIENT, 1)]
     for _ in range(releasing.MAX_TRIES + 1):
-        assert desk.releasing.step()
-        desk.time += releasing.LAST_PAUSE
-    assert desk.refused == [(PATIENT, 1)]
-    assert not desk.releasing.is_due()
+        assert holder.releasing.step()
+        holder.time += releasing.LAST_PAUSE
+    assert holder.refused == [(PATIENT, 1)]
+    assert not holder.releasing.is_due()

@@ -12,7 +12,7 @@ from scipy.signal import welch
 
 from hmchain.permits import Purpose
 from hmchain.record import Code
-from tests.cohort import DIABETES, Ward, edf, write_conditions
+from tests.consenting_hospital import DIABETES, ConsentingHospital, edf, write_conditions
 from tests.samples import RECORDS, needs_samples
 from trainers.services.neuro import BANDS, MICROVOLTS, NAMES, Neuroscience, band_powers, signals, spectrum
 from trainers.splits import load_shard
@@ -108,7 +108,7 @@ def test_the_samples_have_band_powers_of_a_possible_size(name: str) -> None:
 def test_each_recording_is_a_row_and_its_persons_condition_the_label(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ward, numbers = Ward(tmp_path / "ward"), [f"p{n}" for n in range(12)]
+    ward, numbers = ConsentingHospital(tmp_path / "ward"), [f"p{n}" for n in range(12)]
     for n, number in enumerate(numbers):
         (tmp_path / f"{n}.edf").write_bytes(edf(noise(1, seed=n)))
         ward.imports(tmp_path / f"{n}.edf", subject=number)
@@ -134,7 +134,7 @@ def test_each_recording_is_a_row_and_its_persons_condition_the_label(
 
 
 def test_a_recording_of_nobody_is_no_row(tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     (tmp_path / "a.edf").write_bytes(edf(noise(1)))
     ward.imports(tmp_path / "a.edf")
     data = ward.data(SERVICE)

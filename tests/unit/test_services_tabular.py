@@ -14,7 +14,16 @@ from hmchain.blobs import BlobRef, DirectoryStore
 from hmchain.errors import DaemonError
 from hmchain.permits import Purpose
 from hmchain.record import Code, Kind, Record
-from tests.cohort import DIABETES, GLUCOSE, HBA1C, LOINC, Ward, write_cohort, write_conditions, write_laboratory
+from tests.consenting_hospital import (
+    DIABETES,
+    GLUCOSE,
+    HBA1C,
+    LOINC,
+    ConsentingHospital,
+    write_cohort,
+    write_conditions,
+    write_laboratory,
+)
 from tests.samples import RECORDS, needs_samples
 from trainers.config import Data
 from trainers.records.record_keeping import service_of
@@ -165,7 +174,7 @@ def test_several_rows_of_a_person_are_on_one_side() -> None:
 
 
 def test_only_what_is_consented_to_is_used_and_consent_withdrawn_is_another_set(tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     files, numbers = write_cohort(tmp_path, 24, seed=1)
     ward.imports(*files)
     data = ward.data(SERVICE)
@@ -184,7 +193,7 @@ def test_only_what_is_consented_to_is_used_and_consent_withdrawn_is_another_set(
 
 
 def test_who_withholds_the_condition_alone_is_left_out_and_not_called_healthy(tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     files, numbers = write_cohort(tmp_path, 24, seed=2)
     ward.imports(*files)
     ward.consent(numbers, RESEARCH)
@@ -215,9 +224,9 @@ def persons_in(data: ConsentedData) -> tuple[int, int]:
     return len(shard.train) + len(shard.holdout), int(shard.train.labels.sum() + shard.holdout.labels.sum())
 
 
-def consenting(folder: Path) -> Ward:
+def consenting(folder: Path) -> ConsentingHospital:
     """Twenty-four persons, half of them ill, who all consent; in two blobs that may be away."""
-    ward = Ward(folder / "ward")
+    ward = ConsentingHospital(folder / "ward")
     files, numbers = write_cohort(folder, 24, seed=1)
     for file in files:
         ward.imports(file)
@@ -244,7 +253,7 @@ def test_whose_condition_cannot_be_read_is_left_out_until_it_can(
     """And is not called healthy meanwhile."""
     now = [1_000.0]
     monkeypatch.setattr(consented.time, "monotonic", lambda: now[0])
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     (laboratory, _), numbers = write_cohort(tmp_path, 24, seed=1)
     ward.imports(laboratory)
     known = set((tmp_path / "ward" / "blobs").iterdir())
@@ -285,7 +294,7 @@ def test_a_blob_that_is_gone_is_looked_for_once_for_all_its_records(
 
 
 def test_a_record_that_has_two_of_the_codes_counts_once(tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     both = observation(ward.context.pseudonym("p"), "4548-4", "5", "%")
     ward.take(Record(**{**vars(both), "codes": (Code(LOINC, "4548-4"), Code(LOINC, "2339-0"))}))
     ward.consent(["p"], RESEARCH)
@@ -298,7 +307,7 @@ def test_a_real_laboratory_export_gives_the_latest_value_of_each_person(tmp_path
     with path.open() as file:
         rows = sorted(csv.DictReader(file), key=lambda row: row["specimen_datetime"])
     latest = {row["patient_id"]: float(row["value"]) for row in rows if row["loinc"] == "777-3"}
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     ward.imports(path, write_conditions(tmp_path / "conditions.ndjson", list(latest)[:1]))
     ward.consent({row["patient_id"] for row in rows}, RESEARCH)
     service = ClinicalResearch((f"{LOINC}|777-3|10*9/L",), CONDITION, KEY)
@@ -322,7 +331,7 @@ def test_the_configuration_says_which_service_it_is() -> None:
 
 
 def test_units_of_laboratories_are_one_unit(tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "ward")
+    ward = ConsentingHospital(tmp_path / "ward")
     results = [(f"p{i}", "2339-0", 90 if i % 2 else 0.9, "mg/dL" if i % 2 else "g/L", "2024") for i in range(30)]
     ward.imports(write_laboratory(tmp_path / "l.csv", results))
     ward.consent([f"p{i}" for i in range(30)], RESEARCH)

@@ -29,8 +29,8 @@ HBA1C, GLUCOSE = f"{LOINC}|4548-4|%", f"{LOINC}|2339-0|mg/L"
 CONSORTIUM = Consortium(1, "0x" + "11" * 20, "0x" + "22" * 32, 0)
 
 
-class Ward:
-    """One hospital."""
+class ConsentingHospital:
+    """One hospital: its vault, its blobs, and the trail in which its persons consent."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
