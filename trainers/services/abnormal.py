@@ -1,4 +1,4 @@
-"""Which results are abnormal: by the laboratory's own mark, else by the range of reference that came with them."""
+"""Which results are abnormal: by the laboratory's own mark, else by the reference range that came with them."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Genome engineering: how often alleles are met among a hospital's genomes, over consented records.
+"""Genome engineering: allele counts among a hospital's genomes, over consented records.
 
     query.toml   assembly = "GRCh38.fa"              as records name it, or the digest of their contigs
                  regions = ["1:10000-20000", "MT"]   1-based, both ends included; none for all
                  passed = true                       only calls whose filters were passed, or not applied
 
-A site is told where enough persons have a call there: AN, the alleles called, and AC of each alternative allele met.
-Whoever has no call at a site adds nothing to its AN, also where a file leaves out what is as in the reference: then AF
-is among those who carry something. A person with several genomes here counts once a site. Alleles other than plain
-bases (deletions by name, breakends, "*", "<*>") are called alleles without a count of their own. Nothing is
-normalised: "chr1" is not "1", and an insertion that two callers place differently is two.
+A site is listed where enough persons have a call there: with AN, the alleles called, and AC of each alternative.
+Persons without a call at a site add nothing to its AN, also where a file omits genotypes that equal the reference: AF
+is then the frequency among carriers of some variant. A person with several genomes here counts once a site. Alleles
+other than plain bases (deletions by name, breakends, "*", "<*>") are called alleles without a count of their own.
+Nothing is normalised: "chr1" is not "1", and an insertion that two callers place differently is two.
 
     cells        genomes: 120 | "1 10019 T": AN | "1 10019 T TA": AC        no AC where it is 0
 
@@ -103,7 +103,7 @@ def _person(vault: Vault, holding: Holding) -> str:
 
 
 def told(genomes: Iterable[Iterable[Record]], query: Query, minimum: int) -> dict[str, int | None]:
-    """The cells of persons' genomes: nothing at all of fewer than the minimum, no site of fewer. Raises UsageError."""
+    """The cells for persons' genomes: none for fewer persons than the minimum, no site of fewer. Raises UsageError."""
     sites: dict[Site, Calls] = {}
     persons = 0
     for records in genomes:
@@ -139,7 +139,7 @@ def calls_of(records: Iterable[Record], query: Query) -> dict[Site, Calls]:
 
 
 def _calls(record: Record, query: Query) -> dict[Site, Calls]:
-    """A record's. Rows of one site are one call in parts, as where alleles were divided among rows."""
+    """One record's calls. Several rows of one site are parts of one call, as where alleles were split over rows."""
     if not record.attachment.startswith(CALL_COLUMNS):
         raise DataError("a genome's record holds no calls")
     spans, found = query.spans(), dict[Site, Calls]()
@@ -173,7 +173,7 @@ class Frequency:
     hospitals: int
 
     def text(self) -> str:
-        """AF, to six digits; AN is never 0."""
+        """AF to six significant digits; "." where AN is 0, which a well-formed answer never tells."""
         return f"{self.count / self.number:.6g}" if self.number else "."
 
     def to_json(self) -> dict[str, Any]:

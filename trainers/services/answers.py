@@ -2,8 +2,8 @@
 
     file = canonical JSON || 0x0a      signature: EIP-191, by the operator's account, over all fields but itself
 
-An answer says to which query, on which deployment, as of which block, under which threshold. What it tells are cells:
-counts by name, None for one that is suppressed. A cell that is not there says nothing, or what its service says of it.
+An answer names its query, deployment, block and threshold. It consists of cells: counts by name, None for a suppressed
+one. What a missing cell means is up to the service.
 """
 
 from __future__ import annotations
@@ -96,12 +96,12 @@ class Answer:
         return canonical(self._content()) + b"\n"
 
     def write(self, path: Path) -> None:
-        """For the eyes of whom it is handed to. Raises StorageError."""
+        """Writes the file, readable by its owner only. Raises StorageError."""
         write_secret(path, self.encode())
 
     @classmethod
     def read(cls, path: Path) -> Answer:
-        """What somebody else may have written; that it is signed is not looked at yet. Raises UsageError."""
+        """Reads a file that somebody else may have written. The signature is not checked yet. Raises UsageError."""
         data = read_file(path, "the answer")
         try:
             content = parse(data)
@@ -151,7 +151,7 @@ def read_toml(path: Path, model: type[Part]) -> dict[str, Any]:
 
 
 def parsed(query: Mapping[str, Any], model: type[Q]) -> Q:
-    """A query by its model. Raises UsageError, in one line that names the key and repeats nothing."""
+    """A query, validated by its model. Raises UsageError, in one line that names the key but quotes no content."""
     try:
         return model.model_validate(query)
     except ValidationError as fault:
@@ -167,9 +167,9 @@ def query_digest(service: str, query: Mapping[str, Any]) -> bytes:
 def check(
     answers: Sequence[Answer], service: str, consortium: Consortium, history: History, blocks: Blocks
 ) -> Mapping[str, Any]:
-    """That these are answers of active members of this consortium to one query; which is returned.
+    """Checks that these are answers of active members of this consortium to one query, and returns that query.
 
-    An answer by an account that its member has rotated away counts for nothing: that account may be why. Raises
+    An answer signed by an account that its member has rotated away is refused: the key may have been stolen. Raises
     UsageError for answers that do not belong together, VerificationError for one that is not what it says it is.
     """
     if not answers:

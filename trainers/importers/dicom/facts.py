@@ -1,4 +1,4 @@
-"""What a record says of a DICOM instance: its type, its time, its codes and its shape, and nothing that names anybody.
+"""Facts of a DICOM instance for its record: type, time, codes and shape, and nothing that names anybody.
 
 Source: DICOM PS3.3 (modules), PS3.6 (attributes), PS3.16 (DCM, Annex L).
 """

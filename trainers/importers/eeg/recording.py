@@ -1,4 +1,4 @@
-"""What a record says of an electrophysiological recording, whatever the format it came in."""
+"""The record of an electrophysiological recording, whatever its format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FHIR resources without what tells who somebody is.
+"""De-identifies FHIR resources.
 
 What goes is found by its FHIR type, which the validated model knows, and not by its name: every HumanName, Address,
 ContactPoint, Identifier, Attachment, Narrative, Annotation and Signature, wherever it stands, and every extension of a

@@ -1,1 +1,1 @@
-"""What was measured: the forms of observations, behaviours, times and units that all importers share."""
+"""The canonical forms of observations, behaviours, times and units that all importers share."""

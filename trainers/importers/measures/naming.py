@@ -1,4 +1,4 @@
-"""Names of persons in words that were written freely: found by what the same file says of the person elsewhere.
+"""Removes persons' names from free text: those that the same file has in its identification fields.
 
 Words of fewer than four letters are too common to be looked for, and nobody's name is known but whom the file names: so
 what is left is free text, and is marked as that (is_free). A name is found in capitals as in small letters, and whether

@@ -1,4 +1,4 @@
-"""Times as sources write them, to the one text that a record has for each (see hmchain.record).
+"""Converts times as sources write them into the one form that records have (see hmchain.record).
 
 A year, a month or a day stays what it is; whatever has an hour becomes RFC 3339 in UTC, with seconds, and with a
 fraction only where that is not zero: 2014-10-06T06:27:00+07:00 is 2014-10-05T23:27:00Z. A leap second is the first

@@ -1,4 +1,4 @@
-"""How people write units, to UCUM codes: "K/uL", "10^3/µl", "giga.l-1", "MG/DL", "bpm", "°C".
+"""UCUM codes for units as people write them: "K/uL", "10^3/µl", "giga.l-1", "MG/DL", "bpm", "°C".
 
 Only what has one meaning in a hospital is here. Some of these are UCUM codes of something else (ft is a femtotonne,
 K/uL kelvins in a microlitre), which no laboratory, device or scale measures in.

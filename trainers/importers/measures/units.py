@@ -1,4 +1,4 @@
-"""Quantities, to the one text that a record has for each: decimal digits and a UCUM code (see hmchain.record).
+"""Converts quantities into the one form that records have: decimal digits and a UCUM code (see hmchain.record).
 
 Equal quantities become the same text, whatever unit and scale they were written in: 10*3/uL is 10*9/L, 150 [lb_av] are
 68.0388555 kg, {beats}/min is /min. A unit is taken apart into atoms, whose prefixes and factors become one factor, and

@@ -1,1 +1,1 @@
-"""Bytes of a stranger's file: archives, lines and JSON, never more of them in memory than is allowed."""
+"""Reads untrusted files (archives, lines, JSON, XML) in bounded memory."""

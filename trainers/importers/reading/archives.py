@@ -1,7 +1,6 @@
 """Opens .zip and .gz, which phones and sequencers export: one member at a time, under a name and a size of our choice.
 
-Nothing that an archive says of itself is believed before it is measured: its names decide about no path, its sizes
-about no memory.
+Nothing that an archive says of itself is trusted: its names never become paths, and its sizes are measured.
 """
 
 from __future__ import annotations

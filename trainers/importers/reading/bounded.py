@@ -1,4 +1,4 @@
-"""Bytes of a stranger's file, never more of them in memory than an importer can bear."""
+"""Reads an untrusted file whole or line by line, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b00030000000000000000
 
 
 class Unreadable(ValueError):
-    """A fault of the whole file, in words that hold nothing of what is in it."""
+    """A fault of the whole file. Its message quotes none of the file's content."""
 
 
 def read_whole(path: Path, limit: int) -> bytes:

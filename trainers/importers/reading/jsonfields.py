@@ -1,4 +1,4 @@
-"""Members of JSON that an application wrote: there, and of the kind that they should be, or a reason why not."""
+"""Access to members of untrusted JSON: each is there and of the expected type, or ValueError gives the reason."""
 
 from __future__ import annotations
 

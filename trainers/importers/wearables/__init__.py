@@ -1,1 +1,1 @@
-"""What wearables and their applications export."""
+"""Importers for the exports of wearables and their applications."""
