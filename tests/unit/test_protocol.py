@@ -99,8 +99,8 @@ class Job(Protocol):
 
 def refused(error: str, *arguments: object) -> AbstractContextManager[pytest.ExceptionInfo[ContractError]]:
     """A refusal with this error; with these arguments, if there are any."""
-    text = f"refused: {error}({', '.join(map(str, arguments))}{')' if arguments else ''}"
-    return pytest.raises(ContractError, match=re.escape(text))
+    shown = str(ContractError(error, arguments)) if arguments else f"refused: {error}("
+    return pytest.raises(ContractError, match=re.escape(shown))
 
 
 # ------------------------------------------------------------------ the happy path
