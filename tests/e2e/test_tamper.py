@@ -39,7 +39,7 @@ from hmchain.rounds import RoundState
 from hmchain.scores import word_of_reason
 from hmchain.weights import Header, Weights
 from tests.e2e.conftest import FinishedRun, vars_of
-from tests.e2e.stripes import federation_of, invoke, options_for, parts_of
+from tests.e2e.stripes import federation_of, invoke, options_for, setup_of
 from trainers.datasets import SAMPLE, SAMPLE_FILE
 from trainers.hospital import Hospital
 
@@ -709,10 +709,10 @@ def test_what_no_model_did_cannot_have_been_measured(failed: Callable[[Lie], Pat
 )
 def test_a_run_cannot_pose_as_one_on_other_data(pose: dict[str, Any], told: str, data: Path, tmp_path: Path) -> None:
     options = options_for(tmp_path / "run", data, rounds=1)
-    parts = parts_of(options)
-    false = replace(parts.dataset, **pose)
+    setup = setup_of(options)
+    false = replace(setup.dataset, **pose)
     options.out.mkdir()
-    federation = chain_federation(replace(parts, dataset=false, manifest=options.manifest(false)), options.out)
+    federation = chain_federation(replace(setup, dataset=false, manifest=options.manifest(false)), options.out)
     conduct(federation, options, false, Silent())
     assert told in refusal_of(options.out, data)["reason"]
 
