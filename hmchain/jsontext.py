@@ -21,3 +21,10 @@ def parse(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as fault:
         raise ValueError("nested too deep") from fault
+
+
+def text(value: Any) -> str:
+    """A value that must be a text. Raises TypeError for any other."""
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return value

@@ -18,8 +18,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
+from hmchain import jsontext
 from hmchain.errors import DataError
-from hmchain.jsontext import MAX_BRACKETS, parse
 
 MAX_HEADER_BYTES = 16 << 20
 MAX_RECORD_BYTES = 256 << 20
@@ -104,8 +104,8 @@ class Record:
         )
         if len(header) > MAX_HEADER_BYTES or len(header) + 1 + len(self.attachment) > MAX_RECORD_BYTES:
             raise DataError(f"a record of {len(header) + len(self.attachment):,} bytes is larger than is allowed")
-        if header.count(b"[") + header.count(b"{") > MAX_BRACKETS:
-            raise DataError(f"a record of more than {MAX_BRACKETS:,} brackets could not be read again")
+        if header.count(b"[") + header.count(b"{") > jsontext.MAX_BRACKETS:
+            raise DataError(f"a record of more than {jsontext.MAX_BRACKETS:,} brackets could not be read again")
         return header + b"\n" + self.attachment
 
     @classmethod
@@ -115,9 +115,9 @@ class Record:
         if not newline or len(header) > MAX_HEADER_BYTES:
             raise DataError("not a record: no header")
         try:
-            content = parse(header)
-            codes = tuple(Code(*map(_text, code)) for code in content["codes"])
-            texts = {name: _text(content[name]) for name in ("type", "subject", "time", "source")}
+            content = jsontext.parse(header)
+            codes = tuple(Code(*map(jsontext.text, code)) for code in content["codes"])
+            texts = {name: jsontext.text(content[name]) for name in ("type", "subject", "time", "source")}
             kind, value, detail = Kind(content["kind"]), _mapping(content["value"]), _mapping(content["detail"])
             record = cls(kind=kind, codes=codes, value=value, detail=detail, attachment=attachment, **texts)
         except (ValueError, TypeError, KeyError) as fault:
@@ -134,12 +134,6 @@ def canonical(content: Any) -> bytes:
         return text.encode()
     except (ValueError, TypeError, RecursionError) as fault:
         raise DataError(f"cannot be written as JSON: {fault}") from fault
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hmchain import scopes
+from hmchain import jsontext, scopes
 from hmchain.errors import HMChainError, UsageError
 from hmchain.permits import CLINICAL_ROLES, NOBODY, Grant, Purpose, label_of, member_of
 from hmchain.record import Kind
@@ -41,7 +41,7 @@ class Entitlement:
         """
         terms = trail.grants[use.number].terms
         self._check_alive(trail, use, terms, now)
-        label, wanted = _text(request["label"]), _text(request["wanted"])
+        label, wanted = jsontext.text(request["label"]), jsontext.text(request["wanted"])
         if _stands_for(scopes.scope_of, request["salt"], label) != terms.scope:
             raise Refusal("the request names another scope than the grant")
         consents = self._consents(trail, terms)
@@ -60,7 +60,7 @@ class Entitlement:
             raise Refusal("the reader is no physician or pharmacist any more")
         if case.verdict is False:
             raise Refusal("this was no emergency, as its review says")
-        identifier = _text(request["identifier"])
+        identifier = jsontext.text(request["identifier"])
         if _stands_for(scopes.commitment, request["salt"], identifier) != case.subject:
             raise Refusal("the request names another person than the emergency")
         pseudonym = self.pseudonym(identifier)
@@ -114,12 +114,6 @@ class Entitlement:
         if person != NOBODY:
             return self.vault.of_subjects(self.vault.pseudonyms_of(person))
         return self.vault.of_subjects([""])
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
 
 
 def _stands_for(digest: Callable[[bytes, str], bytes], salt: str, text: str) -> bytes:

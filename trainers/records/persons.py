@@ -11,12 +11,11 @@ from typing import Any
 
 from eth_utils import is_checksum_address, is_hex_address, to_checksum_address
 
-from hmchain import scopes
+from hmchain import jsontext, scopes
 from hmchain.envelope import format_recipient
 from hmchain.errors import HMChainError, UsageError
 from hmchain.files import read_file, write_secret
 from hmchain.identity import MemberIdentity
-from hmchain.jsontext import parse
 from hmchain.permits import LAST_LABEL, Acceptance, Consent, Grant, Purpose, Role, label_of
 from trainers import keystore
 
@@ -112,12 +111,12 @@ class Signed:
     def read(cls, path: Path) -> Signed:
         """Raises UsageError."""
         try:
-            content = parse(read_file(path, "the permit"))
+            content = jsontext.parse(read_file(path, "the permit"))
             if content["format"] != FORMAT:
                 raise ValueError("of another format")
             permit = _permit(content["permit"], content["terms"])
             r, vs = (_word(part) for part in content["signature"])
-            signed = cls(permit, (r, vs), _text(content["label"]), bytes.fromhex(content["salt"]))
+            signed = cls(permit, (r, vs), jsontext.text(content["label"]), bytes.fromhex(content["salt"]))
             signed.check()
         except (ValueError, LookupError, TypeError, AttributeError) as fault:
             raise UsageError(f"{path} is not a {FORMAT} file") from fault
@@ -148,14 +147,8 @@ def _permit(name: str, terms: Mapping[str, Any]) -> Acceptance | Consent | Grant
     return Grant(*parties, *times, consent_of, _word(terms["consent_scope"]))
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not text")
-    return value
-
-
 def _address(value: Any) -> str:
-    if not is_checksum_address(_text(value)):
+    if not is_checksum_address(jsontext.text(value)):
         raise ValueError("no address with its checksum")
     return str(value)
 
