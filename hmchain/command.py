@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hmchain.errors import HMChainError, StorageError
+from hmchain.errors import HMChainError, StorageError, UsageError
 from hmchain.interrupts import INTERRUPTED
 
 EXIT_CODES = """\b
@@ -32,6 +32,20 @@ def data_root_option(text: str) -> Option:
 def json_option(text: str = "Print JSON, and nothing else.") -> Option:
     """--json, for machines; the command gets it as as_json."""
     return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def given(value: str, name: str) -> str:
+    """A parameter's value. For "-" it is asked for, or the next line of standard input: what is personal then stands in
+    no list of processes and in no shell's history. Raises UsageError where standard input has none.
+    """
+    if value != "-":
+        return value
+    if sys.stdin.isatty():
+        return str(click.prompt(name, err=True))
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise UsageError(f"standard input has no {name}")
+    return line
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

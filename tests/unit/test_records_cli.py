@@ -24,6 +24,7 @@ from trainers import keystore
 from trainers.keystore import LIGHT, Keys
 from trainers.records import persons
 from trainers.records.cli import print_file
+from trainers.records.counting import Counter
 from trainers.records.importing import FileReport
 from trainers.records.persons import Signed, salt_of
 from trainers.records.vault import Vault
@@ -378,13 +379,22 @@ def test_all_of_one_person_is_erased_and_who_it_is_forgotten(town: Town, tmp_pat
     assert "is linked to no account any more" in town(1, "link", "R-8", "--undo")
 
 
-def test_an_emergency_and_its_review(town: Town) -> None:
+def test_what_is_personal_need_not_stand_on_the_command_line(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("R-9\n"))
+    assert town(1, "link", "-", ACCOUNT).startswith("0 records are about")
+    assert "standard input has no number" in town(1, "link", "-", "--undo", code=2)
+    assert town(1, "link", "R-9", "--undo") == "R-9 is linked to no account any more\n"
+
+
+def test_an_emergency_and_its_review(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     _, as_physician = town.person("another physician", "physician", 2)
-    ask = ["emergency", "R-7", "--from", "1", "--reason", "unconscious", "--wait", "0", *as_physician]
+    ask = ["emergency", "-", "--from", "1", "--reason", "-", "--wait", "0", *as_physician]
+    monkeypatch.setattr("sys.stdin", StringIO("R-7\nunconscious\n"))
     code, _, err = typed(*ask, "--config", str(town.ward.folder / "2" / "hospital.toml"))
     assert (code, err.splitlines()[0]) == (4, "emergency 1: it will be reviewed")
     assert err.endswith("look for it later with --number 1\n")
     assert town(1, "release").strip() == "1 requests answered"
+    ask[1:6] = ["R-7", "--from", "1", "--reason", "unconscious"]
     again = [word for word in ask if word not in ("--reason", "unconscious")]
     assert len(town(2, *again, "--number", "1").splitlines()) == 2
     assert len(town.ward.archive(2).trail().emergencies) == 1, "and no other was opened"
@@ -399,6 +409,21 @@ def test_an_emergency_and_its_review(town: Town) -> None:
     again = [*ask[:1], "R-8", *again[2:], "--number", "2", "--config", str(town.ward.folder / "2" / "hospital.toml")]
     assert typed(*again) == (0, "", "member 1 has no clinical record under this number\n")
     assert "AlreadyReviewed" in town(1, "review", "1", "--reject", "--report", "no", code=4)
+
+
+def test_a_long_import_counts_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("trainers.records.counting.EVERY_SECONDS", 0)
+    for screen in (Terminal(), StringIO()):
+        with redirect_stderr(screen):
+            counter = Counter()
+            counter.count(FileReport(Path("a\x1b.hl7"), imported=1_200, rejected=34))
+            counter.clear()
+        line = "\r\x1b[K'a\\x1b.hl7': 1,234 records so far\r\x1b[K"
+        assert screen.getvalue() == (line if screen.isatty() else "")
 
 
 def test_a_hospital_relays_no_grant_in_its_own_name(town: Town, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmchain.command import EXIT_CODES, FilePath, json_option, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, given, json_option, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from hmchain.record import Code, Kind, Record
 from trainers import logs
@@ -73,7 +73,7 @@ def deploy(config: Config, password_file: Path | None) -> None:
 @records.command(name="import", epilog=EXIT_CODES)
 @click.argument("paths", metavar="PATH...", type=FilePath, nargs=-1, required=True)
 @click.option("--source", default="auto", show_default=True, help="auto, or one importer for all files.")
-@click.option("--subject", default="", help="The hospital's number of the person, for files that name nobody.")
+@click.option("--subject", default="", help="The hospital's number of the person, for files that name nobody; - asks.")
 @click.option("--zone", default="", help="Time zone of times without one. [default: the configuration's]")
 @json_option()
 @with_config
@@ -93,12 +93,20 @@ def import_(
     was here already, and what was rejected, with position and reason. A bad record never stops the rest, and the exit
     code is still 0. If it is interrupted, start it again: it continues where it was.
     """
+    from trainers.records.counting import Counter
     from trainers.records.importing import import_records
+
+    counter = Counter()
+
+    def told(file: FileReport) -> None:
+        counter.clear()
+        if not as_json:
+            print_file(file)
 
     with archive_of(config, password_file) as archive:
         archive.member  # noqa: B018 - fails before anything is stored that could not be registered
-        told: Callable[[FileReport], None] = (lambda file: None) if as_json else print_file
-        report = import_records(paths, source, archive.context(subject, zone), archive.storing, told)
+        context = archive.context(given(subject, "number"), zone)
+        report = import_records(paths, source, context, archive.storing, told, counter.count)
         entries = [number for _, number in archive.register()]
     counts = {what: report.total(what) for what in ("imported", "duplicate", "rejected")}
     if as_json:
@@ -110,8 +118,8 @@ def import_(
 
 
 def print_file(file: FileReport) -> None:
-    """Prints what became of one file. Others chose its name, so it is escaped where it could steer the terminal."""
-    name = str(file.path) if str(file.path).isprintable() else ascii(str(file.path))
+    """Prints what became of one file."""
+    name = file.shown_path
     if file.skipped:
         click.echo(f"{name}: skipped, {file.skipped}")
         return
@@ -130,7 +138,9 @@ def with_filter(command: Callable[..., None]) -> Callable[..., None]:
         (
             click.option("--kind", type=click.Choice([k.value for k in Kind]), default=None, help="Records' kind."),
             click.option("--type", "type_", default="", help="Such as observation, imaging, genome, step-count."),
-            click.option("--subject", default="", help="The hospital's own number for a person, or a pseudonym."),
+            click.option(
+                "--subject", default="", help="The hospital's own number for a person, or a pseudonym; - asks."
+            ),
             click.option("--since", default="", help="Earliest time: 2020, 2020-05 or 2020-05-31T12:00:00Z."),
             click.option("--until", default="", help="Time that records come before, written likewise."),
             click.option("--code", default="", metavar="SYSTEM|CODE", help="Such as http://loinc.org|8867-4."),
@@ -142,7 +152,7 @@ def with_filter(command: Callable[..., None]) -> Callable[..., None]:
 
 def wanted(archive: Archive, options: dict[str, Any]) -> Wanted:
     """The options of with_filter. Raises UsageError."""
-    subject, code = options["subject"], None
+    subject, code = given(options["subject"], "number"), None
     if options["code"]:
         system, bar, value = options["code"].rpartition("|")
         if not bar:
@@ -238,12 +248,16 @@ def content_of(record: Record) -> dict[str, Any]:
 @with_config
 @with_password
 def link(config: Config, password_file: Path | None, subject: str, account: str, undo: bool) -> None:
-    """Note which account a patient signs with: NUMBER is the hospital's own for that person. Stays in the vault."""
+    """Note which account a patient signs with. Stays in the vault.
+
+    NUMBER is the hospital's own for that person (- asks).
+    """
     from trainers.records.persons import checked_account
 
     if bool(account) == undo:
         raise UsageError("name an account, or say --undo")
     account = account and checked_account(account)
+    subject = given(subject, "number")
     with archive_of(config, password_file) as archive:
         pseudonym = archive.context().pseudonym(subject)
         if undo:
@@ -260,7 +274,7 @@ def link(config: Config, password_file: Path | None, subject: str, account: str,
 @records.command(epilog=EXIT_CODES)
 @click.argument("names", metavar="[RECORD...]", nargs=-1)
 @click.option(
-    "--subject", default="", metavar="NUMBER", help="All records under this number of a person, and its link."
+    "--subject", default="", metavar="NUMBER", help="All records under this number of a person, and its link; - asks."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_config
@@ -273,6 +287,7 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
     """
     if bool(names) == bool(subject):
         raise UsageError("name records, or a person by --subject")
+    subject = given(subject, "number")
     with archive_of(config, password_file) as archive:
         holdings = [archive.vault.find(name) for name in names]
         pseudonym = archive.context().pseudonym(subject) if subject else ""

@@ -26,6 +26,11 @@ class FileReport:
     skipped: str = ""
     reasons: list[tuple[str, str]] = field(default_factory=list)  # position and reason of each rejection
 
+    @property
+    def shown_path(self) -> str:
+        """Its path as a terminal may have it: others chose its name, so it is escaped where it could steer that."""
+        return str(self.path) if str(self.path).isprintable() else ascii(str(self.path))
+
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         reasons = [{"position": position, "reason": reason} for position, reason in self.reasons]
@@ -45,9 +50,16 @@ class ImportReport:
 
 
 def import_records(
-    paths: Iterable[Path], source: str, context: Context, storing: Storing, told: Callable[[FileReport], None]
+    paths: Iterable[Path],
+    source: str,
+    context: Context,
+    storing: Storing,
+    told: Callable[[FileReport], None],
+    counted: Callable[[FileReport], None] = lambda _: None,
 ) -> ImportReport:
-    """Imports every record of every file; told is called as each file ends. Raises UsageError, StorageError, BlobError.
+    """Imports every record of every file; told is called as each file ends, counted as each of its records is read.
+
+    Raises UsageError, StorageError, BlobError.
 
     What was imported before a fault stays: importing the same files again finds it there, and continues.
     """
@@ -71,6 +83,7 @@ def import_records(
         else:
             assert isinstance(item, Skipped)
             file.skipped = item.reason
+        counted(file)
     if report.files:
         told(report.files[-1])
     storing.finish()

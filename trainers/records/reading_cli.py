@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmchain import scopes
-from hmchain.command import EXIT_CODES, FilePath, json_option, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, given, json_option, on_one_line
 from hmchain.errors import ContractError, HMChainError, StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.permits import LAST_LABEL
@@ -148,7 +148,7 @@ def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) ->
 @records.command(epilog=EXIT_CODES)
 @click.argument("identifier", metavar="NUMBER")
 @click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
-@click.option("--reason", default="", help="Why; sealed to the holder, and committed to on chain.")
+@click.option("--reason", default="", help="Why; sealed to the holder, and committed to on chain; - asks.")
 @click.option("--number", type=click.IntRange(1), default=None, help="Open the answer to this earlier emergency again.")
 @click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
 @click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
@@ -169,13 +169,14 @@ def emergency(
 ) -> None:
     """Break the glass: read a patient's clinical records at once, without a grant.
 
-    NUMBER is the patient's number at the holder. The access cannot be undone or hidden, and the holder must review it:
-    while one of yours stays unreviewed for more than 72 hours, you can open no other.
+    NUMBER is the patient's number at the holder (- asks). The access cannot be undone or hidden, and the holder must
+    review it: while one of yours stays unreviewed for more than 72 hours, you can open no other.
     """
     from trainers.records import receiving
 
     if number is None and not reason:
         raise UsageError("say why: --reason")
+    identifier, reason = given(identifier, "number"), given(reason, "reason")
     who = person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
         reader = receiving.Reader(who, archive.registry, archive.store)
