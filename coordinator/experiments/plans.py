@@ -23,6 +23,7 @@ DEFENCES: dict[str, dict[str, Any]] = {  # against attacks
     "scored": {},
     "not scored": {"standard": UNSCORED},
     "scored, median": {"strategy": "median"},
+    "not scored, median": {"standard": UNSCORED, "strategy": "median"},
 }
 RECIPES: dict[str, dict[str, Any]] = {  # candidates, to choose from on validation data
     "FedAvg": {},
@@ -162,7 +163,7 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Scope], list[Row]]]] = {
         f"Candidates for a better recipe, learning rate {BEST_RATE:g}: what they reach on data to choose by",
         _recipe,
     ),
-    "attacks": (f"Malicious hospitals against three defences, learning rate {BEST_RATE:g}", _attacks),
+    "attacks": (f"Malicious hospitals, scored or not, averaged or by the median, lr {BEST_RATE:g}", _attacks),
 }
 
 
