@@ -46,7 +46,7 @@ class Chain:
 
 def history() -> History:
     """Three members, all active."""
-    return History({n: account.address for n, account in OPERATORS.items()}, active=set(OPERATORS))
+    return History(members={n: account.address for n, account in OPERATORS.items()}, active=set(OPERATORS))
 
 
 def signed(
