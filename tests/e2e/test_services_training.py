@@ -192,10 +192,10 @@ def test_a_node_rewrites_what_it_trains_on_within_seconds_of_a_withdrawal(
 ) -> None:
     assert record_keeping.LOOK_SECONDS <= 10
     monkeypatch.setattr(record_keeping, "LOOK_SECONDS", 0.5)
-    clinic = Clinic(tmp_path, 12)
+    clinic = Clinic(tmp_path, PERSONS)
     try:
         assert clinic.node.look() is not None
-        for index in range(12):
+        for index in range(PERSONS):
             clinic.consent(index)
         withdrawn, after = time.monotonic(), None
         while after is None and time.monotonic() < withdrawn + 30:

@@ -135,7 +135,7 @@ class Town:
         key = (self.local.kubos[0].repository / "swarm.key").read_bytes()
         self.local = replace(self.local, **ports)
         kubo = self.local.kubos[-1]
-        card = local_founding.settle(self.folder(number), f"Hospital {number}", self.local.url, kubo.api)
+        card = local_founding.make_hospital(self.folder(number), f"Hospital {number}", self.local.url, kubo.api)
         write_shard(self.folder(number) / "data.npz", shard)
         shutil.copy(self.local.folder / local.CONSORTIUM, self.folder(number))
         fund(self.web3, [card.operator])
