@@ -154,9 +154,8 @@ class History:
         self.members[e["member"]] = e["operator"]
         self.keys[e["member"]] = e["encryptionKey"]
         name = e["name"].rstrip(b"\0").decode(errors="replace")
-        self.names[e["member"]] = (
-            name if name.isprintable() else repr(name)
-        )  # others chose it: it could steer terminals
+        # Others chose it: it could steer terminals.
+        self.names[e["member"]] = name if name.isprintable() else repr(name)
         self.active.add(e["member"])
 
     def _on_MemberStatusChanged(self, e: dict[str, Any]) -> None:
