@@ -2,31 +2,24 @@
 pragma solidity 0.8.37;
 
 import {Ballots} from "../../contracts/Ballots.sol";
-import {HMChain} from "../../contracts/HMChain.sol";
 import {IBallots} from "../../contracts/interfaces/IBallots.sol";
 import {IConsortium} from "../../contracts/interfaces/IConsortium.sol";
+import {Members} from "./Members.sol";
 import {bound, vm} from "./Vm.sol";
 
 /// @notice Half of the members call votes and vote, twice, late, and under new accounts; the others do nothing.
 /// @dev Of every vote it knows beforehand whether it counts, and asserts that the contract agrees.
-contract BallotsHandler {
+contract BallotsHandler is Members {
     uint256 public constant MEMBERS = 6;
     uint256 private constant CONSPIRATORS = 3;
 
-    HMChain public immutable hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
     Ballots private immutable _ballots = Ballots(hm.ballots());
 
     // what the books say
-    mapping(uint256 member => uint256) private _rotations;
     mapping(uint256 ballot => mapping(uint256 member => bool)) private _voted;
 
     constructor() {
-        IConsortium.Organisation[] memory founders = new IConsortium.Organisation[](MEMBERS);
-        for (uint256 i; i < MEMBERS; ++i) {
-            founders[i] = IConsortium.Organisation(_operator(i + 1), bytes32(i + 1), 0);
-        }
-        hm.found(founders);
-        hm.seal();
+        _found(MEMBERS);
     }
 
     // ------------------------------------------------------------------ what the fuzzer calls
@@ -70,20 +63,6 @@ contract BallotsHandler {
     }
 
     function rotate(uint256 seed) external {
-        uint256 member = bound(seed, 1, CONSPIRATORS);
-        address previous = _operator(member);
-        ++_rotations[member];
-        vm.prank(previous);
-        hm.announceRotation(_operator(member), bytes32(member));
-        vm.prank(_operator(member));
-        hm.completeRotation(uint16(member));
-    }
-
-    function _operator(uint256 member) private view returns (address) {
-        return _account(member, _rotations[member]);
-    }
-
-    function _account(uint256 member, uint256 rotations) private pure returns (address) {
-        return address(uint160((1 + rotations) * 0x10_000 + member));
+        _rotate(bound(seed, 1, CONSPIRATORS));
     }
 }

@@ -2,22 +2,21 @@
 pragma solidity 0.8.37;
 
 import {Ballots} from "../../contracts/Ballots.sol";
-import {HMChain} from "../../contracts/HMChain.sol";
 import {IBallots} from "../../contracts/interfaces/IBallots.sol";
 import {IConsortium} from "../../contracts/interfaces/IConsortium.sol";
 import {ITraining} from "../../contracts/interfaces/ITraining.sol";
+import {Members} from "./Members.sol";
 import {bound, vm} from "./Vm.sol";
 
 /// @notice A consortium whose members, and some who are none, do their part, too late, twice, or in somebody else's place.
 /// @dev Keeps its own books: of every call it knows beforehand whether it is allowed, and asserts that the contract
 ///      agrees; of the model it knows who attested it.
-contract Handler {
+contract Handler is Members {
     uint256 internal constant JOB = 1;
     uint32 internal constant SAMPLES = 100;
     uint256 internal constant COORDINATOR_POSITION = 15;
     address internal constant COORDINATOR = address(0xC0);
 
-    HMChain public immutable hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
     uint256 public immutable size;
     uint256 public immutable masters;
     uint256 private immutable _quorum;
@@ -32,7 +31,6 @@ contract Handler {
     mapping(uint256 round => mapping(uint256 position => bytes32)) private _committed;
     mapping(uint256 round => mapping(uint256 position => uint256)) private _scoreSeeds;
     mapping(bytes32 act => bool) private _done;
-    mapping(uint256 member => uint256) private _rotations;
     uint256 private _number = 1;
     bool private _waiting;
 
@@ -40,12 +38,7 @@ contract Handler {
         size = size_;
         masters = terms.masters;
         _quorum = masters - (masters - 1) / 3; // M = 3f + 1 + (0, 1 or 2) tolerates f
-        IConsortium.Organisation[] memory founders = new IConsortium.Organisation[](size_);
-        for (uint256 i; i < size_; ++i) {
-            founders[i] = IConsortium.Organisation(_operator(i + 1), bytes32(i + 1), 0);
-        }
-        hm.found(founders);
-        hm.seal();
+        _found(size_);
         ITraining.Blob memory blob = _blob();
         vm.prank(_operator(1));
         hm.createJob(terms, COORDINATOR, keccak256("manifest"), model, blob, blob);
@@ -149,11 +142,7 @@ contract Handler {
         uint256 number = bound(seed, 1, size);
         if ((seed >> 16) % 8 != 0 || !_isActive(number)) return; // seldom: what it committed to, it cannot reveal
         address previous = _operator(number);
-        ++_rotations[number];
-        vm.prank(previous);
-        hm.announceRotation(_operator(number), bytes32(number));
-        vm.prank(_operator(number));
-        hm.completeRotation(uint16(number));
+        _rotate(number);
         assert(_isActive(number) && _memberOf(previous) == 0);
         _observe(false);
     }
@@ -417,10 +406,6 @@ contract Handler {
 
     function _at(uint256 word, uint256 position) private pure returns (uint256) {
         return word >> (position % 16 * 16) & 0xffff;
-    }
-
-    function _operator(uint256 number) private view returns (address) {
-        return address(uint160((1 + _rotations[number]) * 0x10_000 + number));
     }
 
     /// @dev The member that the account acts for, 0 if there is none or it may not act.

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {HMChain} from "../../contracts/HMChain.sol";
 import {Records} from "../../contracts/Records.sol";
-import {IConsortium} from "../../contracts/interfaces/IConsortium.sol";
 import {IEmergency} from "../../contracts/interfaces/IEmergency.sol";
 import {IPermissions} from "../../contracts/interfaces/IPermissions.sol";
 import {IPersons} from "../../contracts/interfaces/IPersons.sol";
+import {Members} from "./Members.sol";
 import {bound, vm} from "./Vm.sol";
 
 /// @notice Persons and members who say what they may, what they may no longer, and what is not theirs to say.
 /// @dev Keeps its own books: of every word it knows beforehand whether it is good, and asserts that the contract agrees.
 ///      Words are sent by whoever says them, which stands for a signature (tests/contracts has those); acceptances,
 ///      which members send, are signed.
-contract RecordsHandler {
+contract RecordsHandler is Members {
     uint256 internal constant MEMBERS = 3;
     uint256 internal constant PERSONS = 3;
     uint256 internal constant READER = 3; // the person who reads; the others consent and grant
@@ -41,13 +40,7 @@ contract RecordsHandler {
     Case[] private _cases;
 
     constructor() {
-        HMChain hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
-        IConsortium.Organisation[] memory founders = new IConsortium.Organisation[](MEMBERS);
-        for (uint256 i; i < MEMBERS; ++i) {
-            founders[i] = IConsortium.Organisation(operator(i + 1), bytes32(i + 1), 0);
-        }
-        hm.found(founders);
-        hm.seal();
+        _found(MEMBERS);
         records = Records(vm.deployCode("Records.sol:Records", abi.encode(hm)));
         _begin();
     }
@@ -58,7 +51,7 @@ contract RecordsHandler {
         for (uint256 person = 1; person <= PERSONS; ++person) {
             IPersons.Acceptance memory a = IPersons.Acceptance(account(person), 1, IPersons.Role.Physician, 1, deadline);
             (bytes32 r, bytes32 vs) = _signed(person, a);
-            assert(_send(operator(1), abi.encodeCall(records.vouch, (a, r, vs))));
+            assert(_send(_operator(1), abi.encodeCall(records.vouch, (a, r, vs))));
             (voucher[person], accepted[person]) = (1, 1);
             if (person == READER) continue;
             uint16 said = uint16(1) << uint16(IPermissions.Purpose.EMR);
@@ -67,13 +60,9 @@ contract RecordsHandler {
             (purposes[person], _consents[person]) = (said, 1);
             IPermissions.Grant memory g = _terms(person);
             (g.nonce, g.expiry) = (1, uint40(vm.getBlockTimestamp() + 100));
-            assert(_send(operator(1), abi.encodeCall(records.setGrant, (g, 0, 0))));
+            assert(_send(_operator(1), abi.encodeCall(records.setGrant, (g, 0, 0))));
             (_expiry[person], _grants[person]) = (g.expiry, 1);
         }
-    }
-
-    function operator(uint256 member) public pure returns (address) {
-        return address(uint160(0x10000 + member));
     }
 
     function account(uint256 person) public pure returns (address) {
@@ -96,7 +85,7 @@ contract RecordsHandler {
             IPersons.Acceptance(account(person), uint16(member), IPersons.Role.Physician, nonce, deadline);
         bool good = sender == member && signer == person && !late && nonce == accepted[person] + 1;
         (bytes32 r, bytes32 vs) = _signed(signer, a);
-        assert(_send(operator(sender), abi.encodeCall(records.vouch, (a, r, vs))) == good);
+        assert(_send(_operator(sender), abi.encodeCall(records.vouch, (a, r, vs))) == good);
         if (good) (voucher[person], accepted[person]) = (member, nonce);
     }
 
@@ -105,7 +94,7 @@ contract RecordsHandler {
         uint256 person = bound(seed >> 8, 1, PERSONS);
         uint256 member = bound(seed >> 16, 1, MEMBERS);
         bool good = voucher[person] == member;
-        assert(_send(operator(member), abi.encodeCall(records.withdrawVouch, (account(person)))) == good);
+        assert(_send(_operator(member), abi.encodeCall(records.withdrawVouch, (account(person)))) == good);
         if (good) voucher[person] = 0;
     }
 
@@ -130,7 +119,7 @@ contract RecordsHandler {
         g.nonce = _grants[person] + 1;
         uint256 span = (seed >> 64) % 2 == 0 ? 100 : 40 hours; // some end while others are still about it
         g.expiry = (seed >> 16) % 3 == 0 ? 0 : uint40(vm.getBlockTimestamp() + (seed >> 24) % span);
-        assert(_send(operator(member), abi.encodeCall(records.setGrant, (g, 0, 0))) == (member == 1));
+        assert(_send(_operator(member), abi.encodeCall(records.setGrant, (g, 0, 0))) == (member == 1));
         if (member == 1) (_expiry[person], _grants[person]) = (g.expiry, g.nonce);
     }
 
@@ -169,7 +158,7 @@ contract RecordsHandler {
         bool late = vm.getBlockTimestamp() > c.openedAt + PATIENCE;
         bool good = !c.reviewed && (member == c.holder || (late && member != c.institution));
         bytes memory call = abi.encodeCall(records.review, (number, account(READER), true, keccak256("report")));
-        assert(_send(operator(member), call) == good);
+        assert(_send(_operator(member), call) == good);
         if (good) c.reviewed = true;
     }
 
