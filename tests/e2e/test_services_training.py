@@ -220,12 +220,15 @@ def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:
         for index in range(PERSONS):  # until it is one that is trained on, and not held out
             clinic.consent(index)
             after = clinic.node.data()
-            assert after is not None
-            if after.samples < before.samples:
+            now = load_shard(tmp_path / "data.npz")
+            assert len(now.train) + len(now.holdout) == len(kept.train) + len(kept.holdout) - 1 - index
+            if len(now.train) < len(kept.train):
                 break
+            assert after is None, "the chain has no word on who is held out"
+        assert after is not None
         assert after.samples == before.samples - 1
         assert after.root != before.root
-        left = load_shard(tmp_path / "data.npz").train.inputs.tolist()
+        left = now.train.inputs.tolist()
         assert len(held) - len(left) == 1
         assert all(row in held for row in left)
         for index in range(PERSONS):
