@@ -28,7 +28,7 @@ from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import Weights, digest, encode, specification
+from hmchain.weights import Weights, digest_of, specification
 from trainers.dataset_root import dataset_root
 from trainers.datasets import Dataset
 from trainers.hospital import BaseModel, Hospital, base_model
@@ -110,7 +110,7 @@ class Setup:
 
 def plain_federation(setup: Setup) -> Federation:
     """On the plain Python model of the protocol: no EVM, no blobs, no encryption."""
-    model = digest(encode(setup.initial, model_header(setup.manifest.digest(), 0, bytes(32))))
+    model = digest_of(setup.initial, model_header(setup.manifest.digest(), 0, bytes(32)))
     job = PlainJob(setup.manifest.terms(), setup.manifest.digest(), model)
     for number, shard in enumerate(setup.shards, start=1):
         job.join(number, len(shard.train))

@@ -30,7 +30,7 @@ from hmchain.history import RoundRecord
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.scores import is_score
-from hmchain.weights import Header, Weights, digest, encode, specification
+from hmchain.weights import Header, Weights, digest_of, specification
 from trainers.networks import initial_model, refuse_custom_network
 
 WORD = "how its updates were trained, on how many samples, and what it measured as a master"
@@ -119,7 +119,7 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
         raise VerificationError("the manifest is not the one that the chain recorded")
     header = model_header(manifest.digest(), 0, bytes(32))
-    if digest(encode(initial, header)) != job.initial:
+    if digest_of(initial, header) != job.initial:
         raise VerificationError("the initial model is not the one that the manifest's seed gives", round=0)
     with blamed("initial model", round=0):
         exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
@@ -198,7 +198,7 @@ def check_model(record: RoundRecord, base: Weights, manifest: Manifest, exchange
     """
     with explain("its accepted updates cannot be aggregated", round=record.number):
         weights, header = aggregate_of(record, base, manifest, exchange)
-    if digest(encode(weights, header)) != record.model:
+    if digest_of(weights, header) != record.model:
         raise VerificationError("the global model is not the aggregate of the accepted updates", round=record.number)
     with blamed("global model", round=record.number):
         fetch_model(exchange, header, record.final_blob(), record.model)

@@ -23,6 +23,7 @@ from hmchain.weights import RANGE, Weights, check_values, specification
 __all__ = ["FRACTION_BITS", "MAX_SAMPLES", "RANGE", "Updates", "combine", "fedavg"]
 
 MAX_SAMPLES = 2**23
+BLOCK = 2**16  # weights combined at a time: what is computed of them stays in a processor core's own cache
 
 Updates = Sequence[tuple[Weights, int]]  # one (weights, number of samples) for each client
 
@@ -40,15 +41,25 @@ def fedavg(updates: Updates) -> Weights:
 def combine(updates: Updates, rule: Callable[[Sequence[Array]], Array]) -> Weights:
     """Combines each tensor across clients: float32 by `rule`, int64 counters by their maximum. Raises as fedavg does.
 
-    rule takes one tensor's arrays, one for each client and of the same shape, and returns the combined array.
+    rule takes a part of one tensor, a flat array for each client, and returns the combined array: each weight depends
+    on the same weight of the clients alone.
     """
     check(updates)
     combined: Weights = {}
     for name, spec in specification(updates[0][0]).items():
         arrays = [weights[name] for weights, _ in updates]
-        array = rule(arrays) if spec.dtype == "F32" else np.maximum.reduce(arrays)
-        combined[name] = np.asarray(array)  # numpy turns an array without dimensions into a bare number
+        combined[name] = _in_blocks(rule if spec.dtype == "F32" else np.maximum.reduce, arrays)
     return combined
+
+
+def _in_blocks(rule: Callable[[Sequence[Array]], Array], arrays: Sequence[Array]) -> Array:
+    """rule, applied block by block."""
+    flat = [array.reshape(-1) for array in arrays]
+    combined = np.empty(flat[0].shape, flat[0].dtype)
+    for start in range(0, combined.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        combined[block] = rule([array[block] for array in flat])
+    return combined.reshape(arrays[0].shape)
 
 
 def check(updates: Updates) -> None:

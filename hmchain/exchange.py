@@ -23,6 +23,7 @@ from hmchain.weights import (
     check_values,
     decode,
     digest,
+    digest_of,
     encode,
     of_network,
     payload_bytes,
@@ -31,6 +32,7 @@ from hmchain.weights import (
 
 OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and age's own; age adds 16 bytes to every 64 KiB as well
 CACHED = 80  # weights kept decrypted, least recently used dropped first: a largest round's updates and some models
+MODELS = 4  # that are handed over in memory: the one that a round starts from, and candidates for the next
 CACHE_BYTES = 1 << 29  # limit of what they take: of a large network fewer are kept, and others decrypted again
 
 
@@ -94,9 +96,17 @@ class DirectExchange:
         name, size = digest(plaintext), len(plaintext)
         blob = BlobRef(name, Cid(codec_for(size), name), size)
         self._held[blob] = header, weights
-        if len(self._held) > CACHED:
-            self._held.popitem(last=False)
+        self._forget(header.round)
         return name, blob
+
+    def _forget(self, round: int) -> None:
+        """Drops what nobody asks for in a round: updates of others, and all but the models used last."""
+        held = {
+            kind: [blob for blob, (old, _) in self._held.items() if old.kind == kind] for kind in ("update", "model")
+        }
+        over = [blob for blob in held["update"] if self._held[blob][0].round < round]
+        for blob in over + held["model"][:-MODELS]:
+            del self._held[blob]
 
     def fetch(self, header: Header, blob: BlobRef) -> Weights:
         """See Exchange.fetch."""
@@ -142,7 +152,7 @@ def fetch_model(exchange: Exchange, header: Header, blob: BlobRef, model: bytes)
     Raises BlobError.
     """
     weights = exchange.fetch(header, blob)
-    if digest(encode(weights, header)) != model:
+    if digest_of(weights, header) != model:
         raise WeightsError("the blob holds another model than was recorded", Reason.WRONG_DIGEST)
     return weights
 

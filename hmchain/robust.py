@@ -16,7 +16,6 @@ from hmchain.aggregate import Updates, check, combine, fedavg
 from hmchain.fixed import Array, divide, from_fixed, to_fixed
 from hmchain.weights import Weights
 
-SORT_WIDTH = 2**18  # elements of each update that are sorted at a time, which bounds the memory for any network
 PRODUCT_WIDTH = 2**14  # elements of each update that are multiplied at a time, which keeps the sums exact
 
 
@@ -49,12 +48,8 @@ def multi_krum(updates: Updates, byzantine: float) -> Weights:
 
 def _middle(arrays: Sequence[Array], cut: int) -> Array:
     """The coordinate-wise mean without the `cut` smallest and the `cut` largest values."""
-    mean, start = np.empty(arrays[0].size, np.int64), 0
-    for rows in _slices(arrays, SORT_WIDTH):
-        kept = np.sort(rows, axis=0)[cut : len(rows) - cut]
-        mean[start : start + rows.shape[1]] = divide(kept.sum(axis=0), len(kept))
-        start += rows.shape[1]
-    return from_fixed(mean.reshape(arrays[0].shape))
+    kept = np.sort([to_fixed(array) for array in arrays], axis=0)[cut : len(arrays) - cut]
+    return from_fixed(divide(kept.sum(axis=0), len(kept)))
 
 
 def _squared_distances(updates: Sequence[Weights]) -> Array:

@@ -19,7 +19,7 @@ from hmchain.manifest import Manifest
 from hmchain.rounds import Phase, RoundState
 from hmchain.scores import word_of_reason
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import Weights, digest, encode
+from hmchain.weights import Weights, digest_of
 
 TOGETHER = 4  # updates that a master scores at a time, all in memory: one for each core of a small machine
 BaseModel = Callable[[RoundRecord], Weights]
@@ -66,6 +66,7 @@ class Hospital:
         self._scored: dict[tuple[int, int], int] = {}  # words by round and position
         self._sought: dict[tuple[int, int], int] = {}  # failed attempts to fetch an update, by round and position
         self._update: tuple[int, Weights] | None = None  # trained for a round, kept until the chain has it
+        self._begun: tuple[int, Weights] | None = None  # the round that it trains for already, and from what
         self._rejected: set[bytes] = set()  # candidates that are not the aggregate
 
     def act(self, state: RoundState) -> bool:
@@ -92,18 +93,19 @@ class Hospital:
         """Begins to train for the round, so that all clients in one process train at the same time."""
         if state.phase == Phase.REQUEST and self.number in state.clients and self._update is None:
             base = self.base(self.ledger.record(state.number))
+            self._begun = state.number, base
             self.learner.begin(base, self._seed(state.number), state.number)
 
     def submit(self, state: RoundState) -> bool:
         """REQUEST: trains from the base model and submits the update."""
         record = self.ledger.record(state.number)
         if self._update is None or self._update[0] != state.number:
-            base = self.base(record)
+            base = self._begun[1] if self._begun and self._begun[0] == state.number else self.base(record)
             with self.watch.measure("training"):
                 self._update = state.number, self.learner.train(base, self._seed(state.number), state.number)
         _, blob = self.exchange.publish(self._update[1], update_header(self._digest, record, self.number))
         self.ledger.submit_update(state, self.learner.samples, blob)
-        self._update = None
+        self._update = self._begun = None
         return True
 
     def commit(self, state: RoundState) -> bool:
@@ -160,7 +162,7 @@ class Hospital:
         try:
             with self.watch.measure("aggregation"):
                 weights, header = aggregate_of(record, self.base(record), self.manifest, self.exchange)
-                model = digest(encode(weights, header))
+                model = digest_of(weights, header)
             if model != candidate.model:
                 self._rejected.add(candidate.model)
                 return False
@@ -262,7 +264,7 @@ def base_model(
             raise
         except BlobError as fault:
             weights, header = aggregate_of(made, find(made), job, exchange)
-            if digest(encode(weights, header)) != made.model:
+            if digest_of(weights, header) != made.model:
                 raise fault  # a quorum attested something else: only a blob can tell what
         remade.clear()
         remade[made.model] = weights

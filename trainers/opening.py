@@ -17,7 +17,7 @@ from hmchain.keyring import open_key
 from hmchain.ledger import JobFeed
 from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.stopwatch import Stopwatch
-from hmchain.weights import Weights, digest, encode, specification
+from hmchain.weights import Weights, digest_of, specification
 from trainers.config import Roles
 from trainers.keystore import Keys
 from trainers.state import NodeState
@@ -71,7 +71,7 @@ def open_job(site: Site, job: JobRecord, key: Identity, watch: Stopwatch | None 
         if fault.reason == Reason.UNAVAILABLE or isinstance(fault, DaemonError):
             raise
         raise RefusedJob(f"its manifest: {fault}") from fault
-    if digest(encode(initial, model_header(manifest.digest(), 0, bytes(32)))) != job.initial:
+    if digest_of(initial, model_header(manifest.digest(), 0, bytes(32))) != job.initial:
         raise RefusedJob("its initial model is not the one that its manifest's seed gives")
     return OpenJob(manifest, initial, key, SealedExchange(site.store, key, specification(initial), watch))
 

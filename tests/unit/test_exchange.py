@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def test_what_was_published_is_fetched(exchange: Exchange) -> None:
     for _ in range(2):
         fetched = exchange.fetch(HEADER, blob)
         assert encode(fetched, HEADER) == encode(weights(), HEADER)
+
+
+def test_in_memory_a_round_drops_the_updates_of_those_before_and_all_but_the_last_models() -> None:
+    exchange, blobs = DirectExchange(LIKE), {}
+    for round in range(1, 8):
+        for header in (replace(HEADER, round=round), replace(HEADER, round=round, kind="model", sender=0)):
+            blobs[header] = exchange.publish(weights(round), header)[1]
+    kept = []
+    for header, blob in blobs.items():
+        with suppress(BlobError):
+            exchange.fetch(header, blob)
+            kept.append((header.kind, header.round))
+    assert kept == [("model", 4), ("model", 5), ("model", 6), ("update", 7), ("model", 7)]
 
 
 @pytest.mark.parametrize(

@@ -227,9 +227,9 @@ def test_the_largest_distances_are_exact() -> None:
 def test_large_tensors_are_cut_in_slices_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = np.random.default_rng(0)
     parts = [({"w": stream.normal(size=(7, 11)).astype(np.float32)}, 1) for _ in range(5)]
-    rules = [job(name) for name in ("median-exact/1", "trimmed-mean-exact/1", "multi-krum-exact/1")]
+    rules = [job(name) for name in ("fedavg-exact/1", "median-exact/1", "trimmed-mean-exact/1", "multi-krum-exact/1")]
     whole = [aggregate({}, parts, rule)["w"].tobytes() for rule in rules]
-    monkeypatch.setattr("hmchain.robust.SORT_WIDTH", 10)
+    monkeypatch.setattr("hmchain.aggregate.BLOCK", 10)
     monkeypatch.setattr("hmchain.robust.PRODUCT_WIDTH", 10)
     assert [aggregate({}, parts, rule)["w"].tobytes() for rule in rules] == whole
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hmchain.errors import Reason, WeightsError
-from hmchain.weights import MAX_HEADER, RANGE, Header, Spec, Weights, decode, digest, encode, specification
+from hmchain.weights import MAX_HEADER, RANGE, Header, Spec, Weights, decode, digest, digest_of, encode, specification
 
 HEADER = Header("update", manifest=bytes(range(32)), round=3, sender=7, base=bytes(range(32, 64)))
 WEIGHTS: Weights = {
@@ -100,6 +100,7 @@ def test_the_first_byte_of_the_payload_is_aligned() -> None:
 def test_the_encoding_never_changes() -> None:
     # Masters of different versions attest this digest: a change here is a new format, "hmchain-weights/2".
     assert digest(DATA).hex() == "853febbdffffb176a166f32d546e97fda6adde5a10b211c638f4ec07a7b5e9bb"
+    assert digest_of(WEIGHTS, HEADER) == digest(DATA)
 
 
 def test_weights_at_the_limit_are_accepted() -> None:
