@@ -16,7 +16,7 @@ from hmchain.weights import Weights
 from trainers.networks import Compute, computing, load_weights
 from trainers.scoring import score
 from trainers.splits import Shard
-from trainers.training import LocalTraining, train
+from trainers.training import LocalTraining, Trainer
 
 
 class Pad(threading.local):
@@ -25,6 +25,12 @@ class Pad(threading.local):
     # threading.local calls this once in each thread that uses the pad; a copy takes as long as a score.
     def __init__(self, network: nn.Module) -> None:
         self.network = deepcopy(network)
+        self._trainer: Trainer | None = None
+
+    def trainer(self, compute: Compute, recorded: bool) -> Trainer:
+        """The trainer of this thread's network; what its first call asks for holds for all."""
+        self._trainer = self._trainer or Trainer(self.network, compute, recorded)
+        return self._trainer
 
 
 @dataclass
@@ -48,7 +54,10 @@ class LocalLearner:
         """See Learner. Raises UsageError where there is too little data, TrainingError as `computing` does."""
         config = LocalTraining.of(self.manifest, round)
         with computing(self.manifest):
-            return train(self.pad.network, base, self.shard.train, config, seed, self.compute)
+            trainer = self.pad.trainer(
+                self.compute, recorded=not self.manifest.source
+            )  # what a custom one does is its own
+            return trainer.train(base, self.shard.train, config, seed)
 
     def score(self, weights: Weights) -> int:
         """See Learner."""

@@ -38,7 +38,7 @@ def predict(network: nn.Module, inputs: Inputs, compute: Compute | None = None) 
     compute = compute or Compute()
     compute.place(network).eval()
     outputs = []
-    with torch.inference_mode(), compute.deterministic():
+    with torch.inference_mode():
         for batch in torch.split(torch.from_numpy(inputs), BATCH):
             with compute.autocast():
                 logits = network(compute.inputs(batch))

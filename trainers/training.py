@@ -1,13 +1,14 @@
 """Local training: a few epochs of SGD on one hospital's shard, plain unless the manifest asks for more.
 
 The same base, shard, configuration and seed give the same bytes on the same machine with the same number of torch
-threads. Other machines may differ in the last bits; the protocol does not depend on it.
+threads. Other machines may differ in the last bits; the protocol does not depend on it. On a GPU each thread that
+trains has a lane of its own, so that the drawn clients of a round train together (docs/experiments.md, "On a GPU").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import cos, isfinite, pi
 
 import torch
@@ -18,7 +19,9 @@ from hmchain.errors import UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 from trainers.augmentation import augmented
+from trainers.descent import Descent
 from trainers.networks import Compute, load_weights, weights_of
+from trainers.recorder import Recorder
 from trainers.splits import Split
 
 SMALLEST_BATCH = 2  # a batch norm needs two samples to have a variance
@@ -76,66 +79,68 @@ def train(
     seed: int,
     compute: Compute | None = None,
 ) -> Weights:
-    """The weights after config.epochs of SGD on split, from base.
+    """What a Trainer of the network trains, once."""
+    return Trainer(network, compute or Compute()).train(base, split, config, seed)
 
-    network is a scratch pad: its weights are overwritten, so that one serves every client in turn. compute defaults
-    to the fastest here. A learning rate too large gives weights that are not finite, which masters refuse by name.
 
-    Raises UsageError where split has fewer than SMALLEST_BATCH samples.
+class Trainer:
+    """Trains one network for one client after the other.
+
+    The network is a scratch pad: its weights are overwritten. With `recorded`, steps on a GPU are recorded and replayed
+    (trainers.recorder); the network must then do the same with every batch.
     """
-    if len(split) < SMALLEST_BATCH:
-        raise UsageError(f"training needs at least {SMALLEST_BATCH} samples (batch norm), this shard has {len(split)}")
-    compute = compute or Compute()
 
-    load_weights(compute.place(network), base)
-    network.train()
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    descent = _Descent(parameters, config)
+    def __init__(self, network: nn.Module, compute: Compute, recorded: bool = False) -> None:
+        self._network, self._compute = compute.place(network), compute
+        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._lane = compute.lane()
+        self._recorded = recorded and self._lane is not None and _is_steady(network)
+        self._config: LocalTraining | None = None
 
-    # Inputs stay uint8 (on a CPU sharing memory with split) and are scaled a batch at a time: a quarter of the memory
-    # that a float copy takes.
-    inputs = torch.from_numpy(split.inputs).to(compute.device)
-    labels = torch.from_numpy(split.labels).to(compute.device)
-    weights = _sample_weights(labels) if config.balanced else None
-    shuffle = torch.Generator().manual_seed(seed)
+    def train(self, base: Weights, split: Split, config: LocalTraining, seed: int) -> Weights:
+        """The weights after config.epochs of SGD on split, from base.
 
-    with compute.deterministic():
+        A learning rate too large gives weights that are not finite, which masters refuse by name. Raises UsageError
+        where split has fewer than SMALLEST_BATCH samples.
+        """
+        if len(split) < SMALLEST_BATCH:
+            least = f"training needs at least {SMALLEST_BATCH} samples (batch norm)"
+            raise UsageError(f"{least}, this shard has {len(split)}")
+        with torch.cuda.stream(self._lane):  # nothing, where there is no lane
+            load_weights(self._network, base)
+            self._network.train()
+            self._configure(config)
+            self._descent.begin(config.learning_rate)
+            for batch in self._batches(split, config, seed):
+                self._step(*batch)
+            return weights_of(self._network)
+
+    def _configure(self, config: LocalTraining) -> None:
+        """Makes the steps of config, unless they are there: the same serve any learning rate."""
+        if self._config is None or replace(config, learning_rate=self._config.learning_rate) != self._config:
+            self._descent = Descent(self._parameters, config.momentum, config.weight_decay, config.proximal)
+            self._step = Recorder(self._take) if self._recorded else self._take
+        self._config = config
+
+    def _take(self, samples: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> None:
+        """A step on one batch."""
+        with self._compute.autocast():
+            logits = self._network(self._compute.inputs(samples))
+        loss = _loss(logits.float(), labels, weights)
+        self._descent.step(torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True))
+
+    def _batches(self, split: Split, config: LocalTraining, seed: int) -> Iterator[list[torch.Tensor]]:
+        """The batches of all epochs: samples, labels and, where classes are balanced, samples' weights."""
+        # Inputs stay uint8 (on a CPU sharing memory with split) and are scaled a batch at a time: a quarter of the
+        # memory that a float copy takes.
+        inputs = torch.from_numpy(split.inputs).to(self._compute.device)
+        labels = torch.from_numpy(split.labels).to(self._compute.device)
+        targets = [labels, _sample_weights(labels)] if config.balanced else [labels]
+        shuffle = torch.Generator().manual_seed(seed)
         for _ in range(config.epochs):
-            for batch in _batches(len(split), config.batch_size, shuffle):
-                samples = augmented(inputs[batch], config.augmentation, shuffle)
-                with compute.autocast():
-                    logits = network(compute.inputs(samples))
-                loss = _loss(logits.float(), labels[batch], None if weights is None else weights[batch])
-                descent.step(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
-    return weights_of(network)
-
-
-class _Descent:
-    """SGD with momentum, weight decay and FedProx's term (Li et al. 2020, equation 2): the gradient of
-    proximal / 2 |w - start|^2.
-
-    Gives the same bytes as torch.optim.SGD, whose first use loads torch's compiler and costs every process seconds.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], config: LocalTraining) -> None:
-        self._parameters, self._config = parameters, config
-        self._start = [parameter.detach().clone() for parameter in parameters] if config.proximal else []
-        self._momenta: list[torch.Tensor] = []
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """Moves the parameters one step. Changes the gradients, too."""
-        for gradient, parameter, origin in zip(gradients, self._parameters, self._start, strict=False):
-            gradient.add_(parameter - origin, alpha=self._config.proximal)
-        if self._config.weight_decay:
-            for gradient, parameter in zip(gradients, self._parameters, strict=True):
-                gradient.add_(parameter, alpha=self._config.weight_decay)
-        for momentum, gradient in zip(self._momenta, gradients, strict=False):
-            momentum.mul_(self._config.momentum).add_(gradient)
-        if self._config.momentum and not self._momenta:
-            self._momenta = [gradient.clone() for gradient in gradients]
-        for parameter, change in zip(self._parameters, self._momenta or gradients, strict=True):
-            parameter.add_(change, alpha=-self._config.learning_rate)
+            for numbers in _batches(len(split), config.batch_size, shuffle):
+                samples = augmented(inputs[numbers], config.augmentation, shuffle)
+                yield [samples, *(each[numbers] for each in targets)]
 
 
 def _batches(samples: int, size: int, shuffle: torch.Generator) -> Iterator[torch.Tensor]:
@@ -144,6 +149,11 @@ def _batches(samples: int, size: int, shuffle: torch.Generator) -> Iterator[torc
     if len(batches) > 1 and len(batches[-1]) < SMALLEST_BATCH:
         batches[-2:] = [torch.cat(batches[-2:])]
     yield from batches
+
+
+def _is_steady(network: nn.Module) -> bool:
+    """Whether no layer reads a number back from a GPU. A norm without momentum does: how many batches it has seen."""
+    return all(getattr(layer, "momentum", 0) is not None for layer in network.modules())
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:

@@ -14,10 +14,10 @@ from torch import nn
 
 from hmchain.weights import Weights
 from trainers.datasets import Dataset
-from trainers.networks import build, initial_weights
+from trainers.networks import Compute, build, initial_weights
 from trainers.partition import split
 from trainers.scoring import evaluate, measure
-from trainers.training import LocalTraining, train
+from trainers.training import LocalTraining, Trainer
 
 ARCHITECTURE = "medmnist-cnn"
 ALONE = 10  # hospitals, the first: as many as train in a round. All hundred cost as much as the central network
@@ -36,11 +36,12 @@ def majority(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
 def central(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains one network on the whole train split; measured after the last epoch, and the one best by AUC on val."""
     network, weights = _beginning(dataset, settings)
+    trainer = Trainer(network, Compute(), recorded=True)
     once = LocalTraining(1, settings["batch_size"], settings["learning_rate"])
     best: dict[str, float] = {}
     history: list[float] = []
     for epoch in range(settings["rounds"] * settings["epochs"]):  # plain SGD keeps nothing from one to the next
-        weights = train(network, weights, dataset.train, once, _seed(settings, epoch))
+        weights = trainer.train(weights, dataset.train, once, _seed(settings, epoch))
         history.append(evaluate(network, dataset.val).auc)
         if history[-1] > max(history[:-1], default=-1):
             best = {"epoch": epoch + 1, **asdict(evaluate(network, dataset.test))}
@@ -67,9 +68,9 @@ def alone(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
     shards = split(dataset, settings["members"], settings.get("partition", "iid"), settings["seed"])
     config = LocalTraining(settings["rounds"] * settings["epochs"], settings["batch_size"], settings["learning_rate"])
     network, base = _beginning(dataset, settings)
-    found = []
+    trainer, found = Trainer(network, Compute(), recorded=True), []
     for number, shard in enumerate(shards[:ALONE], start=1):
-        train(network, base, shard.train, config, _seed(settings, number))
+        trainer.train(base, shard.train, config, _seed(settings, number))
         found.append(asdict(evaluate(network, dataset.test)))
     return {"test": {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}, "alone": found}
 

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from coordinator.experiments.cells import Cell
 from coordinator.experiments.store import Result
 from coordinator.options import RunOptions
@@ -34,9 +36,10 @@ def measured(cell: Cell, data_root: Path | None, folder: Path) -> Result:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of what the numbers depend on, and the GPU, where one computed them."""
     packages = {name: version(name) for name in ("fl-hmchain", "torch", "numpy", "medmnist", "scikit-learn")}
-    return {"python": platform.python_version(), **packages}
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"python": platform.python_version(), **packages, **gpu}
 
 
 def _federation(cell: Cell, data_root: Path | None, folder: Path) -> Result:
@@ -57,8 +60,6 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _baseline(cell: Cell, data_root: Path | None) -> Result:
-    import torch
-
     from coordinator.experiments.baselines import BASELINES
     from trainers.datasets import load
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from hmchain.weights import Weights, check_values
 from trainers.networks import Compute, build, initial_weights, load_weights, weights_of
 from trainers.scoring import evaluate
 from trainers.splits import Split
-from trainers.training import LocalTraining, train
+from trainers.training import LocalTraining, Trainer, train
 
 CNN = "medmnist-cnn"
 PLAIN = Compute("cpu", False)
@@ -68,6 +70,20 @@ def test_a_step_is_that_of_torchs_own_optimizer():
     torch.nn.functional.cross_entropy(network.train()(PLAIN.inputs(pixels)), labels).backward()
     torch.optim.SGD(network.parameters(), lr=0.1).step()
     assert same(trained, weights_of(network))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ONCE, replace(ONCE, momentum=0.9), replace(ONCE, proximal=0.5), replace(ONCE, balanced=True, weight_decay=0.1)],
+)
+def test_a_trainer_takes_nothing_from_one_client_to_the_next(config: LocalTraining):
+    split, trainer = bright_or_dark(21), Trainer(build(CNN, 1, 2), PLAIN)
+    alone = train(build(CNN, 1, 2), BASE, split, config, seed=3, compute=PLAIN)
+    slower = replace(config, learning_rate=0.01)
+    trainer.train(initial_weights(CNN, 1, 2, seed=1), bright_or_dark(16), replace(config, momentum=0.5), 1)
+    assert same(trainer.train(BASE, split, config, 3), alone), "after another configuration"
+    assert not same(trainer.train(BASE, split, slower, 3), alone)
+    assert same(trainer.train(BASE, split, config, 3), alone), "after another learning rate"
 
 
 def test_the_base_and_the_shard_are_left_alone():

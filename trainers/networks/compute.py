@@ -12,6 +12,12 @@ from torch import nn
 from hmchain.errors import HMChainError, TrainingError
 from hmchain.manifest import Manifest
 
+# Same inputs, same bytes: cuDNN may neither race nor choose kernels by the stopwatch. For the whole process, as threads
+# train side by side: what one switched on and off again would be off for the others. A CPU does without.
+torch.backends.cudnn.deterministic = True
+torch.backends.cudnn.benchmark = False
+torch.backends.cudnn.allow_tf32 = False
+
 
 def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -41,9 +47,9 @@ class Compute:
         first = next(network.parameters(), None)
         return network if first is not None and first.device.type == self.device else network.to(self.device)
 
-    def deterministic(self) -> AbstractContextManager[object]:
-        """Same inputs, same bytes: cuDNN may neither race nor choose kernels by the stopwatch (no effect on a CPU)."""
-        return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    def lane(self) -> torch.cuda.Stream | None:
+        """A queue of a GPU's work, beside those of others; None where there is no GPU."""
+        return torch.cuda.Stream() if self.device == "cuda" else None  # type: ignore[no-untyped-call]
 
     def inputs(self, samples: torch.Tensor) -> torch.Tensor:
         """A network's input, from images (uint8, see `images`) or from features, float32 (N, F): asinh of each value.
