@@ -1,7 +1,8 @@
 """Simulated malicious hospitals, for `hmchain run` only: what they train, send, and say as masters.
 
-label-flip trains on class C - 1 - c where class c is right; sign-flip sends the base model minus what it learnt; noise
-sends the base model with Gaussian noise. As masters, all of them give the best update the worst score.
+label-flip trains on class C - 1 - c where class c is right, on a multi-label set on the classes that do not apply;
+sign-flip sends the base model minus what it learnt; noise sends the base model with Gaussian noise. As masters, all of
+them give the best update the worst score.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def malicious_members(options: RunOptions) -> list[int]:
 
 def flipped(learner: LocalLearner) -> LocalLearner:
     """The same learner, with the labels of its train split turned around."""
-    train, last = learner.shard.train, len(learner.manifest.classes) - 1
+    train, count = learner.shard.train, len(learner.manifest.classes)
+    last = (1 << count if train.findings else count) - 1
     return replace(learner, shard=replace(learner.shard, train=replace(train, labels=last - train.labels)))
 
 

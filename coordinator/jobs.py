@@ -28,6 +28,7 @@ EXAMPLE = """\
 dataset = "pneumoniamnist"     # its name; of a MedMNIST set channels and classes are known
 # channels = 1
 # classes = ["normal", "pneumonia"]
+# multi_label = false          # or true: any number of the classes may apply to an image
 # architecture = "medmnist-cnn"
 #                              # Of records instead of images: features, a list of their names in order as hospitals
 #                              # have them, and architecture "logistic" or "mlp"; then there are no channels.
@@ -119,7 +120,8 @@ def _published(dataset: object) -> dict[str, Any]:
         return {}
     refuse_unsupported(name)
     labels = INFO[name]["label"]
-    return {"channels": INFO[name]["n_channels"], "classes": [labels[str(i)] for i in range(len(labels))]}
+    several = {"multi_label": True} if "multi-label" in INFO[name]["task"] else {}
+    return {"channels": INFO[name]["n_channels"], "classes": [labels[str(i)] for i in range(len(labels))], **several}
 
 
 def create(

@@ -18,7 +18,7 @@ from hmchain.weights import Weights, specification
 from trainers.datasets import Dataset, is_published, load
 from trainers.networks import Compute, computing, load_weights, network_of
 from trainers.scoring import evaluate
-from trainers.splits import Split
+from trainers.splits import Split, each_finding
 
 FLIPPED = 2.5  # samples that another processor may take for another class, where that makes more than TOLERANCE
 
@@ -54,7 +54,8 @@ def _data_of(evidence: Evidence, manifest: Manifest, data_root: Path | None) -> 
         if is_published(manifest.dataset):
             raise VerificationError(f"{SUMMARY} names another file than the published {dataset.name}")
         raise DataError("the data set here is another file than the run's")
-    if (dataset.channels, dataset.classes) != (manifest.channels, manifest.classes):
+    ours = manifest.channels, manifest.classes, manifest.multi_label
+    if (dataset.channels, dataset.classes, dataset.multi_label) != ours:
         raise VerificationError(f"the manifest has other channels or classes than {dataset.name}")
     return dataset
 
@@ -76,10 +77,14 @@ def tolerances_on(split: Split) -> dict[str, float]:
     """How far each metric on these samples may be from what is measured here. AUC and balanced accuracy give every
     class the same weight, and so a sample of a rare one a large weight.
     """
-    counts = np.bincount(split.labels)
-    counts = counts[counts > 0]
+    if split.findings:  # each is had or not, as of two classes
+        have = each_finding(split.labels, split.findings).sum(axis=0)
+        counts, classes = np.concatenate([have, len(split) - have]), 2
+    else:
+        counts = np.bincount(split.labels)
+        classes = np.count_nonzero(counts)
     by_sample = max(TOLERANCE, FLIPPED / len(split))
-    by_class = max(TOLERANCE, FLIPPED / float(len(counts) * counts.min()))
+    by_class = max(TOLERANCE, FLIPPED / float(classes * counts[counts > 0].min()))
     return {"accuracy": by_sample, "loss": by_sample, "balanced_accuracy": by_class, "auc": by_class}
 
 

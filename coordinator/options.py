@@ -89,6 +89,7 @@ class RunOptions(Recipe):
             dataset=dataset.name,
             channels=dataset.channels,
             classes=dataset.classes,
+            multi_label=dataset.multi_label,
             seed=self.seed,
             rounds=self.rounds,
             fraction=float(self.fraction),

@@ -20,6 +20,7 @@ FORMAT = "hmchain-manifest/1"
 Metric = Literal["accuracy", "balanced_accuracy"]
 MAX_BYTES = 64 * 1024
 MAX_EPOCHS, MAX_BATCH, MAX_CLASSES = 1_000, 65_536, 256
+MAX_FINDINGS = 62  # classes of a multi-label job: a sample's labels are one int64
 LEARNING_RATES = (2.0**-126, 2.0**128 - 2.0**104)  # smallest normal and largest float32, the type that training uses
 MAX_FEATURES, MAX_FEATURE_NAME = 4096, 256
 TABULAR = ("logistic", "mlp")  # the architectures that take features; all others take images
@@ -32,8 +33,9 @@ class Manifest(Recipe):
     """A job's network, local training, aggregation and terms. Shares, scores and rates are floats in 0..1.
 
     A sample is an image with `channels`, or, where `features` names any, a row of that many numbers in that order, and
-    then channels is 0. standard is "absolute:X" (as in the paper: the score that an update must reach) or "relative:-D"
-    (at most D below the base model's score); both refer to `metric`. Raises UsageError for what no job can have.
+    then channels is 0. One class applies to it, or with multi_label any number. standard is "absolute:X" (as in the
+    paper: the score that an update must reach) or "relative:-D" (at most D below the base model's score); both refer to
+    `metric`. Raises UsageError for what no job can have.
     """
 
     dataset: str
@@ -57,6 +59,7 @@ class Manifest(Recipe):
     reveal_seconds: int = 900
     reply_seconds: int = 900
     features: tuple[str, ...] = ()
+    multi_label: bool = False
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -97,6 +100,8 @@ class Manifest(Recipe):
             )
         if self.features:
             check_features(self.features)
+        if self.multi_label and (len(self.classes) > MAX_FINDINGS or self.balanced):
+            raise UsageError(f"a multi-label job has up to {MAX_FINDINGS} classes, and they cannot be balanced")
         if self.preprocessing != (OF_FEATURES if self.features else OF_IMAGES):
             raise UsageError(f"preprocessing {self.preprocessing!r} is not that of {self.sample_kind}")
         custom = ":" in self.architecture  # its author knows what it takes
@@ -124,11 +129,12 @@ class Manifest(Recipe):
     def canonical(self) -> bytes:
         """The bytes that the digest is taken of: JSON in ASCII, keys sorted, no blanks.
 
-        `features` is left out where there are none, and so is every field of Recipe that has its default: manifests
-        from before these fields existed keep their digests.
+        `features` and `multi_label` are left out where there are none, and so is every field of Recipe that has its
+        default: manifests from before these fields existed keep their digests.
         """
-        optional = {"features", *(field.name for field in fields(Recipe))}
-        given = chosen(self) | ({"features": self.features} if self.features else {})
+        since = {name: getattr(self, name) for name in ("features", "multi_label")}
+        optional = {*since, *(field.name for field in fields(Recipe))}
+        given = chosen(self) | {name: value for name, value in since.items() if value}
         content = {name: value for name, value in asdict(self).items() if name not in optional} | given
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 

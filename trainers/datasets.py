@@ -1,4 +1,4 @@
-"""MedMNIST v2 as the trainers use it: three splits of 28x28 images with one label each.
+"""MedMNIST v2 as the trainers use it: three splits of 28x28 images with one label each, or several.
 
 Where a set comes from:
     organamnist-sample     the package (trainers/sample)
@@ -6,7 +6,7 @@ Where a set comes from:
     any other name         <root>/<name>.npz in MedMNIST's layout: {train,val,test}_{images,labels}
 
 How a file is read is in splits.py. Ordinal regression (retinamnist) is multi-class, as in MedMNIST's own training and
-evaluation. Multi-label sets (chestmnist) and 3D sets are refused.
+evaluation. A set whose labels have several columns (chestmnist) is multi-label. 3D sets are refused.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class Dataset:
     test: Split
     digest: bytes
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether several classes may apply to a sample."""
+        return self.train.findings > 0
+
 
 def load(name: str, root: Path | None = None, download: bool = True) -> Dataset:
     """The data set called name. root is a folder of .npz files; download allows medmnist to fetch its own sets.
@@ -79,8 +84,6 @@ def refuse_unsupported(name: str) -> None:
     """Raises DataError for a set of MedMNIST's that the networks here cannot learn."""
     if name.endswith("3d"):
         raise DataError(f"{name} is three-dimensional; the networks here take 2D images")
-    if "multi-label" in INFO[name]["task"]:
-        raise DataError(f"{name} is multi-label (several findings an image); the networks here choose one class")
 
 
 def _class_names(name: str) -> tuple[str, ...]:
@@ -118,7 +121,7 @@ def _find_foreign(name: str, root: Path | None) -> Path:
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) and not name.endswith("-sample")
     if plain and root is not None and (root / f"{name}.npz").is_file():
         return root / f"{name}.npz"
-    known = [SAMPLE, *(flag for flag in INFO if not flag.endswith("3d") and "multi-label" not in INFO[flag]["task"])]
+    known = [SAMPLE, *(flag for flag in INFO if not flag.endswith("3d"))]
     near = get_close_matches(name.lower(), known, n=3) or known
     where = f"and {name}.npz is not in {root}" if root is not None else "and no data root holds it"
     if not plain:
@@ -135,7 +138,7 @@ def _read(path: Path, name: str, classes: tuple[str, ...] | None, md5: str | Non
 
 
 def _numbered_classes(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
-    count = max(int(split.labels.max()) for split in splits.values()) + 1
+    count = splits["train"].findings or max(int(split.labels.max()) for split in splits.values()) + 1
     if not 2 <= count <= MAX_CLASSES:
         raise DataError(f"{path} has {count} classes (largest label + 1), not 2 to {MAX_CLASSES}")
     return tuple(map(str, range(count)))

@@ -136,9 +136,19 @@ def misfit(manifest: Manifest, data: DataFacts) -> str | None:
         return _other_features(manifest.features, data.features)
     if data.channels != manifest.channels:
         return f"it is about images of {manifest.channels} channels, ours have {data.channels}"
+    if data.multi_label != manifest.multi_label:
+        return (
+            f"{_several(manifest.multi_label)} may apply to a sample of it, {_several(data.multi_label)} to one of ours"
+        )
+    if data.multi_label and data.classes != len(manifest.classes):
+        return f"it has {len(manifest.classes)} findings, ours are {data.classes}"
     if data.classes > len(manifest.classes):
         return f"it has {len(manifest.classes)} classes, our labels go up to {data.classes - 1}"
     return None
+
+
+def _several(multi_label: bool) -> str:
+    return "several classes" if multi_label else "one class"
 
 
 def _other_features(wanted: tuple[str, ...], ours: tuple[str, ...]) -> str:

@@ -6,12 +6,14 @@ of its own train shard. The test split belongs to nobody.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hmchain.errors import UsageError
 from trainers.datasets import Dataset
-from trainers.splits import Shard, Split
+from trainers.splits import Shard
 
 HOLDOUT_FRACTION = 0.1  # of a hospital's train shard, rounded down
 SMALLEST_TRAIN = 2  # samples: what a batch norm needs
@@ -90,5 +92,6 @@ def _shard(dataset: Dataset, train: NDArray[np.int64], val: NDArray[np.int64]) -
     held = min(wanted, len(train) - SMALLEST_TRAIN)
     own = dataset.train.take(train[:held])
     given = dataset.val.take(val)
-    holdout = Split(np.concatenate([given.inputs, own.inputs]), np.concatenate([given.labels, own.labels]))
+    inputs, labels = (np.concatenate([getattr(part, name) for part in (given, own)]) for name in ("inputs", "labels"))
+    holdout = replace(own, inputs=inputs, labels=labels)
     return Shard(dataset.train.take(train[held:]), holdout)

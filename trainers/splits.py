@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
 from math import prod
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hmchain.errors import DataError, UsageError
 from hmchain.files import write_secret
-from hmchain.manifest import MAX_FEATURE_NAME, MAX_FEATURES, check_features
+from hmchain.manifest import MAX_FEATURE_NAME, MAX_FEATURES, MAX_FINDINGS, check_features
 
 SIDE = 28  # pixels
 MAX_CLASSES = 256  # of a set we do not know; a label is a byte in MedMNIST
@@ -37,22 +37,30 @@ Inputs = NDArray[np.uint8] | NDArray[np.float32]
 class Split:
     """inputs: images, uint8 (N, 28, 28) or (N, 28, 28, 3), or features, finite float32 (N, F); labels (N,) int64 in
     0..classes-1.
+
+    A multi-label split has `findings` classes, any of which may apply to a sample; its label is the sum of their 2^c.
     """
 
     inputs: Inputs
     labels: NDArray[np.int64]
+    findings: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: NDArray[np.int64]) -> Split:
-        """A copy of the records at indices, in their order."""
-        return Split(self.inputs[indices], self.labels[indices])
+    def take(self, indices: NDArray[np.int64] | slice) -> Split:
+        """The records at indices, in their order: a copy, of a slice a view."""
+        return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
 
     @property
     def channels(self) -> int:
         """Channels of the images, 1 or 3; 0 where the inputs are features."""
         return {2: 0, 3: 1}.get(self.inputs.ndim, 3)
+
+
+def each_finding(labels: NDArray[np.int64], findings: int) -> NDArray[np.int64]:
+    """A multi-label split's labels as columns of 0 and 1, (N, findings)."""
+    return labels[:, None] >> np.arange(findings) & 1
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,11 @@ def write_shard(path: Path, shard: Shard) -> None:
     if shard.features:
         arrays[NAMES] = np.array(shard.features)
     buffer = BytesIO()
-    np.savez(buffer, **arrays, **{f"{name}_labels": split.labels[:, None] for name, split in named.items()})
+    columns = {
+        f"{name}_labels": each_finding(split.labels, split.findings) if split.findings else split.labels[:, None]
+        for name, split in named.items()
+    }
+    np.savez(buffer, **arrays, **columns)
     write_secret(path, buffer.getvalue())
 
 
@@ -194,7 +206,8 @@ def _check_array(where: str, shape: tuple[int, ...], dtype: np.dtype[Any], size:
         form, shaped = f"(N, F) with F from 1 to {MAX_FEATURES}", len(shape) == 2 and 1 <= shape[1] <= MAX_FEATURES
     else:
         expected, typed = "integers", dtype.kind in "iu"
-        form, shaped = "(N,) or (N, 1), one label an image or row", len(shape) > 0 and shape[1:] in ((), (1,))
+        form = f"(N,) or (N, 1), one label an image or row, or (N, L) with L up to {MAX_FINDINGS}, a column a finding"
+        shaped = len(shape) == 1 or (len(shape) == 2 and 1 <= shape[1] <= MAX_FINDINGS)
     if not typed:
         raise DataError(f"{where} must be {expected}, not {dtype}")
     if not shaped:
@@ -218,12 +231,19 @@ def _split(inputs: Inputs, labels: NDArray[Any], where: str) -> Split:
     if labels.max() > np.iinfo(np.int64).max:  # of an unsigned type: as an int64 it would be another number
         raise DataError(f"{where}_labels: {labels.max()} is not a class of 0 to {MAX_CLASSES - 1}")
     grey = inputs[..., 0] if inputs.ndim == 4 and inputs.shape[3] == 1 else inputs
-    return Split(np.ascontiguousarray(grey), labels.reshape(len(labels)).astype(np.int64))
+    findings = labels.shape[1] if labels[0].size > 1 else 0
+    if findings and not 0 <= labels.min() <= labels.max() <= 1:
+        raise DataError(f"{where}_labels has {findings} columns, one a finding, and so must be 0 or 1")
+    words = labels.astype(np.int64) @ (1 << np.arange(findings)) if findings else labels.reshape(-1).astype(np.int64)
+    return Split(np.ascontiguousarray(grey), words, findings)
 
 
 def check_labels(path: Path, splits: dict[str, Split], classes: int) -> None:
-    """Raises DataError where a label is not in 0..classes-1."""
+    """Raises DataError where a label is not in 0..classes-1, or splits have other findings."""
+    if len({split.findings for split in splits.values()}) > 1:
+        columns = ", ".join(str(split.findings or 1) for split in splits.values())
+        raise DataError(f"{path} has labels of {columns} columns in its splits; all must have the same")
     for name, split in splits.items():
         low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= classes:
+        if not split.findings and (low < 0 or high >= classes):
             raise DataError(f"{path}, {name}_labels: {low if low < 0 else high} is not a class of 0 to {classes - 1}")

@@ -33,9 +33,9 @@ class Team:
     def evaluate(self, network: nn.Module, split: Split, compute: Compute) -> Metrics:
         """scoring.evaluate in parallel, by parts of whole batches: each batch, and so the result, is the same."""
         size = BATCH * -(-len(split) // (BATCH * self.workers))
-        parts = [split.inputs[start : start + size] for start in range(0, len(split), size)]
+        parts = [split.take(slice(start, start + size)) for start in range(0, len(split), size)]
         answers = self.threads.map(lambda part: predict(deepcopy(network), part, compute), parts)
-        return measure(np.concatenate(list(answers)), split.labels)
+        return measure(np.concatenate(list(answers)), split)
 
     def close(self) -> None:
         """Ends the threads after what they compute now; what has not begun is dropped."""

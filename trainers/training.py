@@ -13,7 +13,7 @@ from math import cos, isfinite, pi
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from hmchain.errors import UsageError
 from hmchain.manifest import Manifest
@@ -22,7 +22,7 @@ from trainers.augmentation import augmented
 from trainers.descent import Descent
 from trainers.networks import Compute, load_weights, weights_of
 from trainers.recorder import Recorder
-from trainers.splits import Split
+from trainers.splits import Split, each_finding
 
 SMALLEST_BATCH = 2  # a batch norm needs two samples to have a variance
 
@@ -122,19 +122,19 @@ class Trainer:
             self._step = Recorder(self._take) if self._recorded else self._take
         self._config = config
 
-    def _take(self, samples: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> None:
+    def _take(self, samples: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> None:
         """A step on one batch."""
         with self._compute.autocast():
             logits = self._network(self._compute.inputs(samples))
-        loss = _loss(logits.float(), labels, weights)
+        loss = _loss(logits.float(), targets, weights)
         self._descent.step(torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True))
 
     def _batches(self, split: Split, config: LocalTraining, seed: int) -> Iterator[list[torch.Tensor]]:
-        """The batches of all epochs: samples, labels and, where classes are balanced, samples' weights."""
+        """The batches of all epochs: samples, targets and, where classes are balanced, samples' weights."""
         # Inputs stay uint8 (on a CPU sharing memory with split) and are scaled a batch at a time: a quarter of the
         # memory that a float copy takes.
         inputs = torch.from_numpy(split.inputs).to(self._compute.device)
-        labels = torch.from_numpy(split.labels).to(self._compute.device)
+        labels = _targets(split).to(self._compute.device)
         targets = [labels, _sample_weights(labels)] if config.balanced else [labels]
         shuffle = torch.Generator().manual_seed(seed)
         for _ in range(config.epochs):
@@ -156,11 +156,20 @@ def _is_steady(network: nn.Module) -> bool:
     return all(getattr(layer, "momentum", 0) is not None for layer in network.modules())
 
 
-def _loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Mean cross entropy, weighted by sample where there are weights."""
+def _targets(split: Split) -> torch.Tensor:
+    """What a split's samples should be answered with: classes (N,) int64, or findings (N, L) float32 of 0 and 1."""
+    if split.findings:
+        return torch.from_numpy(each_finding(split.labels, split.findings)).float()
+    return torch.from_numpy(split.labels)
+
+
+def _loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Mean cross entropy, weighted by sample where there are weights; of findings, that of each by itself."""
+    if targets.ndim == 2:
+        return binary_cross_entropy_with_logits(logits, targets)
     if weights is None:
-        return cross_entropy(logits, labels)
-    return (weights * cross_entropy(logits, labels, reduction="none")).mean()
+        return cross_entropy(logits, targets)
+    return (weights * cross_entropy(logits, targets, reduction="none")).mean()
 
 
 def _sample_weights(labels: torch.Tensor) -> torch.Tensor:

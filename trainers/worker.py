@@ -38,7 +38,7 @@ class StillWorking(HMChainError):
 @dataclass(frozen=True)
 class DataFacts:
     """What a node must know of its data: number of samples to train on, channels (0 where it has features), largest
-    label + 1, salted Merkle root (32 bytes), names of features.
+    label + 1 (of multi-label data the number of findings), salted Merkle root (32 bytes), names of features.
     """
 
     samples: int
@@ -46,6 +46,7 @@ class DataFacts:
     classes: int
     root: bytes
     features: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 NO_DATA = DataFacts(0, 0, 0, bytes(32))
@@ -249,9 +250,9 @@ class _Bench:
         from trainers.dataset_root import dataset_root, salt_of
 
         train = self._shard.train
-        labels = max(int(split.labels.max()) for split in (train, self._shard.holdout))
+        classes = train.findings or 1 + max(int(split.labels.max()) for split in (train, self._shard.holdout))
         root = dataset_root(train, salt_of(train, salt_secret))
-        return DataFacts(len(train), train.channels, labels + 1, root, self._shard.features)
+        return DataFacts(len(train), train.channels, classes, root, self._shard.features, train.findings > 0)
 
     def initial(self, manifest: Manifest) -> Weights:
         from trainers.networks import initial_model

@@ -17,6 +17,7 @@ from trainers.datasets import Dataset
 from trainers.networks import Compute, build, initial_weights
 from trainers.partition import split
 from trainers.scoring import evaluate, measure
+from trainers.splits import each_finding
 from trainers.training import LocalTraining, Trainer
 
 ARCHITECTURE = "medmnist-cnn"
@@ -26,11 +27,15 @@ Baseline = Callable[[Dataset, Mapping[str, Any]], dict[str, Any]]
 
 
 def majority(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Always answers the most frequent class of the train split, as a network that learnt nothing would."""
-    labels = dataset.test.labels
-    answers = np.zeros((len(labels), len(dataset.classes)), np.float32)
-    answers[:, np.bincount(dataset.train.labels).argmax()] = 1
-    return {"test": asdict(measure(answers, labels))}
+    """Always answers the most frequent class of the train split (of findings, the share that has each), as a network
+    that learnt nothing would.
+    """
+    train, answers = dataset.train, np.zeros((len(dataset.test), len(dataset.classes)), np.float32)
+    if train.findings:
+        answers[:] = each_finding(train.labels, train.findings).mean(axis=0)
+    else:
+        answers[:, np.bincount(train.labels).argmax()] = 1
+    return {"test": asdict(measure(answers, dataset.test))}
 
 
 def central(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:

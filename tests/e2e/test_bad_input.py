@@ -106,7 +106,6 @@ def test_options_that_are_none(options: dict[str, Any], data: Path, tmp_path: Pa
         ("../stripes", "unknown data set"),
         ("röntgen", "'röntgen' (a file of one's own is named with a to z"),
         ("my-sample", "and not ...-sample)"),
-        ("chestmnist", "multi-label"),
         ("organmnist3d", "three-dimensional"),
     ],
 )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from coordinator.progress import Silent
@@ -23,6 +24,23 @@ def test_a_finished_run_is_valid_in_a_process_of_its_own(finished: FinishedRun, 
     assert verdict["notes"][0].startswith("the report says without proof: ")
     assert verdict["model_digest"] == finished.summary["model_digest"]
     assert (verdict["completed_rounds"], verdict["updates"], verdict["models"]) == (3, 6, 4)
+
+
+def test_a_run_on_images_with_several_findings_is_valid(tmp_path: Path) -> None:
+    stream, arrays = np.random.default_rng(0), {}
+    for name, count in (("train", 100), ("val", 20), ("test", 30)):
+        columns = stream.integers(0, 2, (count, 3))
+        images = stream.integers(0, 60, (count, 28, 28)) + 150 * np.repeat(columns, (9, 9, 10), axis=1)[:, :, None]
+        arrays |= {f"{name}_images": images.astype(np.uint8), f"{name}_labels": columns}
+    np.savez(tmp_path / "stripes.npz", **arrays)
+    summary = run(options_for(tmp_path / "run", tmp_path), Silent())
+    assert 0 < summary["test_acc"] < 1
+    code, out, err = invoke("verify", tmp_path / "run", "--data-root", tmp_path)
+    assert (code, err) == (0, "")
+    assert "metrics were not measured" not in out
+    arrays["test_labels"] = 1 - arrays["test_labels"]
+    np.savez(tmp_path / "stripes.npz", **arrays)
+    assert "another file than the run's" in invoke("verify", tmp_path / "run", "--data-root", tmp_path)[1]
 
 
 def test_without_the_data_set_the_metrics_are_not_measured_and_a_note_says_so(finished: FinishedRun) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coordinator.attacks import NOISE, Attacker, malicious_members
+from coordinator.attacks import NOISE, Attacker, flipped, malicious_members
 from coordinator.options import RunOptions
 from coordinator.recipe_options import ATTACKS
 from hmchain.errors import UsageError
@@ -44,6 +45,13 @@ def test_labels_are_flipped_for_training_and_nobody_elses() -> None:
         assert all((flipped[name] == array).all() for name, array in turned.train(BASE, 7, 1).items())
     finally:
         turned.shard.train.labels[:] = before
+
+
+def test_of_findings_those_that_do_not_apply_are_trained_on() -> None:
+    job = Manifest("noise", 1, ("a", "b", "c"), seed=0, multi_label=True)
+    train = replace(HONEST.shard.train, labels=np.arange(24) % 8, findings=3)
+    learner = flipped(replace(HONEST, manifest=job, shard=replace(HONEST.shard, train=train)))
+    assert learner.shard.train.labels.tolist() == [7 - label for label in train.labels]
 
 
 def test_a_sign_is_flipped_about_the_base() -> None:

@@ -52,12 +52,12 @@ def test_the_example_shows_every_value_that_is_left_out(tmp_path: Path) -> None:
     assert read(tmp_path, said) == read(tmp_path, EXAMPLE)
 
 
-@pytest.mark.parametrize("name", ["pneumoniamnist", "organamnist", "bloodmnist", "retinamnist"])
+@pytest.mark.parametrize("name", ["pneumoniamnist", "organamnist", "bloodmnist", "retinamnist", "chestmnist"])
 def test_channels_and_classes_of_published_sets_are_known(name: str, tmp_path: Path) -> None:
     job = read(tmp_path, f'dataset = "{name}"')
     assert job.channels == INFO[name]["n_channels"]
     assert job.classes == tuple(INFO[name]["label"][str(label)] for label in range(len(INFO[name]["label"])))
-    assert job.seed == 0
+    assert (job.seed, job.multi_label) == (0, name == "chestmnist")
 
 
 def test_the_packaged_sample_is_one_of_them(tmp_path: Path) -> None:

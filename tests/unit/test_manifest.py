@@ -53,17 +53,17 @@ def test_the_digest_depends_on_every_field() -> None:
     }
     digests = {replace(GOOD, **{name: value}).digest() for name, value in others.items()}
     assert len(digests | {GOOD.digest()}) == len(others) + 1
-    rest = {"format", "preprocessing", "features", "source"}
+    rest = {"format", "preprocessing", "features", "multi_label", "source"}
     strategic = {name for names in PARAMETERS.values() for name in names}
     assert set(asdict(GOOD)) - set(others) == rest | strategic, "which have one value each, of images and FedAvg"
     rows = {ROWS.digest(), replace(ROWS, features=("b", "a")).digest(), replace(ROWS, architecture="mlp").digest()}
-    assert len(rows | {GOOD.digest()}) == 4
+    assert len(rows | {GOOD.digest(), replace(GOOD, multi_label=True).digest()}) == 5
 
 
 def test_the_digest_stays_what_it_is() -> None:
     """A change of this number breaks every job that is running."""
     assert GOOD.digest().hex() == "e26c80a8456b3d454c4388c7a04e3cecf9d328c55edc71f2bd063d47eed39dd2"
-    assert b"features" not in GOOD.canonical(), "a field that came later"
+    assert not any(name in GOOD.canonical() for name in (b"features", b"multi_label")), "fields that came later"
     assert not any(field.name.encode() in GOOD.canonical() for field in fields(Recipe)), "and so did these"
     assert ROWS.digest().hex() == "dbda4f292e8db44c03cc94e43139c219e85c6d10971b068758353a70f3341511"
 
@@ -127,6 +127,15 @@ def changed(manifest: Manifest, field: str, value: Any) -> bytes:
     """Its text with another value of a field."""
     content = {**json.loads(manifest.canonical()), field: value}
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_a_multi_label_job_is_parsed_to_the_same_manifest() -> None:
+    several = replace(GOOD, multi_label=True)
+    assert Manifest.parse(several.canonical()) == several
+    with pytest.raises(UsageError, match="up to 62 classes, and they cannot be balanced"):
+        replace(several, balanced=True)
+    with pytest.raises(UsageError, match="up to 62 classes"):
+        replace(several, classes=tuple(map(str, range(63))))
 
 
 def test_a_job_over_features_is_parsed_to_the_same_manifest() -> None:

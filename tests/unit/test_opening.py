@@ -204,6 +204,21 @@ def test_whether_data_can_be_trained_on_in_a_job(channels: int, classes: int, wh
     assert misfit(MANIFEST, DataFacts(10, channels, classes, bytes(32))) == why
 
 
+@pytest.mark.parametrize(
+    ("ours", "classes", "why"),
+    [
+        (True, 2, None),
+        (True, 3, "it has 2 findings, ours are 3"),
+        (False, 2, "several classes may apply to a sample of it, one class to one of ours"),
+    ],
+)
+def test_whether_findings_can_be_trained_on_in_a_job(ours: bool, classes: int, why: str | None) -> None:
+    several = replace(MANIFEST, multi_label=True)
+    assert misfit(several, DataFacts(10, 1, classes, bytes(32), multi_label=ours)) == why
+    told = "one class may apply to a sample of it, several classes to one of ours"
+    assert misfit(MANIFEST, DataFacts(10, 1, 2, bytes(32), multi_label=True)) == told
+
+
 ROWS = Manifest("rows", 0, ("a", "b"), 1, architecture="logistic", preprocessing="asinh", features=("x", "y"))
 
 

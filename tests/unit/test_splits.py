@@ -15,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmchain.errors import DataError, StorageError
-from trainers.splits import MAX_BYTES, MAX_CLASSES, SHARD_SPLITS, Shard, Split, load_shard, read_splits, write_shard
+from trainers.splits import (
+    MAX_BYTES,
+    MAX_CLASSES,
+    SHARD_SPLITS,
+    Shard,
+    Split,
+    each_finding,
+    load_shard,
+    read_splits,
+    write_shard,
+)
 
 
 def split(count: int, shape: tuple[int, ...] = (28, 28), classes: int = 3) -> Split:
@@ -46,6 +56,21 @@ def refused(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- round trip
+
+
+@pytest.mark.parametrize("findings", [2, 14, 62])
+def test_findings_are_read_as_columns_and_written_so(findings: int, tmp_path: Path) -> None:
+    columns = np.random.default_rng(0).integers(0, 2, (6, findings), np.uint8)
+    columns[0] = 1
+    shard = load_shard(save(tmp_path, train_labels=columns, val_labels=columns))
+    assert shard.train.findings == shard.holdout.findings == findings
+    assert np.array_equal(each_finding(shard.train.labels, findings), columns)
+    assert shard.train.labels[0] == 2**findings - 1
+    write_shard(tmp_path / "again.npz", shard)
+    again = load_shard(tmp_path / "again.npz")
+    assert same(again.train, shard.train)
+    assert again.holdout.findings == findings
+    assert shard.train.take(np.array([3])).findings == findings
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)], ids=["grey", "RGB"])
@@ -97,7 +122,11 @@ def test_grey_images_may_have_an_axis_for_it_and_labels_none(tmp_path: Path) -> 
         ({"train_images": np.zeros((6, 28, 28), np.float32)}, "train_images must be uint8, not float32"),
         ({"train_images": np.zeros((0, 28, 28), np.uint8), "train_labels": np.zeros(0, np.uint8)}, "is empty"),
         ({"val_images": np.zeros((0, 28, 28), np.uint8), "val_labels": np.zeros(0, np.uint8)}, "is empty"),
-        ({"train_labels": np.zeros((6, 14), np.uint8)}, "one label an image"),
+        ({"train_labels": np.zeros((6, 14), np.uint8)}, "labels of 14, 1 columns in its splits"),
+        ({"train_labels": np.zeros((6, 63), np.uint8)}, "(N, L) with L up to 62, a column a finding, not (6, 63)"),
+        ({"train_labels": np.zeros((6, 2, 2), np.uint8)}, "one label an image"),
+        ({"train_labels": np.full((6, 14), 2, np.uint8)}, "14 columns, one a finding, and so must be 0 or 1"),
+        ({"train_labels": np.full((6, 2), -1)}, "2 columns, one a finding, and so must be 0 or 1"),
         ({"train_labels": np.zeros((6, 1))}, "must be integers, not float64"),
         ({"train_labels": np.zeros((5, 1), np.uint8)}, "6 images and 5 labels"),
         ({"val_labels": np.full((6, 1), -1)}, "-1 is not a class of 0 to 255"),
@@ -106,7 +135,7 @@ def test_grey_images_may_have_an_axis_for_it_and_labels_none(tmp_path: Path) -> 
         ({"train_images": np.array({"pickled": 1}, dtype=object)}, "must be uint8, not object"),
         ({"train_images": np.zeros((6, 28, 28), [("a", np.uint8)])}, "must be uint8"),
     ],
-    ids=range(13),
+    ids=range(17),
 )
 def test_arrays_that_are_not_medmnists(changes: dict[str, np.ndarray], line: str, tmp_path: Path) -> None:
     assert line in refused(save(tmp_path, **changes))

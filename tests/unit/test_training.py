@@ -125,6 +125,18 @@ def test_a_configuration_that_cannot_train_is_refused(values: tuple[int, int, fl
         LocalTraining(*values)
 
 
+def test_it_learns_several_findings_of_an_image():
+    stream, labels = np.random.default_rng(0), np.arange(64) % 4
+    images = stream.integers(0, 128, (64, 28, 28), dtype=np.uint8)
+    images[labels & 1 == 1, :, :14] += 100
+    images[labels & 2 == 2, :, 14:] += 100
+    network, split = build(CNN, 1, 2), Split(images, labels, findings=2)
+    train(network, BASE, split, LocalTraining(30, 16, 0.1), seed=0)
+    metrics = evaluate(network, split)
+    assert metrics.accuracy > 0.9
+    assert metrics.auc > 0.95
+
+
 # ---------------------------------------------------------------- features
 
 
