@@ -84,7 +84,8 @@ def prepare(
     shards = split(data, hospitals, partition, job["seed"])
     ports = daemons.free_ports(1 + 2 * hospitals)
     folder.mkdir(parents=True, exist_ok=True)
-    named = {"dataset": data.name, "channels": data.channels, "classes": list(data.classes)} | PHASE_SECONDS | job
+    samples = {"channels": data.channels, "classes": list(data.classes), "multi_label": data.multi_label}
+    named = {"dataset": data.name} | samples | PHASE_SECONDS | job
     lines = [f"{key} = {json.dumps(value)}" for key, value in named.items()]
     write_whole(folder / JOB, ("\n".join(lines) + "\n").encode())
     read_manifest(folder / JOB)

@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
-from coordinator import daemons
+from coordinator import daemons, local_founding
+from coordinator.jobs import read_manifest
 from hmchain.errors import BlobError, ChainError, DataError, UsageError
 from hmchain.files import write_secret
 from tests.e2e.stripes import NAME, flags, hmchain, invoke, start
 from tests.e2e.town import Town
 from trainers import logs
 from trainers.config import FILE
+from trainers.splits import load_shard
 
 CLOSED = 9  # the discard port: nobody listens there
 INTERRUPTED = 130
@@ -329,3 +332,14 @@ def test_a_hospital_runs_one_node(founded: Town) -> None:
     assert err == f"hmchain: another process uses {founded.folder(2)}/state.json: a hospital runs one node\n"
     assert founded.running("node-2")
     assert content_of(founded.folder(2) / "keys") == before
+
+
+def test_of_images_with_several_findings_the_first_job_is_multi_label(tmp_path: Path) -> None:
+    arrays = {}
+    for name in ("train", "val", "test"):
+        arrays |= {f"{name}_images": np.zeros((8, 28, 28), np.uint8), f"{name}_labels": np.eye(8, 3, dtype=np.uint8)}
+    np.savez(tmp_path / "findings.npz", **arrays)
+    job = {"masters": 2, "seed": 0}
+    local = local_founding.prepare(tmp_path / "town", 2, "findings", tmp_path, "iid", job)
+    assert read_manifest(local.folder / "job.toml").multi_label
+    assert {load_shard(hospital / "data.npz").train.findings for hospital in local.hospitals} == {3}
