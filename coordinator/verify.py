@@ -104,7 +104,8 @@ def unless_unavailable(run: RunFile) -> Iterator[None]:
 def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manifest, Weights]:
     """Checks that manifest and initial model are as recorded on chain, and as our own code rebuilds them.
 
-    Returns both. Raises VerificationError, UsageError for a custom network that is not in `modules`.
+    Returns both. Raises VerificationError, UsageError for a custom network that is not in `modules` or has another
+    source here.
     """
     job = evidence.job
     if evidence.key.public not in (public for public, _ in job.keys):
@@ -113,11 +114,11 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
         text = evidence.store.get(job.manifest_blob, MAX_BYTES)
     with explain("the manifest cannot be reproduced"):
         manifest = Manifest.parse(text)
-    refuse_custom_network(manifest, modules)  # UsageError: that it may not be imported is no evidence against the run
-    with explain("the manifest cannot be reproduced"):
-        initial = initial_model(manifest, modules)
     if manifest.digest() != job.manifest or manifest.terms() != job.terms:
         raise VerificationError("the manifest is not the one that the chain recorded")
+    refuse_custom_network(manifest, modules)  # UsageError: what may or can be imported here is no evidence
+    with explain("the manifest cannot be reproduced"):
+        initial = initial_model(manifest, modules)
     header = model_header(manifest.digest(), 0, bytes(32))
     if digest_of(initial, header) != job.initial:
         raise VerificationError("the initial model is not the one that the manifest's seed gives", round=0)

@@ -41,9 +41,14 @@ def source_digest(architecture: str) -> str:
 
 
 def refuse_custom_network(job: Manifest, allowed: Collection[str]) -> None:
-    """Raises UsageError where a job's network is a custom one and not in `allowed`."""
-    if job.source and job.architecture not in allowed:
+    """Raises UsageError where a job's network is a custom one and not in `allowed`, or its source here is another."""
+    if not job.source:
+        return
+    if job.architecture not in allowed:
         raise UsageError(f"{job.architecture} is a custom network, whose code is not allowed to run here")
+    found = source_digest(job.architecture)
+    if found != job.source:
+        raise UsageError(f"the source of {job.architecture} here has SHA-256 {found}, the manifest names {job.source}")
 
 
 def custom_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
@@ -53,9 +58,7 @@ def custom_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
     that cannot travel, or does not answer a batch of the job's samples with a float for each class.
     """
     refuse_custom_network(job, allowed)
-    architecture, found = job.architecture, source_digest(job.architecture)
-    if found != job.source:
-        raise UsageError(f"the source of {architecture} here has SHA-256 {found}, the manifest names {job.source}")
+    architecture = job.architecture
     module, _, name = architecture.partition(":")
     try:
         with torch.random.fork_rng(devices=[]):
