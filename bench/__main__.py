@@ -1,4 +1,4 @@
-"""All benchmarks that need no daemons, one after the other; bench.nodes is run by itself."""
+"""What `make bench` measures: gas, and where a run's time goes. The other modules are run by themselves."""
 
 import sys
 

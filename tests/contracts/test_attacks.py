@@ -1,4 +1,4 @@
-"""The rules of the protocol (DESIGN 3.3), each tried by somebody who would rather break it."""
+"""The rules of the protocol (docs/protocol.md), each tried by somebody who would rather break it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def accept(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("file", metavar="ACCEPTANCE", type=FilePath, required=False)
+@click.argument("file", metavar="[ACCEPTANCE]", type=FilePath, required=False)
 @click.option("--withdraw", default="", metavar="ACCOUNT", help="Stop vouching for this person.")
 @with_config
 @with_password
