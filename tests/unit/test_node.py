@@ -1,4 +1,4 @@
-"""What a node sees of the consortium before it acts: whether it is a member, and which jobs are its concern."""
+"""A node: whether it is a member, which jobs are its concern, and what it does about faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
-from hmchain.errors import ContractError
+from hmchain.errors import ChainError, ContractError, DaemonError, StorageError, TrainingError
 from hmchain.history import History, JobRecord, RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
 from trainers.config import Config
 from trainers.health import Health
 from trainers.keystore import Keys
-from trainers.node import JOBS_PER_MEMBER, ForeignKey, Node, _attended
+from trainers.node import IDLE_POLLS, JOBS_PER_MEMBER, LONGEST_PAUSE, ForeignKey, Node, RotatedAway, _attended
 from trainers.worker import NO_DATA
 
 TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
@@ -98,8 +98,12 @@ def node_of(member: MemberIdentity, on_chain: bytes, *earlier: Any) -> Node:
 
 
 def node_on(chain: EmbeddedChain, member: MemberIdentity, contract: str, block: int, *earlier: Any) -> Node:
+    return assembled(ChainClient(chain.web3, member.account, contract), member, contract, block, *earlier)
+
+
+def assembled(client: Any, member: MemberIdentity, contract: str, block: int, *earlier: Any) -> Node:
     parts = SimpleNamespace(
-        client=ChainClient(chain.web3, member.account, contract),
+        client=client,
         config=Config(name="H"),
         consortium=SimpleNamespace(block=block, contract=contract, records=""),
         data=NO_DATA,
@@ -108,7 +112,7 @@ def node_on(chain: EmbeddedChain, member: MemberIdentity, contract: str, block: 
         registry=None,
         state=None,
         store=SimpleNamespace(used=lambda: 0),
-        worker=None,
+        worker=SimpleNamespace(tidy=lambda: None),
     )
     return Node(cast(Any, parts))
 
@@ -137,3 +141,133 @@ def test_a_node_goes_on_with_any_key_of_its_own() -> None:
     member, earlier = MemberIdentity.create(), new_identity()
     for key in (member.encryption.public, earlier.public):
         assert node_of(member, key, earlier).step() is False
+
+
+def test_a_node_ends_whose_account_was_rotated_away() -> None:
+    member, successor, deployer = MemberIdentity.create(), MemberIdentity.create(), Account.create()
+    chain = EmbeddedChain([who.address for who in (deployer, member.account, successor.account)])
+    client, deployment = found(
+        chain.web3, deployer, [(member.account.address, member.encryption.public, b"H".ljust(32, b"\0"))]
+    )
+    node = node_on(chain, member, client.address, deployment.block)
+    key = successor.encryption.public
+    ChainClient(chain.web3, member.account, client.address).transact("announceRotation", successor.account.address, key)
+    assert node.step() is False, "announced is not done"
+    ChainClient(chain.web3, successor.account, client.address).transact("completeRotation", 1)
+    with pytest.raises(RotatedAway, match=f"^account {member.account.address} was rotated away"):
+        node.run()
+
+
+# ---------------------------------------------------------------- faults
+
+
+@pytest.fixture
+def node() -> Node:
+    """One that never looks at a chain."""
+    return assembled(SimpleNamespace(sender="0x1"), MemberIdentity.create(), "0xc", 1)
+
+
+class Clock:
+    """In place of a node's stop flag: notes how long it would wait, and stops it after so many waits."""
+
+    def __init__(self, waits: int) -> None:
+        self.waited: list[float] = []
+        self._waits = waits
+
+    def is_set(self) -> bool:
+        return len(self.waited) == self._waits
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+
+
+def waits(node: Node, monkeypatch: pytest.MonkeyPatch, *outcomes: bool | Exception) -> list[float]:
+    """How long a node waits after steps that end so; it looks once a second while there is a job."""
+    clock, left = Clock(len(outcomes)), list(outcomes)
+
+    def step() -> bool:
+        outcome = left.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(node, "step", step)
+    monkeypatch.setattr(node, "_stop", clock)
+    node.run()
+    return clock.waited
+
+
+def test_a_node_acts_at_once_and_looks_seldom_while_no_job_is_open(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert waits(node, monkeypatch, True, False) == [0, IDLE_POLLS]
+    node._feed.history.jobs = created((1, "0x1")).jobs
+    assert waits(node, monkeypatch, True, False) == [0, 1]
+
+
+def test_no_fault_ends_a_node_and_each_makes_it_wait_longer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = ChainError("gone"), OSError("odd"), ChainError("gone"), KeyError("odd"), ChainError("gone")
+    assert waits(node, monkeypatch, *faults, True, ChainError("gone")) == [1, 2, 4, 8, LONGEST_PAUSE, 0, 1]
+    assert waits(node, monkeypatch, *[ContractError("WrongPhase")] * 3) == [1, 1, 1], "somebody was faster"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "chain_up"),
+    [
+        (ContractError("WrongPhase"), "refused", 1),
+        (ChainError("gone"), "chain", 0),
+        (DaemonError("gone"), "blobs", 1),
+        (StorageError("full"), "disk", 1),
+        (TrainingError("too little memory"), "training", 1),
+        (ValueError("odd"), "defect", 1),
+    ],
+)
+def test_faults_are_counted_by_kind(
+    fault: Exception, kind: str, chain_up: int, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits(node, monkeypatch, fault)
+    registry = node._parts.health.registry
+    assert registry.get_sample_value("hmchain_faults_total", {"kind": kind}) == 1
+    assert registry.get_sample_value("hmchain_chain_up") == chain_up
+
+
+def test_a_fault_in_one_job_is_no_other_jobs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    attended: list[int] = []
+
+    def attend(number: int, _: str) -> bool:
+        attended.append(number)
+        if number == 1:
+            raise DaemonError("its blobs cannot be had")
+        return False
+
+    monkeypatch.setattr(node, "_attend", attend)
+    for _ in range(3):
+        node._work(created((1, "0x1"), (2, "0x2")))
+    assert attended == [1, 2, 2, 2], "it is left alone for a while"
+
+
+def test_a_fault_of_the_chain_is_every_jobs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    attended: list[int] = []
+
+    def attend(number: int, _: str) -> bool:
+        attended.append(number)
+        raise ChainError("gone")
+
+    monkeypatch.setattr(node, "_attend", attend)
+    with pytest.raises(ChainError):
+        node._work(created((1, "0x1"), (2, "0x2")))
+    assert attended == [1]
+
+
+def test_a_node_without_its_blob_store_says_so_and_goes_on() -> None:
+    member, asked = MemberIdentity.create(), list[int]()
+    node = node_of(member, member.encryption.public)
+
+    def used() -> int:
+        asked.append(1)
+        raise DaemonError("gone")
+
+    node._parts.store.used = used  # type: ignore[method-assign]
+    for _ in range(3):
+        assert node.step() is False
+    assert node._site is not None, "it is a member all the same"
+    assert node._parts.health.report()[1]["blob_store"] is False
+    assert len(asked) == 1, "not at every step"
