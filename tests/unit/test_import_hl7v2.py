@@ -73,10 +73,10 @@ def test_no_record_of_the_samples_tells_who_it_is_about() -> None:
         *("duck", "donald", "finn", "huckleberry", "everyman", "aniston", "johnson", "philip", "woolfson"),
         *("spring street", "elm street", "10006579", "9817566735", "1234567", "19241010", "123121234", "8885551212"),
     )
-    for path in SAMPLES.glob("*.hl7"):
-        for thing in messages.read(path, CONTEXT):
-            text = str(thing) if isinstance(thing, Rejection) else thing.encode().decode()
-            assert [word for word in private if word in text.casefold()] == []
+    things = [thing for path in SAMPLES.glob("*.hl7") for thing in messages.read(path, CONTEXT)]
+    texts = [str(thing) if isinstance(thing, Rejection) else thing.encode().decode() for thing in things]
+    assert len(texts) > 10
+    assert [word for text in texts for word in private if word in text.casefold()] == []
 
 
 @needs_samples

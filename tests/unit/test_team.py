@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from concurrent.futures import CancelledError
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -81,11 +82,15 @@ def test_metrics_are_those_of_one_thread(count: int) -> None:
 
 
 def test_a_team_that_closes_begins_nothing_more() -> None:
-    team, done = Team(1), []
-    team.threads.submit(time.sleep, 0.2)
-    team.threads.submit(done.append, 1)
-    team.close()
-    assert not done
+    team, over = Team(1), Event()
+    running, waiting = team.threads.submit(over.wait, 10), team.threads.submit(over.wait, 10)
+    closing = Thread(target=team.close)
+    closing.start()
+    with pytest.raises(CancelledError):
+        waiting.result(10)
+    over.set()
+    closing.join()
+    assert running.result(0)
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -266,7 +266,9 @@ def test_what_is_wanted(wanted: Wanted, found: list[int], vault: Vault) -> None:
 
 def test_a_record_is_found_by_the_beginning_of_its_leaf(vault: Vault) -> None:
     add(vault, *some(3))
-    for holding in vault.holdings():
+    holdings = list(vault.holdings())
+    assert len(holdings) == 3
+    for holding in holdings:
         for name in (holding.leaf.hex(), holding.name, holding.name.upper(), f" {holding.name}\n"):
             assert vault.find(name) == holding
 
