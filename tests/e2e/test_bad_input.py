@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 from coordinator.cli import guarded
+from coordinator.jobs import EXAMPLE
+from hmchain.card import Card
+from hmchain.envelope import new_identity
 from hmchain.errors import BlobError, ChainError, DataError, StorageError, UsageError
 from tests.e2e.stripes import MAIN, NAME, arguments_for, invoke, write_stripes
 from tests.samples import MEDMNIST, needs_medmnist
@@ -286,3 +289,43 @@ def test_too_little_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         hungry()
     assert (end.value.code, capsys.readouterr().err) == (6, "hmchain: not enough memory\n")
+
+
+# ---------------------------------------------------------------- other commands
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["verify"], "name a run's folder, or a hospital's --config and the --job to check"),
+        (["verify", "run", "--config", "hospital.toml", "--job", "1"], "name a run's folder, or"),
+        (["verify", "run", "--job", "1"], "name a run's folder, or"),
+        (["verify", "--config", "hospital.toml"], "name a run's folder, or"),
+        (["verify", "--config", "x", "--job", "1", "--allow-module", "a:B"], "--allow-module is for a run's folder"),
+        (["experiment", "table3", "--only", "no such row"], "table3 has no row with 'no such row' in its label"),
+        (["experiment", "table3", "--out", "nowhere", "--draw-only"], "nowhere holds no results"),
+        (["experiment", "table4", "--seeds", "0"], "at least one data set and one seed"),
+        (["up", "there", "--hospitals", "3", "--masters", "4"], "3 hospitals can have 1 to 3 masters, not 4"),
+        (["deploy", "one.json", "one.json"], "two cards name the same operator account"),
+        (["deploy", "one.json", "--out", "one.json"], "one.json exists: a consortium is deployed once"),
+        (["deploy", "one.json", "--out", "no/where"], "no/where cannot be written: no is no folder, or not writable"),
+        (["deploy", "none.json"], "none.json"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_commands_that_cannot_work(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hospital.toml").write_text('name = "H"\n')
+    Card("One", "0x52908400098527886E0F7030069857D2E4169EE7", new_identity().public).write(Path("one.json"))
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = invoke(*arguments)
+    assert (code, out) == (UsageError.exit_code, "")
+    assert err.startswith("hmchain: ")
+    assert told in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_example_of_a_job_needs_nothing() -> None:
+    assert invoke("job", "create", "--example") == (0, EXAMPLE, "")

@@ -228,7 +228,8 @@ def test_who_cannot_or_will_not_train_and_judge_stays_out_of_the_draws(
     case = entering(tmp_path / "member", data, decline=decline)
     for _ in range(2):
         assert not case.step(at(Phase.ENROLMENT))
-    assert say() == [f"job refused: {why}"], "once and for all"
+    assert not any(case.step(at(Phase.FAILED), NOW + seconds) for seconds in (0, 100))
+    assert (say(), case.chain.sent) == ([f"job refused: {why}"], []), "once and for all"
     case = entering(tmp_path / "coordinator", data, decline=decline)
     assert not case.step(at(Phase.ENROLMENT), coordinator=True)
     assert case.part.opened is not None, "its coordinator needs the job's key, to propose"

@@ -367,6 +367,33 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     assert json.loads((tmp_path / "audit.json").read_text())["resourceType"] == "Bundle"
 
 
+def test_files_are_read_as_they_are_said_to_be_and_records_found_by_what_they_are(town: Town, tmp_path: Path) -> None:
+    table, sequence = tmp_path / "table", tmp_path / "a.fa"
+    table.write_text("patient,loinc,value,unit,date\nZ-1,2093-3,200,mg/dL,2020-05-31T12:00:00\n")
+    sequence.write_text(">one\nACGT\n")
+    assert "unknown source 'table'" in town(1, "import", str(table), "--source", "table", code=2)
+    assert "'Mars/Olympus' is no time zone" in town(1, "import", str(table), "--zone", "Mars/Olympus", code=2)
+    assert "1 imported" in town(1, "import", str(table), "--source", "labs", "--zone", "Europe/Berlin")
+    assert "1 imported" in town(1, "import", str(sequence), "--subject", "Z-1")
+    about = ["list", "--json", "--subject", "Z-1"]
+    (row,) = map(json.loads, town(1, *about, "--code", CHOLESTEROL).splitlines())
+    assert (row["type"], row["time"]) == ("observation", "2020-05-31T10:00:00Z")
+    assert "--code is SYSTEM|CODE" in town(1, "list", "--code", "2093-3", code=2)
+    (row,) = map(json.loads, town(1, *about, "--type", "sequence").splitlines())
+    town(1, "show", row["record"], "--attachment", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == b"ACGT"
+
+
+def test_a_delegation_is_made_and_ended(town: Town) -> None:
+    def until() -> int:
+        return town.ward.archive(2).trail().delegations[2, ACCOUNT, Purpose.EHR]
+
+    assert "may use our grants for ehr until" in town(2, "delegate", ACCOUNT, "ehr", "--days", "2")
+    assert until() > 0
+    assert town(2, "delegate", ACCOUNT, "ehr", "--end") == "delegation ended\n"
+    assert until() == 0
+
+
 def test_all_of_one_person_is_erased_and_who_it_is_forgotten(town: Town, tmp_path: Path) -> None:
     source = tmp_path / "in.ndjson"
     source.write_text("\n".join(json.dumps(observation(n)).replace("R-7", "R-8") for n in range(2)))
