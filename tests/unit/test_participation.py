@@ -62,7 +62,7 @@ class Acts:
 
     def __init__(self, member: int) -> None:
         self.number, self.did = member, list[str]()
-        self.missing: list[int] = []
+        self.missing, self.forgotten = list[int](), list[int]()
         self.can = True
 
     def act(self, state: RoundState) -> bool:
@@ -77,8 +77,8 @@ class Acts:
         self.did.append("look ahead")
         return self.missing
 
-    def forget(self, _: int) -> None:
-        """Nothing is kept."""
+    def forget(self, round: int) -> None:
+        self.forgotten.append(round)
 
 
 class Case:
@@ -212,6 +212,8 @@ def test_a_job_that_fits_is_opened_and_its_draws_entered(tmp_path: Path, say: Ca
     assert case.step(at(Phase.ENROLMENT))
     assert case.chain.sent == [("enrol", 1)]
     assert say() == ["job opened"]
+    assert case.part._learner is not None
+    assert case.part._learner.seconds == 60.0, "as long as the hospital allows"
 
 
 @pytest.mark.parametrize(
@@ -354,6 +356,23 @@ def test_nobody_is_struck_while_a_draw_is_pending(phase: Phase) -> None:
     for seconds in (0, 100):
         assert not case.step(at(phase), NOW + seconds)
     assert case.chain.sent == []
+
+
+# ---------------------------------------------------------------- rounds that are over
+
+
+def test_how_each_round_ended_is_told_once_and_after_a_start_only_of_the_last(say: Callable[[], list[str]]) -> None:
+    case, over = Case(), {2: "round 2 over", 3: "round 3 over: no update reached the standard value"}
+    case.acts.can = False
+    case.judged(NONE, round=3)
+    case.job.rounds[2].model, case.job.rounds[3].failed = b"\1" * 32, Phase.COMMIT
+    for _ in range(2):
+        case.step(at(Phase.REQUEST, 3))
+    assert say() == [over[2]]
+    for _ in range(2):
+        case.step(at(Phase.REQUEST, 4))
+    assert say() == [over[2], over[3]]
+    assert case.acts.forgotten == [2, 3]
 
 
 # ---------------------------------------------------------------- limits
