@@ -286,6 +286,10 @@ def test_masters_score_updates_as_they_come_in_and_once() -> None:
         for _ in range(2):
             case.step(state)
     assert case.acts.did.count("look ahead") == 2
+    other = Case(OTHER)
+    other.acts.can, other.job.rounds[1].updates = False, updates
+    other.step(state)
+    assert "look ahead" not in other.acts.did, "who is no master scores nothing"
 
 
 def test_a_candidate_that_is_wrong_or_missing_is_not_looked_at_all_the_time() -> None:
@@ -295,9 +299,11 @@ def test_a_candidate_that_is_wrong_or_missing_is_not_looked_at_all_the_time() ->
     looks: list[int] = []
     for now in range(begun, begun + 9):
         before = len(case.acts.did)
-        case.step(state, now)
+        assert not case.step(state, now)
         looks += [now] * (len(case.acts.did) - before)
     assert looks == [begun, begun + INTERVAL_SECONDS, begun + 2 * INTERVAL_SECONDS]
+    case.acts.can = True
+    assert case.step(state, begun + 3 * INTERVAL_SECONDS)
 
 
 @pytest.mark.parametrize(
