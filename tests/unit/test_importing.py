@@ -173,3 +173,15 @@ def test_images_of_which_it_is_not_said_whose_they_are_are_refused(
     report, _ = run(vault, store, tmp_path / "images.npz")
     assert counts(report) == (0, 0, 1)
     assert "subjects" in report.files[0].reasons[0][1]
+
+
+def test_images_of_several_findings_are_refused(vault: Vault, store: DirectoryStore, tmp_path: Path) -> None:
+    """A record has one class; the service that trains on records would take the findings of an image for one."""
+    images, findings = np.zeros((3, SIDE, SIDE), np.uint8), np.eye(3, dtype=np.uint8)
+    np.savez(
+        tmp_path / "images.npz", train_images=images, train_labels=findings, val_images=images, val_labels=findings
+    )
+    report, _ = run(vault, store, tmp_path / "images.npz")
+    assert counts(report) == (0, 0, 1)
+    ((_, reason),) = report.files[0].reasons
+    assert reason == "it has 3 columns of labels: an image's record has one class"

@@ -35,6 +35,8 @@ def read(path: Path, context: Context) -> Iterator[Record | Rejection]:
     try:
         splits, _ = read_splits(path, SHARD_SPLITS, None)
         check_labels(path, splits, MAX_CLASSES)
+        if findings := splits["train"].findings:
+            raise DataError(f"it has {findings} columns of labels: an image's record has one class")
         subjects = {name: _subjects(path, name, len(split)) for name, split in splits.items()}
     except DataError as fault:
         yield Rejection("file", str(fault).removeprefix(str(path)).lstrip(" ,:"))
