@@ -1,4 +1,4 @@
-"""What a job's coordinator does: it keeps the key until the chain has it, hands it out, and opens the first round."""
+"""What a job's coordinator does: it keeps the key until the chain has it, hands it out, begins, and proposes first."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from hmchain.blobs import BlobRef, DirectoryStore
 from hmchain.cid import Cid
 from hmchain.envelope import Identity, new_identity, seal
 from hmchain.errors import BlobError, StorageError, UsageError
+from hmchain.exchange import DirectExchange, aggregate_of, update_header
 from hmchain.files import write_secret
-from hmchain.history import History, JobRecord
+from hmchain.history import History, JobRecord, RoundRecord, Update
 from hmchain.identity import MemberIdentity
+from hmchain.judgement import Judgement
 from hmchain.keyring import open_key
 from hmchain.manifest import Manifest
-from hmchain.rounds import Phase, RoundState
+from hmchain.rounds import COORDINATOR, Phase, RoundState
+from hmchain.weights import digest_of, specification
 from trainers.coordination import Coordination, keep_key, kept_key, key_file
 from trainers.keystore import Keys
-from trainers.opening import Site
+from trainers.networks import initial_weights
+from trainers.opening import OpenJob, Site
 
 KEY, OWN, EARLIER = new_identity(), new_identity(), new_identity()
 MANIFEST, ANOTHER = b"\1" * 32, b"\2" * 32
@@ -106,19 +110,26 @@ class Case:
         self.store, self.sent = DirectoryStore(folder / "blobs"), list[tuple[Any, ...]]()
         keep_key(folder, MANIFEST, KEY, own.encryption.public)
         client = SimpleNamespace(transact=self._transact)
-        feed = SimpleNamespace(history=self.history)
+        feed = SimpleNamespace(history=self.history, job=self.history.jobs.get, took=lambda _: None)
         site = SimpleNamespace(member=1, keys=Keys(own, ()), client=client, feed=feed, store=self.store)
         self.part = Coordination(cast(Site, site), 1, folder, WAIT)
 
     def _transact(self, call: str, job: int, *arguments: Any) -> None:
         self.sent.append((call, job))
+        self.told = arguments
         if call == "publishKey":
             public, (sha256, cid, size) = arguments
             self.job.keys.append((public, BlobRef(sha256, Cid(0x55, cid), size)))
 
-    def step(self, phase: Phase = Phase.ENROLMENT, now: int = NOW) -> bool:
-        state = RoundState(1, 0, phase, 0, (), (), NONE, NONE, NONE, NONE, NONE, NONE)
-        return self.part.step(state, now, None)
+    def step(
+        self,
+        phase: Phase = Phase.ENROLMENT,
+        now: int = NOW,
+        opened: OpenJob | None = None,
+        proposed: frozenset[int] = NONE,
+    ) -> bool:
+        state = RoundState(1, 0, phase, 0, (), (), NONE, NONE, NONE, NONE, NONE, proposed)
+        return self.part.step(state, now, opened)
 
     def opened_by(self, number: int, identity: Identity | None = None) -> Identity:
         """The key in a member's envelope of the newest keyring."""
@@ -199,3 +210,25 @@ def test_of_a_job_that_is_over_nobody_is_given_the_key(tmp_path: Path) -> None:
     case = Case(tmp_path)
     assert not case.step(Phase.CLOSED)
     assert case.sent == []
+
+
+def test_it_proposes_the_aggregate_of_what_was_accepted_once(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.step()
+    job = Manifest("rows", 0, ("a", "b"), 1, architecture="logistic", preprocessing="asinh", features=("x",))
+    initial = initial_weights(job.architecture, 1, 2, job.seed)
+    exchange = DirectExchange(specification(initial))
+    record = case.job.rounds[1] = RoundRecord(1, bytes(32), (2,), (3,))
+    _, blob = exchange.publish(initial, update_header(job.digest(), record, 2))
+    record.updates[0] = Update(2, 8, blob)
+    opened = OpenJob(job, initial, KEY, cast(Any, exchange))
+    assert not case.step(Phase.COMMIT, opened=opened), "not judged yet"
+    record.judgement = Judgement(1, frozenset({0}), 0, (300,), 300)
+    assert not case.step(Phase.COMMIT), "not opened yet"
+    assert not case.step(Phase.REPLY, opened=opened)
+    assert case.step(Phase.COMMIT, opened=opened)
+    assert case.sent[1:] == [("proposeModel", 1)]
+    number, position, model, _ = case.told
+    assert (number, position) == (1, COORDINATOR)
+    assert model == digest_of(*aggregate_of(record, initial, job, exchange))
+    assert not case.step(Phase.COMMIT, opened=opened, proposed=frozenset({COORDINATOR}))

@@ -255,14 +255,16 @@ def test_without_an_envelope_there_is_one_look_at_each_keyring(tmp_path: Path, s
 # ---------------------------------------------------------------- judging and proposing
 
 
-def test_a_master_waits_for_an_update_until_a_third_of_the_phase_is_left() -> None:
+def test_a_master_waits_for_an_update_until_a_third_of_the_phase_is_left(say: Callable[[], list[str]]) -> None:
     case, state = Case(), replace(at(Phase.PRE_PREPARE), deadline=NOW + TERMS.score_seconds)
     case.acts.missing = [1]
     last = NOW + TERMS.score_seconds - TERMS.score_seconds // 3
-    assert not case.step(state, last - 1)
-    assert case.acts.did == ["look ahead"]
+    for now in (NOW, last - 1):
+        assert not case.step(state, now)
+    assert case.acts.did == ["look ahead"] * 2
+    assert say() == ["round 1: waiting for the updates of members [1]"]
     assert case.step(state, last)
-    assert case.acts.did == ["look ahead", "PRE_PREPARE"]
+    assert case.acts.did[2:] == ["PRE_PREPARE"]
 
 
 def test_a_master_that_has_every_update_or_has_committed_waits_for_nothing() -> None:
