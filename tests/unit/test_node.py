@@ -22,7 +22,7 @@ from trainers.config import Config
 from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.node import IDLE_POLLS, JOBS_PER_MEMBER, LONGEST_PAUSE, ForeignKey, Node, RotatedAway, _attended
-from trainers.worker import NO_DATA
+from trainers.worker import NO_DATA, DataFacts
 
 TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
 NONE: frozenset[int] = frozenset()
@@ -158,6 +158,31 @@ def test_a_node_ends_whose_account_was_rotated_away() -> None:
         node.run()
 
 
+def test_a_node_commits_to_its_data_once_and_again_when_they_are_others() -> None:
+    member = MemberIdentity.create()
+    node = node_of(member, member.encryption.public)
+    registry = node._parts.health.registry
+    for number, root in enumerate((bytes([1] * 32), bytes([2] * 32)), 1):
+        node._data, node._site = DataFacts(8, 1, 2, root), None
+        assert [node.step(), node.step()] == [True, False]
+        assert node._feed.history.roots == {1: root}
+        assert registry.get_sample_value("hmchain_actions_total", {"action": "commitDataset"}) == number
+
+
+def test_a_node_that_is_stopped_ends_after_its_step(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+
+    def step() -> bool:
+        if steps:
+            raise RotatedAway("it went on")
+        steps.append(1)
+        node.stop()
+        return True
+
+    monkeypatch.setattr(node, "step", step)
+    node.run()
+
+
 # ---------------------------------------------------------------- faults
 
 
@@ -207,6 +232,14 @@ def test_no_fault_ends_a_node_and_each_makes_it_wait_longer(node: Node, monkeypa
     faults = ChainError("gone"), OSError("odd"), ChainError("gone"), KeyError("odd"), ChainError("gone")
     assert waits(node, monkeypatch, *faults, True, ChainError("gone")) == [1, 2, 4, 8, LONGEST_PAUSE, 0, 1]
     assert waits(node, monkeypatch, *[ContractError("WrongPhase")] * 3) == [1, 1, 1], "somebody was faster"
+
+
+def test_a_fault_that_persists_is_told_once_and_again_when_it_comes_back(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("hmchain.node"), "propagate", True)
+    waits(node, monkeypatch, ChainError("gone"), ChainError("gone"), False, ChainError("gone"))
+    assert [record.getMessage() for record in caplog.records] == ["will try again"] * 2
 
 
 @pytest.mark.parametrize(
