@@ -261,8 +261,8 @@ class Node:
 
     def _note(self, fault: Exception, job: int | None) -> None:
         """Counts a fault, and logs it unless it is the same as last time."""
-        chain = isinstance(fault, ChainError) and not isinstance(fault, ContractError)
-        self._parts.health.failed(_kind(fault), chain)
+        unreachable = isinstance(fault, ChainError) and not isinstance(fault, ContractError | NonceClash)
+        self._parts.health.failed(_kind(fault), unreachable)
         text, facts = f"{type(fault).__name__}: {fault}", {} if job is None else {"job": job}
         if self._noted.get(job) == text:
             return

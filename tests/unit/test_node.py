@@ -14,7 +14,7 @@ from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
-from hmchain.errors import ChainError, ContractError, DaemonError, StorageError, TrainingError
+from hmchain.errors import ChainError, ContractError, DaemonError, NonceClash, StorageError, TrainingError
 from hmchain.history import History, JobRecord, RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
@@ -247,6 +247,7 @@ def test_a_fault_that_persists_is_told_once_and_again_when_it_comes_back(
     [
         (ContractError("WrongPhase"), "refused", 1),
         (ChainError("gone"), "chain", 0),
+        (NonceClash("taken"), "chain", 1),
         (DaemonError("gone"), "blobs", 1),
         (StorageError("full"), "disk", 1),
         (TrainingError("too little memory"), "training", 1),
