@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,14 +43,14 @@ class Liar:
         ref = self.ward.store.put(seal(content, [self.case.physician.encryption.public]))
         return [ref.sha256.hex(), ref.cid.digest.hex(), ref.size]
 
-    def read(self, letter: dict[str, Any], holder: int | None = 1) -> list[Any]:
+    def read(self, letter: dict[str, Any], holder: int | None = 1, asked: Sequence[str] = ()) -> list[Any]:
         """What the reader makes of a letter."""
         digest = letters.send(self.ward.store, letter, self.case.physician.encryption.public)
-        return [r.value["what"][1] for r in self.ward.reader(self.case.physician).records(digest, holder)]
+        return [r.value["what"][1] for r in self.ward.reader(self.case.physician).records(digest, holder, asked)]
 
-    def tell(self, keys: Any, holder: int | None = 1) -> list[Any]:
+    def tell(self, keys: Any, holder: int | None = 1, asked: Sequence[str] = ()) -> list[Any]:
         """What the reader makes of these keys."""
-        return self.read({"parts": [self.part(canonical(keys))], "count": 1}, holder)
+        return self.read({"parts": [self.part(canonical(keys))], "count": 1}, holder, asked)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,15 @@ def test_an_entry_of_another_batch_or_another_holder(ward: Ward, liar: Liar) -> 
     with pytest.raises(VerificationError, match="is not of member 1"):
         liar.tell([theirs])
     assert liar.tell([theirs], None) == ["theirs"], "it is a registered one, of somebody"
+
+
+def test_another_record_than_was_asked_for(ward: Ward, liar: Liar) -> None:
+    first, second = (f"record:{holding.leaf.hex()}" for holding in liar.case.records)
+    assert liar.tell(liar.keys, asked=["all", "kind:clinical", "type:observation"]) == ["a", "b"]
+    assert liar.tell([liar.keys[0]], asked=["all", first]) == ["a"]
+    for asked in (["all", second], [second, "all"], ["type:imaging"], ["kind:research"]):
+        with pytest.raises(VerificationError, match="released what was not asked for: observation"):
+            liar.tell([liar.keys[0]], asked=asked)
 
 
 def _number(ward: Ward, holding: Holding) -> int:

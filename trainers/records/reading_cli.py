@@ -89,19 +89,25 @@ def get(
             uses = reader.ask(grant, labels.request(wanted), asked, institution)
         else:
             uses = [use]
-        code = _gather(reader, number, list(zip(holders, uses, strict=True)), wait, out)
+        within = [signed.label, wanted] if use is None else [signed.label]  # what an earlier use asked for is not kept
+        code = _gather(reader, number, list(zip(holders, uses, strict=True)), within, wait, out)
     sys.exit(code)
 
 
 def _gather(
-    reader: receiving.Reader, number: int, asked: Sequence[tuple[int, int]], wait: int, out: Path | None
+    reader: receiving.Reader,
+    number: int,
+    asked: Sequence[tuple[int, int]],
+    within: Sequence[str],
+    wait: int,
+    out: Path | None,
 ) -> int:
     """Writes what each holder answers to its use of a grant, whatever the others do. Returns the exit code."""
     code, numbers = 0, itertools.count(1)
     for holder, use in asked:
         try:
             envelope = reader.wait(partial(_released, (number, use), holder), wait, f"--use {use}")
-            count = _write(reader.records(envelope, holder), out, numbers)
+            count = _write(reader.records(envelope, holder, within), out, numbers)
         except HMChainError as fault:
             if len(asked) == 1:
                 raise
@@ -186,7 +192,7 @@ def emergency(
         opened = number
         again = f"--number {opened}"
         envelope = reader.wait(lambda trail: trail.emergency_released.get(opened, {}).get(holder), wait, again)
-        count = _write(reader.records(envelope, holder), out, itertools.count(1))
+        count = _write(reader.records(envelope, holder, ["kind:clinical"]), out, itertools.count(1))
     click.echo(f"{count:,} records" if count else f"member {holder} has no clinical record under this number", err=True)
 
 

@@ -165,11 +165,11 @@ class Reader:
                 raise ChainError(f"the holder has not answered in {seconds:g} s; look for it later with {again}")
             time.sleep(LOOK_SECONDS)
 
-    def records(self, envelope: bytes, holder: int | None = None) -> Iterator[Record]:
+    def records(self, envelope: bytes, holder: int | None = None, asked: Sequence[str] = ()) -> Iterator[Record]:
         """The records whose keys are in a letter, each checked to be registered, and none of them twice.
 
-        envelope: the letter's digest. holder: the member that must hold the records, None for any. Raises UsageError
-        where the holder refused, BlobError, VerificationError, DataError.
+        envelope: the letter's digest. holder: the member that must hold the records, None for any. asked: labels that
+        each must fall under. Raises UsageError where the holder refused, BlobError, VerificationError, DataError.
         """
         if envelope == bytes(32):
             raise UsageError("the holder could not read the request")
@@ -184,7 +184,10 @@ class Reader:
             if leaf in seen:
                 raise VerificationError("the holder released a record twice")
             seen.add(leaf)
-            yield self._record(trail, key, blobs, holder)
+            record = self._record(trail, key, blobs, holder)
+            if not all(scopes.falls_under(label, record.kind, record.type, leaf) for label in asked):
+                raise VerificationError(f"the holder released what was not asked for: {_shown(record.type)}")
+            yield record
 
     def _keys(self, letter: dict[str, Any]) -> Iterator[Key]:
         try:
