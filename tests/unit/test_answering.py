@@ -12,7 +12,8 @@ import pytest
 from coordinator.ballots import MOTIONS
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
-from hmchain.errors import ChainError, DaemonError
+from hmchain.errors import ChainError, ContractError, DaemonError
+from hmchain.permits import Role
 from trainers.config import Blobs, Chain, Config, Records
 from trainers.keystore import Keys
 from trainers.records import answering
@@ -20,7 +21,7 @@ from trainers.records.answering import LONGEST_PAUSE, LOOK_SECONDS, Answering
 from trainers.records.releasing import Releasing
 
 from .case import Case
-from .ward import Ward
+from .ward import Ward, record
 
 POLL = 0.5
 
@@ -97,16 +98,34 @@ def faulty(faults: Iterator[Exception], call: Callable[..., object]) -> Callable
     return tried
 
 
+def suspend(ward: Ward, member: int) -> None:
+    """All others vote for it."""
+    table, ballots = Artifact.load("Ballots"), ward.archive().registry.members.call("ballots")
+    others = [hospital.account for number, hospital in enumerate(ward.hospitals, 1) if number != member]
+    first, *more = (ChainClient(ward.chain.web3, account, ballots, table) for account in others)
+    first.transact("proposeMotion", MOTIONS.index("suspend"), member)
+    for voter in more:
+        voter.transact("vote", 1)
+
+
 def test_who_is_active_is_asked_of_the_chain(tmp_path: Path) -> None:
     """When an answer is written: another thread's view of it may be old, or about to be read anew."""
     ward = Ward.found(tmp_path, members=3)
     registry = ward.archive().registry
     assert [registry.is_active(member) for member in (1, 2, 3)] == [True, True, True]
-    table = Artifact.load("Ballots")
-    first, second = (
-        ChainClient(ward.chain.web3, hospital.account, registry.members.call("ballots"), table)
-        for hospital in ward.hospitals[:2]
-    )
-    first.transact("proposeMotion", MOTIONS.index("suspend"), 3)
-    second.transact("vote", 1)
+    suspend(ward, 3)
     assert [registry.is_active(member) for member in (1, 2, 3)] == [True, True, False]
+
+
+def test_a_suspended_holder_writes_no_keys_each_time_it_tries(tmp_path: Path) -> None:
+    ward = Ward.found(tmp_path, members=3)
+    physician = ward.person(Role.PHYSICIAN, 2)
+    ward.take(record(["x", "about nobody"]))
+    which = ward.ask(physician, ward.grant(None, physician.account.address))
+    suspend(ward, 1)
+    before, releasing = set((tmp_path / "blobs").iterdir()), ward.releasing()
+    for _ in range(2):
+        with pytest.raises(ContractError, match="NotActiveMember"):
+            releasing.step()
+    assert set((tmp_path / "blobs").iterdir()) == before
+    assert ward.archive().vault.released(*which) == [], "and does not note that they went out"

@@ -41,7 +41,8 @@ class Holder:
         self.refused: list[tuple[int, int]] = []
         monkeypatch.setattr(releasing.time, "monotonic", lambda: self.time)
         rules = SimpleNamespace(member=HOLDER, may_cover=lambda terms: terms == PATIENT)
-        registry = SimpleNamespace(trail=self.trail, transact=self.transact)
+        client = SimpleNamespace(call=lambda *_: None)
+        registry = SimpleNamespace(trail=self.trail, transact=self.transact, client=client)
         self.releasing = Releasing(cast(Any, rules), cast(Any, registry), cast(Any, self), ())
 
     def get(self, ref: BlobRef, limit: int) -> bytes:

@@ -67,6 +67,8 @@ class Releasing:
         due = min(self._due(), key=self._turn, default=None)
         if due is None:
             return False
+        function, which = ("releaseKeys", due.which) if due.which[1] else ("releaseEmergencyKeys", due.which[:1])
+        self.registry.client.call(function, *which, REFUSED)  # a suspended member is refused before it writes any keys
         try:
             envelope = self._answer(due)
         except DaemonError:
@@ -75,10 +77,7 @@ class Releasing:
             if self._postpone(due, fault):
                 return True
             envelope = REFUSED
-        if due.which[1]:
-            self.registry.transact("releaseKeys", *due.which, envelope)
-        else:
-            self.registry.transact("releaseEmergencyKeys", due.which[0], envelope)
+        self.registry.transact(function, *which, envelope)
         self.answered += 1
         return True
 
