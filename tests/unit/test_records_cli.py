@@ -19,6 +19,7 @@ from hmchain.consortium import Consortium
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Consent, Purpose, label_of
+from hmchain.registry import Registry
 from hmchain.scopes import scope_of
 from trainers import keystore
 from trainers.keystore import LIGHT, Keys
@@ -404,6 +405,23 @@ def test_all_of_one_person_is_erased_and_who_it_is_forgotten(town: Town, tmp_pat
     assert "was linked to no account" in town(1, "link", "R-8", "--undo"), "forgotten with the records"
     town(1, "link", "R-8", ACCOUNT)
     assert "is linked to no account any more" in town(1, "link", "R-8", "--undo")
+
+
+def test_an_erasure_that_was_cut_off_is_completed_by_the_same_command(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a key was destroyed and before the chain was told: nothing here says any more whose record that was."""
+    source = tmp_path / "in.ndjson"
+    source.write_text("\n".join(json.dumps(observation(n)).replace("R-7", "R-10") for n in range(2)))
+    town(1, "import", str(source))
+    town(1, "link", "R-10", ACCOUNT)
+    erase = ["erase", "--subject", "R-10", "--yes"]
+    with monkeypatch.context() as cut:
+        cut.setattr(Registry, "transact", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        town(1, *erase, code=130)
+    assert town(1, *erase).count("erased ") == 2
+    assert town(1, "verify").startswith("VALID")
+    assert "was linked to no account" in town(1, "link", "R-10", "--undo")
 
 
 def test_what_is_personal_need_not_stand_on_the_command_line(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.parts import connect
 from trainers.records.entitlement import Entitlement
-from trainers.records.holdings import Batch, Holding
+from trainers.records.holdings import Batch, Holding, Wanted
 from trainers.records.storing import Reading, Storing
 from trainers.records.vault import Vault
 
@@ -96,12 +96,18 @@ class Archive:
         Raises HMChainError.
         """
         entry = self._entry_of(holding)
-        if not holding.erased:
-            self.vault.erase(holding)
+        self.vault.erase(holding)
         if holding.leaf not in self.trail().erased.get(entry.index, set()):
             leaves = [other.leaf for other in self.vault.in_batch(holding.batch)]
             proof = merkle.proof_of(leaves, holding.position)
             self.registry.transact("eraseRecord", entry.to_abi(), holding.leaf, holding.position, proof)
+
+    def half_erased(self) -> Iterator[Holding]:
+        """Records that are erased here and not on chain: something ended `erase` in between."""
+        told = self.trail().erased
+        for holding in self.vault.holdings(Wanted(erased=True)):
+            if holding.leaf not in told.get(holding.batch.number or 0, set()):
+                yield holding
 
     def _entry_of(self, holding: Holding) -> Entry:
         """The entry that a record is in, which is ours. Raises UsageError, ChainError."""

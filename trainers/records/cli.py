@@ -283,7 +283,7 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
     """Erase records for good: their keys are destroyed, and no stored byte of them can be read again by anyone.
 
     Copies of the vault made before (backups) hold the keys still. The chain keeps that the record was there, and that
-    it was erased.
+    it was erased. If it is interrupted, start it again: it completes what it began.
     """
     if bool(names) == bool(subject):
         raise UsageError("name records, or a person by --subject")
@@ -292,16 +292,17 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
         holdings = [archive.vault.find(name) for name in names]
         pseudonym = archive.context().pseudonym(subject) if subject else ""
         if pseudonym:
-            holdings = list(archive.vault.holdings(Wanted(subject=pseudonym, erased=False)))
+            theirs = archive.vault.holdings(Wanted(subject=pseudonym, erased=False))
+            holdings = [*archive.half_erased(), *theirs]  # of what is half erased, nobody knows whose it was
         if not holdings:
             raise UsageError(f"there is no record about {subject}")
         if not yes and ask_yes(f"erase {len(holdings)} records for good?") is False:
             raise UsageError("nothing was erased")
+        if pseudonym:
+            archive.vault.unlink(pseudonym)
         for holding in holdings:
             archive.erase(holding)
             click.echo(f"erased {holding.name}")
-        if pseudonym:
-            archive.vault.unlink(pseudonym)
 
 
 def ask_yes(text: str) -> bool:
