@@ -66,6 +66,11 @@ class ConsentingHospital:
             self.trail.consents[account, scopes.scope_of(salt, label)] = frozenset(purposes), 1
             self.trail.revision += 1
 
+    def number_too(self, other: str, number: str) -> None:
+        """The person with this number has another one here as well, as from another system."""
+        account = self.vault.account_of(self.context.pseudonym(number))
+        self.vault.link(self.context.pseudonym(other), account)
+
     def data(self, service: TrainingService) -> ConsentedData:
         """What a node would train on."""
         return ConsentedData(self.vault, Reading(self.vault, self.store), self.folder / "data.npz", service)

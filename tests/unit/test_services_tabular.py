@@ -206,6 +206,23 @@ def test_who_withholds_the_condition_alone_is_left_out_and_not_called_healthy(tm
     assert int(shard.train.labels.sum() + shard.holdout.labels.sum()) == 10
 
 
+def test_a_person_with_a_number_in_each_system_is_one_person(tmp_path: Path) -> None:
+    """The laboratory knows its values, the clinic its condition: it is ill, or withholds that, under both numbers."""
+    ward = ConsentingHospital(tmp_path / "ward")
+    (laboratory, _), numbers = write_cohort(tmp_path, 24, seed=1)
+    ill = numbers[1::2]
+    ward.imports(laboratory, write_conditions(tmp_path / "clinic.ndjson", [f"clinic-{number}" for number in ill]))
+    ward.consent(numbers, RESEARCH)
+    for number in ill:
+        ward.number_too(f"clinic-{number}", number)
+    data = ward.data(SERVICE)
+    data.refresh(ward.trail)
+    assert persons_in(data) == (24, 12)
+    ward.consent(ill[:2], label="type:condition")
+    data.refresh(ward.trail)
+    assert persons_in(data) == (22, 10), "who withholds it is not called healthy"
+
+
 class Away(DirectoryStore):
     """A blob store whose daemon is down, or from which single blobs are gone."""
 

@@ -39,7 +39,10 @@ class TrainingService(Protocol):
     def label(self) -> Wanted | None: ...
 
     def shard(self, records: Iterable[Record]) -> Shard | None:
-        """The samples in records, None where there is nothing to train on or to judge by. Raises DataError."""
+        """The samples in records, whose subjects are persons. None where there is nothing to train on or to judge by.
+
+        Raises DataError.
+        """
 
 
 @dataclass
@@ -90,22 +93,27 @@ class ConsentedData:
         withheld: set[str] = set()
         if label:  # without it they would count as class 0, which they are not
             of_label = self.vault.holdings(replace(label, erased=False))
-            withheld = {holding.subject for holding in of_label if holding.id not in found}
-        return [found[id] for id in sorted(found) if found[id].subject not in withheld]
+            withheld = {self._person(holding) for holding in of_label if holding.id not in found}
+        return [found[id] for id in sorted(found) if self._person(found[id]) not in withheld]
+
+    def _person(self, holding: Holding) -> str:
+        """Whom it is about: an account, however many numbers that person has here; "" for nobody."""
+        return self.vault.account_of(holding.subject) or holding.subject
 
     def _usable(self, holdings: list[Holding]) -> Iterator[Record]:
-        """Those that can be had: one that cannot is no reason to train on none."""
+        """Those that can be had, with persons as subjects: one that cannot is no reason to train on none."""
         unlabelled = self._unlabelled(holdings)
         for holding in holdings:
-            record = None if holding.subject in unlabelled else self._opened(holding)
+            person = self._person(holding)
+            record = None if person in unlabelled else self._opened(holding)
             if record is not None:
-                yield record
+                yield replace(record, subject=person)
 
     def _unlabelled(self, holdings: list[Holding]) -> set[str]:
         """The persons of whom a record that labels them cannot be had: they may not be class 0."""
         label = self.service.label
         labels = {holding.id for holding in self.vault.holdings(replace(label, erased=False))} if label else set()
-        return {holding.subject for holding in holdings if holding.id in labels and self._opened(holding) is None}
+        return {self._person(holding) for holding in holdings if holding.id in labels and self._opened(holding) is None}
 
     def _opened(self, holding: Holding) -> Record | None:
         if holding.batch.id in self._missing:

@@ -40,7 +40,7 @@ def is_diagnosis(record: Record, code: Code) -> bool:
 
 
 def shard_of(rows: Iterable[Row], ill: frozenset[str], names: tuple[str, ...], key: bytes) -> Shard | None:
-    """Train and hold-out, by person, in the order of pseudonyms; None where one of them is empty. ill: class 1."""
+    """Train and hold-out, by person, in the order of their names; None where one of them is empty. ill: class 1."""
     ordered = sorted(rows, key=lambda row: row.subject)
     held = [row for row in ordered if is_held_out(row.subject, key)]
     kept = [row for row in ordered if not is_held_out(row.subject, key)]
