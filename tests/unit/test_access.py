@@ -105,6 +105,14 @@ def test_under_a_grant_that_was_revoked(ward: Ward) -> None:
     refused("GrantOver", lambda: ward.ask(case.physician, case.grant))
 
 
+def test_under_a_grant_that_was_revoked_before_it_reached_the_chain(ward: Ward) -> None:
+    """Whoever was handed its file could relay it later."""
+    case, terms = Case(ward), ("type:imaging", "0x" + "52" * 20, Purpose.EHR, ward.in_a_day())
+    signed = sharing.grant(ward.archive(), case.patient, *terms)
+    sharing.relay(ward.archive(), sharing.revoked(ward.archive(), case.patient, signed))
+    refused("WrongNonce", lambda: list(sharing.relay_files(ward.archive(2), [signed])))
+
+
 def test_with_a_signature_that_was_used_before(ward: Ward, case: Case) -> None:
     access = case.access()
     case.send(access, case.physician)

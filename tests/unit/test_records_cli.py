@@ -340,6 +340,7 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     misspelt = ["consent", "type:obsrevation", "--withdraw", *as_patient]
     _, _, told_of = typed(*misspelt, "--config", str(town.ward.folder / "1" / "hospital.toml"))
     assert told_of.startswith("note: this hospital holds no record of type obsrevation")
+    assert "note: consent for all still stands, and is withdrawn by itself" in told_of
 
     get = ["get", grant, "--from", "1", "--wait", "0", *as_physician]
     assert "there is no member 9" in town(2, *get[:3], "9", *get[4:], code=2)

@@ -87,9 +87,27 @@ def grant(
         granter = label_of(archive.member)
     consent = _consent_scope(archive, *consent_of) if consent_of else (NOBODY, bytes(32))
     terms = Grant(granter, reader, scopes.scope_of(salt, label), purpose, expiry, 1, *consent)
-    earlier = archive.trail().grant_like(terms)
-    terms = replace(terms, nonce=earlier.terms.nonce + 1 if earlier else 1)
+    terms = replace(terms, nonce=_next(archive, terms))
     return Signed(terms, _signature(archive, terms, person), label, salt)
+
+
+def _next(archive: Archive, terms: Grant) -> int:
+    """The number that the next grant of these terms must have."""
+    earlier = archive.trail().grant_like(terms)
+    return earlier.terms.nonce + 1 if earlier else 1
+
+
+def still_consented(archive: Archive, person: MemberIdentity) -> list[str]:
+    """The scopes for which a person consents to something: as labels where its records here tell them, else as digits.
+
+    Raises ChainError, StorageError.
+    """
+    vault, salt, account = archive.vault, salt_of(person), person.account.address
+    theirs = vault.of_subjects(vault.pseudonyms_of(account))
+    labels = {label for holding in theirs for label in scopes.labels_of(holding.kind, holding.type, holding.leaf)}
+    names = {scopes.scope_of(salt, label): label for label in labels | {scopes.ALL}}
+    consents = archive.trail().consents.items()
+    return sorted(names.get(scope, scope.hex()) for (who, scope), (to, _) in consents if who == account and to)
 
 
 def _consent_scope(archive: Archive, account: str, label: str) -> tuple[str, bytes]:
@@ -101,16 +119,16 @@ def _consent_scope(archive: Archive, account: str, label: str) -> tuple[str, byt
 
 
 def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> Signed:
-    """The same grant with expiry 0, which revokes it. Raises UsageError where somebody else gave it."""
+    """The same grant with expiry 0, which revokes it, also before whoever has its file has relayed it.
+
+    Raises UsageError where somebody else gave it.
+    """
     if not isinstance(signed.permit, Grant):
         raise UsageError("a consent is not revoked but withdrawn: hmchain records consent --withdraw")
     granter = person.account.address if person else label_of(archive.member)
     if signed.permit.granter != granter:
         raise UsageError("only whoever gave a grant can revoke it")
-    earlier = archive.trail().grant_like(signed.permit)
-    if earlier is None:
-        raise UsageError("the chain knows no such grant")
-    terms = replace(signed.permit, expiry=0, nonce=earlier.terms.nonce + 1)
+    terms = replace(signed.permit, expiry=0, nonce=_next(archive, signed.permit))
     return replace(signed, permit=terms, signature=_signature(archive, terms, person))
 
 

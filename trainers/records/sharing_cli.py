@@ -150,6 +150,8 @@ def consent(
             signed.write(out)
         sharing.relay(archive, signed)
         note_unknown_type(archive, label)
+        if withdraw and (others := sharing.still_consented(archive, who)):
+            click.echo(f"note: consent for {', '.join(others)} still stands, and is withdrawn by itself", err=True)
     click.echo(f"{label}: " + (", ".join(sorted(purposes)) if purposes else "consent withdrawn"))
 
 
