@@ -98,6 +98,7 @@ _REFUSAL_TEXT = {
     "NotVoucher": "another member vouches for this person",
     "OperatorInUse": "this account belongs to a member, or did",
     "OwnCase": "a member has no vote on itself",
+    "OwnEmergency": "who opened an emergency does not review it",
     "ReviewOverdue": "an earlier emergency of this reader was not reviewed in time: its holder must review it first",
     "TooManyUnreviewed": "too many emergencies of this reader wait for their review",
     "UnknownBallot": "there is no such vote",
@@ -105,8 +106,12 @@ _REFUSAL_TEXT = {
     "UnknownMember": "no member has this number",
     "WordExpired": "what was signed is past its deadline: sign it again",
     "WrongAcceptance": "this acceptance, or a later one of the person, was used before",
+    "WrongEmergencyNonce": "another emergency of this reader came before it: ask again",
     "WrongHolder": "an organisation's grant is for what it keeps itself: ask that one",
+    "WrongNonce": "this word of its person, or a later one, is on the chain already",
+    "WrongSigner": "whom it names did not sign it, or signed it for another consortium",
     "WrongStatus": "the member is so already, or was removed",
+    "WrongUse": "another request under this grant came before it: ask again",
 }
 
 

@@ -337,6 +337,9 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     assert "relayed" in town(2, "relay", str(consent)) or "on the chain already" in town(2, "relay", str(consent))
     assert "grant 1" in town(1, "share", "all", "--to", physician, "--purpose", "emr", "--out", grant, *as_patient)
 
+    nobody = ["share", "all", "--to", "9", "--purpose", "emr", "--out", str(tmp_path / "none"), *as_patient]
+    assert "there is no member 9" in town(1, *nobody, code=2)
+
     misspelt = ["consent", "type:obsrevation", "--withdraw", *as_patient]
     _, _, told_of = typed(*misspelt, "--config", str(town.ward.folder / "1" / "hospital.toml"))
     assert told_of.startswith("note: this hospital holds no record of type obsrevation")

@@ -12,7 +12,7 @@ from hmchain import scopes
 from hmchain.command import EXIT_CODES, FilePath, guarded
 from hmchain.errors import UsageError
 from hmchain.identity import MemberIdentity
-from hmchain.permits import Purpose, Role
+from hmchain.permits import Purpose, Role, member_of
 from trainers import keystore
 from trainers.cli import ask, with_config, with_password
 from trainers.config import Config
@@ -195,6 +195,8 @@ def share(
     scopes.checked(label)
     who = person_of(person, person_password_file) if person else None
     with archive_of(config, password_file) as archive:
+        if member_of(to) not in (None, *archive.history.members):  # it would be whoever is admitted next
+            raise UsageError(f"there is no member {reader}")
         signed = sharing.grant(archive, who, label, to, persons.purpose_named(purpose), expiry, whose)
         signed.write(out)
         sharing.relay(archive, signed)
