@@ -35,7 +35,8 @@ class ConsentingHospital:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.vault = Vault.open(folder / "records", Keys(MemberIdentity.create()), CONSORTIUM)
+        self.keys = Keys(MemberIdentity.create())
+        self.vault = Vault.open(folder / "records", self.keys, CONSORTIUM)
         self.vault.pseudonym_key = bytes(range(32))  # so that chance does not choose who is held out, or nobody
         self.store = DirectoryStore(folder / "blobs")
         self.storing = Storing(self.vault, self.store)

@@ -79,6 +79,11 @@ class Worker:
         self._training: tuple[tuple[bytes, int], float] | None = None  # which, and until when
         self._trained: dict[tuple[bytes, int], Any] = {}
 
+    @property
+    def is_training(self) -> bool:
+        """Whether a training is under way."""
+        return self._training is not None
+
     def facts(self, salt_secret: bytes) -> DataFacts:
         """Loads the data and computes the commitment to them. Raises DataError."""
         facts: DataFacts = self._call("facts", salt_secret)

@@ -6,6 +6,8 @@ import csv
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hmchain.errors import DaemonError
 from hmchain.permits import Purpose
 from hmchain.record import Code, Kind, Record
 from tests.consenting_hospital import (
+    CONSORTIUM,
     DIABETES,
     GLUCOSE,
     HBA1C,
@@ -26,7 +29,9 @@ from tests.consenting_hospital import (
 )
 from tests.samples import RECORDS, needs_samples
 from trainers.config import Data
-from trainers.records.record_keeping import service_of
+from trainers.parts import Parts
+from trainers.records import record_keeping
+from trainers.records.record_keeping import RecordKeeping, service_of
 from trainers.services import consented
 from trainers.services.consented import ConsentedData
 from trainers.services.imaging import Imaging
@@ -34,6 +39,7 @@ from trainers.services.neuro import Neuroscience
 from trainers.services.rows import HELD_OUT, Row, is_held_out, shard_of
 from trainers.services.tabular import ClinicalResearch
 from trainers.splits import Shard, load_shard
+from trainers.worker import DataFacts
 
 KEY = bytes(range(32))
 RESEARCH = Purpose.CLINICAL_RESEARCH
@@ -221,6 +227,71 @@ def test_a_person_with_a_number_in_each_system_is_one_person(tmp_path: Path) -> 
     ward.consent(ill[:2], label="type:condition")
     data.refresh(ward.trail)
     assert persons_in(data) == (22, 10), "who withholds it is not called healthy"
+
+
+def test_while_a_training_is_under_way_only_withdrawals_count(tmp_path: Path) -> None:
+    """Two that consent and withdraw in turn, all the time, would let none come to its end."""
+    ward = ConsentingHospital(tmp_path / "ward")
+    files, numbers = write_cohort(tmp_path, 24, seed=1)
+    ward.imports(*files)
+    ward.consent(numbers[2:], RESEARCH)
+    data = ward.data(SERVICE)
+    data.refresh(ward.trail)
+    ward.consent(numbers[:1], RESEARCH)
+    assert not data.refresh(ward.trail, training=True)
+    ward.consent(numbers[1:2], RESEARCH)
+    ward.consent(numbers[2:3])
+    assert data.refresh(ward.trail, training=True)
+    assert persons_in(data) == (21, 11), "who withdraws is out at once"
+    ward.consent(numbers[:1])
+    assert not data.refresh(ward.trail, training=True), "who never was in it ends nothing"
+    assert data.refresh(ward.trail)
+    assert persons_in(data) == (22, 12)
+
+
+def test_consents_given_during_a_training_are_taken_up_when_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_keeping, "LOOK_SECONDS", 3_600.0)
+    ward, worker = ConsentingHospital(tmp_path / "ward"), Trainer()
+    files, numbers = write_cohort(tmp_path, 24, seed=1)
+    ward.imports(*files)
+    ward.consent(numbers[1:], RESEARCH)
+    config = SimpleNamespace(
+        records=SimpleNamespace(folder=tmp_path / "ward" / "records"),
+        training_file=tmp_path / "data.npz",
+        data=Data(service="clinical-research", features=(HBA1C, GLUCOSE), label=DIABETES),
+    )
+    parts = SimpleNamespace(
+        config=config,
+        keys=ward.keys,
+        consortium=CONSORTIUM,
+        store=ward.store,
+        registry=SimpleNamespace(trail=lambda: ward.trail),
+        worker=worker,
+    )
+    node = RecordKeeping(cast(Parts, parts))
+    assert node.look() is not None
+    worker.is_training = True
+    ward.consent(numbers[:1], RESEARCH)
+    assert node.look() is None
+    worker.is_training = False
+    assert node.look() is not None
+    assert node.look() is None
+    node.close()
+
+
+class Trainer:
+    """Stands in for the worker: its facts are others each time."""
+
+    is_training, asked = False, 0
+
+    def facts(self, _: bytes) -> DataFacts:
+        self.asked += 1
+        return DataFacts(self.asked, 0, 2, bytes(32))
+
+    def close(self) -> None:
+        self.is_training = False
 
 
 class Away(DirectoryStore):

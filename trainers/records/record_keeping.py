@@ -17,7 +17,7 @@ from trainers.services.neuro import Neuroscience
 from trainers.services.tabular import ClinicalResearch
 from trainers.worker import NO_DATA, DataFacts
 
-LOOK_SECONDS = 10.0  # between looks: nobody can keep a node from its rounds by changing consents all the time
+LOOK_SECONDS = 10.0  # between looks
 
 
 class RecordKeeping:
@@ -32,15 +32,21 @@ class RecordKeeping:
         self._service = service_of(config.data, self._vault.pseudonym_key)
         reading = Reading(self._vault, parts.store)
         self._samples = ConsentedData(self._vault, reading, config.training_file, self._service)
-        self._looked = -LOOK_SECONDS
+        self._looked, self._training = -LOOK_SECONDS, False
         self._told, self._fault = NO_DATA, ""
 
     def look(self) -> DataFacts | None:
-        """The data to train on from now on, where they have changed, else None. Looks at most every LOOK_SECONDS."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return None
-        self._looked = time.monotonic()
-        return self.data()
+        """The data to train on from now on, where they have changed, else None.
+
+        Looks every LOOK_SECONDS, and when a training is done: consents that were given meanwhile had to wait.
+        """
+        facts, worker = None, self._parts.worker
+        done = self._training and not worker.is_training
+        if done or time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            facts = self.data()
+        self._training = worker.is_training
+        return facts
 
     def data(self) -> DataFacts | None:
         """The data to train on from now on, where they have changed, else None. Raises ChainError.
@@ -49,7 +55,7 @@ class RecordKeeping:
         """
         trail = self._registry.trail()
         try:
-            changed, fault = self._samples.refresh(trail), ""
+            changed, fault = self._samples.refresh(trail, self._parts.worker.is_training), ""
             facts = self._facts() if changed else self._told
         except HMChainError as error:
             self._samples.clear()

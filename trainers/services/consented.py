@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -47,29 +46,33 @@ class TrainingService(Protocol):
 
 @dataclass
 class ConsentedData:
-    """A service's samples as a data file for the trainer. chosen: the digest of which records they are made of."""
+    """A service's samples as a data file for the trainer. chosen: ids of the holdings that they are made of."""
 
     vault: Vault
     reading: Reading
     file: Path
     service: TrainingService
-    chosen: bytes = b""
+    chosen: frozenset[int] | None = None
     _seen: tuple[Trail | None, int, int] = (None, -1, -1)
     _missing: dict[int, Holding] = field(default_factory=dict)  # one of each batch whose blob cannot be had
     _retry: float = 0.0
 
-    def refresh(self, trail: Trail) -> bool:
+    def refresh(self, trail: Trail, training: bool = False) -> bool:
         """Writes the file anew where other records are consented to than before, or one has turned up, and says so.
 
-        Raises HMChainError; DaemonError where none can be had for now.
+        training: whether one is under way, which only a withdrawal ends. What is consented to anew waits: who consents
+        and withdraws all the time would let none come to its end. Raises HMChainError; DaemonError where no record can
+        be had for now.
         """
-        if self._one_turned_up():
+        if not training and self._one_turned_up():
             self.clear()
         seen = trail, trail.revision, self.vault.revision()  # of the very trail: a chain that was set back has another
         if seen == self._seen:
             return False
         holdings = self._holdings(trail)
-        chosen = sha256(b"".join(holding.leaf for holding in holdings)).digest()
+        if training and self.chosen is not None:
+            holdings, seen = [holding for holding in holdings if holding.id in self.chosen], self._seen
+        chosen = frozenset(holding.id for holding in holdings)
         if chosen == self.chosen:
             self._seen = seen
             return False
@@ -83,7 +86,7 @@ class ConsentedData:
     def clear(self) -> None:
         """Takes the file away: what nobody consents to any more is not left lying about."""
         self.file.unlink(missing_ok=True)
-        self.chosen, self._seen, self._missing = b"", (None, -1, -1), {}
+        self.chosen, self._seen, self._missing = None, (None, -1, -1), {}
 
     def _holdings(self, trail: Trail) -> list[Holding]:
         """Each once, in the order they were imported, without those of persons that withhold what labels them."""
