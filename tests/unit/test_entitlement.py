@@ -78,6 +78,11 @@ class Hospital:
         asked = Use(**(usual | use), block=1, transaction="", voucher=THEM, role=Role.PHYSICIAN)
         return [holding.id - 1 for holding in self.rules.under_grant(self.trail, asked, now, request)]
 
+    def was_erased(self, number: int) -> None:
+        """By the chain; the vault is a backup from before."""
+        holding = list(self.vault.holdings())[number]
+        self.trail.erased.setdefault(holding.batch.number, set()).add(holding.leaf)
+
     def emergency(self, identifier: Any = "7", salt: Any = None, subject: bytes = b"", **case: Any) -> list[int]:
         """The records that an emergency gets."""
         told = (salt if salt is not None else SALT.hex()), identifier
@@ -242,6 +247,9 @@ def test_erased_and_unregistered_records_are_not_given(hospital: Hospital, tmp_p
     assert hospital.own() == [0, 2, 5]
     assert hospital.own(hospital.leaf(1)) == []
     assert hospital.emergency() == [0, 2]
+    hospital.was_erased(0)
+    assert hospital.own() == [2, 5]
+    assert hospital.emergency() == [2]
 
 
 # ---------------------------------------------------------------- refusals
@@ -446,5 +454,7 @@ def test_the_hospital_uses_what_is_consented_to_and_what_is_nobodys(hospital: Ho
     assert used(type="imaging") == [2, 3, 4]
     hospital.vault.erase(list(hospital.vault.holdings())[2])
     assert used(type="imaging") == [3, 4]
+    hospital.was_erased(4)
+    assert used(type="imaging") == [3]
     del hospital.trail.persons[OTHER]
-    assert used(type="imaging") == [4]
+    assert used(type="imaging") == []

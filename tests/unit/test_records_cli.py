@@ -419,13 +419,18 @@ def test_an_erasure_that_was_cut_off_is_completed_by_the_same_command(
     source.write_text("\n".join(json.dumps(observation(n)).replace("R-7", "R-10") for n in range(2)))
     town(1, "import", str(source))
     town(1, "link", "R-10", ACCOUNT)
-    erase = ["erase", "--subject", "R-10", "--yes"]
+    erase, vault = ["erase", "--subject", "R-10", "--yes"], town.ward.folder / "1" / "records" / "vault.sqlite"
+    backup = vault.read_bytes()
     with monkeypatch.context() as cut:
         cut.setattr(Registry, "transact", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         town(1, *erase, code=130)
     assert town(1, *erase).count("erased ") == 2
     assert town(1, "verify").startswith("VALID")
     assert "was linked to no account" in town(1, "link", "R-10", "--undo")
+    vault.write_bytes(backup)
+    first = json.loads(town(1, "list", "--json", "--subject", "R-10").splitlines()[0])["record"]
+    assert town(1, "erase", first, "--yes").count("erased ") == 2, "what a backup has brought back, all of it"
+    assert town(1, "verify").startswith("VALID")
 
 
 def test_what_is_personal_need_not_stand_on_the_command_line(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,8 +184,11 @@ def test_only_what_is_consented_to_is_used_and_consent_withdrawn_is_another_set(
     files, numbers = write_cohort(tmp_path, 24, seed=1)
     ward.imports(*files)
     data = ward.data(SERVICE)
+    cut_off = data.file.with_name(f".{data.file.name}.0123abcd")
+    cut_off.write_bytes(b"what a node that was killed was writing")
     assert data.refresh(ward.trail), "nothing is consented to, which is news to whoever begins"
     assert not data.file.exists()
+    assert not cut_off.exists()
     ward.consent(numbers, RESEARCH)
     assert data.refresh(ward.trail)
     before = load_shard(data.file)

@@ -103,11 +103,16 @@ class Archive:
             self.registry.transact("eraseRecord", entry.to_abi(), holding.leaf, holding.position, proof)
 
     def half_erased(self) -> Iterator[Holding]:
-        """Records that are erased here and not on chain: something ended `erase` in between."""
-        told = self.trail().erased
+        """Records that are erased here and not on chain, as something ended `erase`, or on chain and not here, as the
+        vault was restored from a backup.
+        """
+        trail = self.trail()
         for holding in self.vault.holdings(Wanted(erased=True)):
-            if holding.leaf not in told.get(holding.batch.number or 0, set()):
+            if holding.leaf not in trail.erased.get(holding.batch.number or 0, set()):
                 yield holding
+        for index, leaves in trail.erased.items():
+            if trail.entries[index - 1].holder == self.member:
+                yield from (holding for holding in self.vault.having(leaves) if not holding.erased)
 
     def _entry_of(self, holding: Holding) -> Entry:
         """The entry that a record is in, which is ours. Raises UsageError, ChainError."""

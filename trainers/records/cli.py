@@ -283,17 +283,17 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
     """Erase records for good: their keys are destroyed, and no stored byte of them can be read again by anyone.
 
     Copies of the vault made before (backups) hold the keys still. The chain keeps that the record was there, and that
-    it was erased. If it is interrupted, start it again: it completes what it began.
+    it was erased. If it is interrupted, start it again: it completes what was begun, also before a backup came back.
     """
     if bool(names) == bool(subject):
         raise UsageError("name records, or a person by --subject")
     subject = given(subject, "number")
     with archive_of(config, password_file) as archive:
-        holdings = [archive.vault.find(name) for name in names]
         pseudonym = archive.context().pseudonym(subject) if subject else ""
+        asked = [archive.vault.find(name) for name in names]
         if pseudonym:
-            theirs = archive.vault.holdings(Wanted(subject=pseudonym, erased=False))
-            holdings = [*archive.half_erased(), *theirs]  # of what is half erased, nobody knows whose it was
+            asked = list(archive.vault.holdings(Wanted(subject=pseudonym, erased=False)))
+        holdings = list(dict.fromkeys([*archive.half_erased(), *asked]))
         if not holdings:
             raise UsageError(f"there is no record about {subject}")
         if not yes and ask_yes(f"erase {len(holdings)} records for good?") is False:

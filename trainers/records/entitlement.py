@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Entitlement:
         if _stands_for(scopes.scope_of, request["salt"], label) != terms.scope:
             raise Refusal("the request names another scope than the grant")
         consents = self._consents(trail, terms)
-        for holding in self._of(self._person(terms)):
+        for holding in _kept(trail, self._of(self._person(terms))):
             facts = holding.kind, holding.type, holding.leaf
             if not (scopes.falls_under(label, *facts) and scopes.falls_under(wanted, *facts)):
                 continue
@@ -66,7 +66,7 @@ class Entitlement:
         pseudonym = self.pseudonym(identifier)
         if not pseudonym:
             raise Refusal("the request names nobody")
-        for holding in self.vault.of_subjects([pseudonym]):
+        for holding in _kept(trail, self.vault.of_subjects([pseudonym])):
             if holding.kind is Kind.CLINICAL:
                 yield holding
 
@@ -116,6 +116,11 @@ class Entitlement:
         return self.vault.of_subjects([""])
 
 
+def _kept(trail: Trail, holdings: Iterable[Holding]) -> Iterator[Holding]:
+    """Without what the chain knows as erased: a vault that was restored from a backup has the keys of that again."""
+    return (holding for holding in holdings if holding.leaf not in trail.erased.get(holding.batch.number or 0, ()))
+
+
 def _stands_for(digest: Callable[[bytes, str], bytes], salt: str, text: str) -> bytes:
     """The 32 bytes that stand on chain for a text under a salt. Raises ValueError for a malformed request."""
     try:
@@ -135,7 +140,7 @@ def consented(trail: Trail, vault: Vault, purpose: Purpose, wanted: Wanted) -> I
     Records about nobody are the hospital's own. A person whose consents' salt we do not have counts as not consenting.
     """
     by_subject: dict[str, Consents | None] = {}
-    for holding in vault.holdings(wanted):
+    for holding in _kept(trail, vault.holdings(wanted)):
         if holding.erased or holding.batch.number is None:
             continue
         if holding.subject and holding.subject not in by_subject:

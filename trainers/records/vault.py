@@ -110,6 +110,11 @@ class Vault(VaultFile):
             raise UsageError(f"{'no record' if not found else 'more than one record'} here begins with {digits}")
         return found[0]
 
+    def having(self, leaves: Iterable[bytes]) -> Iterator[Holding]:
+        """The records with these leaves, as far as they are here."""
+        for leaf in leaves:
+            yield from self._holdings(f"{SELECT} WHERE r.leaf = ?", leaf)
+
     def count(self, wanted: Wanted | None = None) -> int:
         """How many records there are."""
         condition, values = (wanted or Wanted()).sql()

@@ -84,8 +84,9 @@ class ConsentedData:
         return True
 
     def clear(self) -> None:
-        """Takes the file away: what nobody consents to any more is not left lying about."""
-        self.file.unlink(missing_ok=True)
+        """Takes the file away, and any that was cut off: what nobody consents to any more is not left lying about."""
+        for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
+            file.unlink(missing_ok=True)
         self.chosen, self._seen, self._missing = None, (None, -1, -1), {}
 
     def _holdings(self, trail: Trail) -> list[Holding]:
