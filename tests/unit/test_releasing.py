@@ -22,13 +22,13 @@ def request(number: int) -> bytes:
     return number.to_bytes(32, "big")
 
 
-def emergency(number: int) -> EmergencyRecord:
-    return EmergencyRecord(number, "0x", HOLDER, b"", b"", request(number), number, "0x", 2, Role.PHYSICIAN)
+def emergency(number: int, voucher: int = 2) -> EmergencyRecord:
+    return EmergencyRecord(number, "0x", HOLDER, b"", b"", request(number), number, "0x", voucher, Role.PHYSICIAN)
 
 
-def use(grant: int, number: int) -> Use:
+def use(grant: int, number: int, voucher: int = 2) -> Use:
     what = request(1_000 * grant + number)
-    return Use(grant, number, "0x", HOLDER, Purpose.TREATMENT, what, number, "0x", 2, Role.PHYSICIAN)
+    return Use(grant, number, "0x", HOLDER, Purpose.TREATMENT, what, number, "0x", voucher, Role.PHYSICIAN)
 
 
 class Holder:
@@ -80,6 +80,18 @@ def test_of_many_that_cannot_be_found_each_is_looked_at_before_one_is_again(hold
     holder.emergencies[40] = emergency(40)
     holder.releasing.step()
     assert holder.looked[-1] == 40, "one that is new comes before others again"
+
+
+def test_the_requests_of_a_member_that_invents_readers_delay_those_of_others_by_one_each(holder: Holder) -> None:
+    holder.emergencies = {number: emergency(number) for number in range(1, 100)} | {100: emergency(100, voucher=4)}
+    holder.releasing.step()
+    holder.releasing.step()
+    assert holder.looked == [1, 100]
+    holder.emergencies.clear()
+    holder.uses = [*(use(PATIENT, number) for number in range(1, 100)), use(PATIENT, 100, 4), use(PATIENT, 101, 5)]
+    for _ in range(3):
+        holder.releasing.step()
+    assert holder.looked[2:] == [2_101, 2_001, 2_100], "whose last turn was longest ago"
 
 
 def test_when_all_are_put_off_there_is_nothing_to_do(holder: Holder) -> None:

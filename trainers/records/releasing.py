@@ -38,12 +38,14 @@ Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
 class Due:
     """A request that is logged on chain and not answered yet. which: (grant, use), or (emergency, 0).
 
-    chosen gives the records for the request's content. in_vain: no record here can be under its grant.
+    chosen gives the records for the request's content. voucher: the member that vouched for the reader. in_vain: no
+    record here can be under its grant.
     """
 
     which: tuple[int, int]
     request: bytes
     chosen: Chosen
+    voucher: int
     in_vain: bool = False
 
 
@@ -51,8 +53,9 @@ class Due:
 class Releasing:
     """One holder's answers. What is due follows from the chain: the requests that are logged and not answered.
 
-    A request whose letter is not available is put off, for longer each time, and requests that were tried less often
-    come first: whoever logs many such requests delays others by at most one attempt each.
+    The members take turns: one that logs any number of requests, of readers that it invents, delays each of another's
+    by one of its own. A request whose letter is not available is put off, for longer each time, and of a member's
+    requests those that were tried less often come first.
     """
 
     rules: Entitlement
@@ -61,12 +64,14 @@ class Releasing:
     identities: tuple[Identity, ...]
     answered: int = 0
     _put_off: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)  # until when, and how often
+    _served: dict[int, float] = field(default_factory=dict)  # when a member's readers had their last turn
 
     def step(self) -> bool:
         """Answers one request or puts it off, if one is due. Raises HMChainError."""
         due = min(self._due(), key=self._turn, default=None)
         if due is None:
             return False
+        self._served[due.voucher] = time.monotonic()
         function, which = ("releaseKeys", due.which) if due.which[1] else ("releaseEmergencyKeys", due.which[:1])
         self.registry.client.call(function, *which, REFUSED)  # a suspended member is refused before it writes any keys
         try:
@@ -91,20 +96,20 @@ class Releasing:
         for case in trail.emergencies.values():
             which = case.number, 0
             if case.holder == member and self._is_due(which, trail.emergency_released.get(case.number, {})):
-                yield Due(which, case.request, partial(self._in_emergency, case))
+                yield Due(which, case.request, partial(self._in_emergency, case), case.voucher)
         for use in trail.uses():
             which = use.number, use.use
             if use.holder == member and self._is_due(which, trail.released.get(which, {})):
                 in_vain = not self.rules.may_cover(trail.grants[use.number].terms)
-                yield Due(which, use.request, partial(self._under_grant, use), in_vain)
+                yield Due(which, use.request, partial(self._under_grant, use), use.voucher, in_vain)
 
-    def _turn(self, due: Due) -> tuple[bool, bool, int]:
+    def _turn(self, due: Due) -> tuple[bool, bool, float, int]:
         """The sort key of requests: emergencies first for EMERGENCY_TRIES, as a letter may take a while to spread.
 
         Requests in vain come last. They are not refused unread, which would reveal who is not known here.
         """
-        tries = self._tries(due.which)
-        return due.in_vain, due.which[1] != 0 or tries >= EMERGENCY_TRIES, tries
+        tries, served = self._tries(due.which), self._served.get(due.voucher, -1.0)
+        return due.in_vain, due.which[1] != 0 or tries >= EMERGENCY_TRIES, served, tries
 
     def _in_emergency(self, case: EmergencyRecord, request: dict[str, Any]) -> Iterable[Holding]:
         """By the chain as it is when this is asked."""
