@@ -465,6 +465,15 @@ def test_an_emergency_and_its_review(town: Town, monkeypatch: pytest.MonkeyPatch
     assert "AlreadyReviewed" in town(1, "review", "1", "--reject", "--report", "no", code=4)
 
 
+def test_records_about_nobody_are_noted_as_they_need_no_consent(town: Town, tmp_path: Path) -> None:
+    source, config = tmp_path / "in.json", town.ward.folder / "1" / "hospital.toml"
+    source.write_text(json.dumps({name: value for name, value in observation(7).items() if name != "subject"}))
+    words = ["import", str(source), "--config", str(config)]
+    for more, told in ((["--subject", "R-11"], ""), ([], "note: 1 records are about nobody"), ([], "")):
+        code, _, err = typed(*words, *more)
+        assert (code, err[:32]) == (0, told)
+
+
 def test_a_long_import_counts_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(StringIO):
         def isatty(self) -> bool:

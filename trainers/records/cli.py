@@ -113,6 +113,12 @@ def import_(
         click.echo(json.dumps({**counts, "entries": entries, "files": [f.to_json() for f in report.files]}))
         return
     click.echo(", ".join(f"{count:,} {what}" for what, count in counts.items()))
+    if nobodys := report.total("nobodys"):
+        click.echo(
+            f"note: {nobodys:,} records are about nobody, and the hospital's own to share without a consent; where "
+            "files name nobody, --subject says whose they are",
+            err=True,
+        )
     if entries:
         click.echo(f"registered on chain as {'entry' if len(entries) == 1 else 'entries'} {_span(entries)}")
 

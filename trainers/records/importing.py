@@ -17,10 +17,11 @@ EXPLAINED = 10_000  # rejections whose reason is kept; further ones are only cou
 
 @dataclass
 class FileReport:
-    """What became of one file."""
+    """What became of one file. nobodys: how many of the imported ones are about nobody."""
 
     path: Path
     imported: int = 0
+    nobodys: int = 0
     duplicate: int = 0
     rejected: int = 0
     skipped: str = ""
@@ -45,7 +46,7 @@ class ImportReport:
     files: list[FileReport] = field(default_factory=list)
 
     def total(self, what: str) -> int:
-        """The sum of "imported", "duplicate" or "rejected"."""
+        """The sum of "imported", "nobodys", "duplicate" or "rejected"."""
         return sum(getattr(file, what) for file in self.files)
 
 
@@ -73,6 +74,7 @@ def import_records(
         if isinstance(item, Record):
             if storing.take(item):
                 file.imported += 1
+                file.nobodys += not item.subject
             else:
                 file.duplicate += 1
         elif isinstance(item, Rejection):
