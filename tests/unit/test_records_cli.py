@@ -156,6 +156,7 @@ def test_a_files_name_does_not_command_the_terminal(capsys: pytest.CaptureFixtur
         (["get", "FILE", "--from", "1", "--institution", "65536", "SIGNED"], "65536 is not in the range"),
         (["get", "FILE", "--from", "1", "--use", "0", "SIGNED"], "0 is not in the range"),
         (["emergency", "7", "--from", "1", "SIGNED"], "say why: --reason"),
+        (["emergency", "7", "--from", "1", "--reason", " ", "SIGNED"], "say why: --reason"),
         (["review", "0", "--uphold", "--report", "x"], "0 is not in the range"),
         (["review", "1", "--report", "x"], "Missing option '--uphold'"),
         (["list", "--kind", "financial"], "'financial' is not one of"),

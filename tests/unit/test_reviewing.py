@@ -33,16 +33,17 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
 def test_a_data_officer_sees_who_waits_for_a_review_and_why(ward: Ward) -> None:
     ward.patient("E-1")
     physician = ward.person(Role.PHYSICIAN, 2)
-    number = ward.reader(physician).ask_in_emergency("E-1", "unconscious, allergies unknown", ward.holder())
+    number = ward.reader(physician).ask_in_emergency("E-1", "unconscious,\nallergies unknown", ward.holder())
     (case,) = reviewing.cases(ward.archive())
     assert (case.number, case.reader, case.role) == (number, physician.account.address, "physician")
     assert (case.vouched_by, case.holder, case.verdict) == (2, 1, None)
     assert case.due == case.opened + 72 * 3600
-    assert case.reason == "unconscious, allergies unknown"
+    assert (case.patient, case.reason) == ("E-1", "unconscious, allergies unknown")
+    assert case.line().endswith("  patient E-1  unconscious, allergies unknown")
     assert "review due by" in case.line()
     assert list(reviewing.cases(ward.archive(2))) == []
     (of_another,) = reviewing.cases(ward.archive(2), everyone=True)
-    assert of_another.reason == "", "only the holder can open it"
+    assert (of_another.patient, of_another.reason) == ("", ""), "only the holder can open it"
 
     reviewing.review(ward.archive(), number, True, "seen in the emergency room")
     assert list(reviewing.cases(ward.archive())) == []
@@ -54,10 +55,13 @@ def test_a_data_officer_sees_who_waits_for_a_review_and_why(ward: Ward) -> None:
 def test_a_reason_other_than_the_one_that_was_committed_to_is_not_shown(ward: Ward) -> None:
     physician = ward.person(Role.PHYSICIAN, 2)
     number = ward.reader(physician).ask_in_emergency("E-2", "true", ward.holder())
+    steers = ward.reader(physician).ask_in_emergency("E-2", "tr\x1bue", ward.holder())
     case = ward.archive().trail().emergencies[number]
-    assert reviewing.reason_of(ward.archive(), case) == "true"
-    assert reviewing.reason_of(ward.archive(), replace(case, reason=b"\1" * 32)) == ""
-    assert reviewing.reason_of(ward.archive(), replace(case, request=b"\1" * 32)) == ""
+    assert reviewing.told_of(ward.archive(), case) == ("E-2", "true")
+    assert reviewing.told_of(ward.archive(), replace(case, reason=b"\1" * 32)) == ("E-2", "")
+    assert reviewing.told_of(ward.archive(), replace(case, subject=b"\1" * 32)) == ("", "true")
+    assert reviewing.told_of(ward.archive(), replace(case, request=b"\1" * 32)) == ("", "")
+    assert reviewing.told_of(ward.archive(), ward.archive().trail().emergencies[steers]) == ("E-2", "")
 
 
 def test_there_is_no_such_emergency(ward: Ward) -> None:

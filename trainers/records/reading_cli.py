@@ -180,7 +180,7 @@ def emergency(
     """
     from trainers.records import receiving
 
-    if number is None and not reason:
+    if number is None and not reason.strip():
         raise UsageError("say why: --reason")
     identifier, reason = given(identifier, "number"), given(reason, "reason")
     who = person_of(person, person_password_file)
@@ -202,7 +202,7 @@ def emergency(
 @with_config
 @with_password
 def emergencies(config: Config, password_file: Path | None, everyone: bool, as_json: bool) -> None:
-    """List the emergency accesses that this hospital has to review, with the reasons that it can read."""
+    """List the emergency accesses that this hospital has to review: about which patient, for which reason."""
     from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hmchain import letters, scopes
+from hmchain import jsontext, letters, scopes
 from hmchain.errors import BlobError, UsageError
 from hmchain.trail import EmergencyRecord
 from trainers.records.archive import Archive
@@ -21,8 +21,8 @@ REVIEW_SECONDS = 72 * 3600  # as in contracts/Emergency.sol: from then on others
 class Case:
     """An emergency access as its reviewer sees it.
 
-    opened and due are in seconds since 1970. reason is "" where this hospital cannot open the reader's letter; verdict
-    is None until there is one.
+    opened and due are in seconds since 1970. patient, the number that the reader named, and reason are "" where this
+    hospital cannot open the reader's letter; verdict is None until there is one.
     """
 
     number: int
@@ -32,6 +32,7 @@ class Case:
     holder: int
     opened: int
     due: int
+    patient: str
     reason: str
     verdict: bool | None
 
@@ -43,8 +44,9 @@ class Case:
         """For people."""
         verdict = {None: f"review due by {when(self.due)}", True: "upheld", False: "rejected"}[self.verdict]
         who = f"{self.role} {self.reader} of member {self.vouched_by}, at member {self.holder}"
+        whose = f"patient {self.patient}" if self.patient else "(its patient cannot be read here)"
         why = self.reason or "(its reason cannot be read here)"
-        return f"emergency {self.number}  {when(self.opened)}  {who}  {verdict}  {why}"
+        return f"emergency {self.number}  {when(self.opened)}  {who}  {verdict}  {whose}  {why}"
 
 
 def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
@@ -54,7 +56,7 @@ def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
         if not everyone and (record.holder != member or record.verdict is not None):
             continue
         opened = client.block(record.block).time
-        reason = reason_of(archive, record) if record.holder == member else ""
+        patient, reason = told_of(archive, record) if record.holder == member else ("", "")
         yield Case(
             number=record.number,
             reader=record.reader,
@@ -63,22 +65,29 @@ def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
             holder=record.holder,
             opened=opened,
             due=opened + REVIEW_SECONDS,
+            patient=patient,
             reason=reason,
             verdict=record.verdict,
         )
 
 
-def reason_of(archive: Archive, case: EmergencyRecord) -> str:
-    """The reason in the reader's letter, which is sealed to us; "" where the letter cannot be opened, or has another
-    reason than the reader committed to on chain.
+def told_of(archive: Archive, case: EmergencyRecord) -> tuple[str, str]:
+    """The patient's number and the reason in the reader's letter, which is sealed to us, each on one line; "" for what
+    cannot be read, or is another one than the reader committed to on chain.
     """
     try:
         letter = letters.receive(archive.store, case.request, archive.keys.identities)
-        reason, salt = letter["reason"], bytes.fromhex(letter["salt"])
-        told = isinstance(reason, str) and scopes.commitment(salt, reason) == case.reason
+        salt = bytes.fromhex(letter["salt"])
+        patient = _line(salt, letter["identifier"], case.subject)
+        return patient, _line(salt, letter["reason"], case.reason)
     except (BlobError, UsageError, ValueError, LookupError, TypeError):
-        return ""
-    return " ".join(reason.split()) if told and reason.isprintable() else ""
+        return "", ""
+
+
+def _line(salt: bytes, told: Any, committed: bytes) -> str:
+    """What another wrote, on one line; "" where it did not commit to that, or a terminal might obey it."""
+    line = " ".join(jsontext.text(told).split())
+    return line if scopes.commitment(salt, told) == committed and line.isprintable() else ""
 
 
 def review(archive: Archive, number: int, upheld: bool, report: str) -> None:
