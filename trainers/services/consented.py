@@ -25,6 +25,10 @@ from trainers.records.vault import Vault
 from trainers.splits import Shard, write_shard
 
 RETRY_SECONDS = 600.0  # until records that could not be had are looked for again
+Seen = tuple[
+    Trail | None, int, int
+]  # the very trail, as a chain that was set back has another; its revision; the vault's
+NOTHING: Seen = (None, -1, -1)
 
 
 class TrainingService(Protocol):
@@ -53,7 +57,7 @@ class ConsentedData:
     file: Path
     service: TrainingService
     chosen: frozenset[int] | None = None
-    _seen: tuple[Trail | None, int, int] = (None, -1, -1)
+    _seen: Seen = NOTHING
     _missing: dict[int, Holding] = field(default_factory=dict)  # one of each batch whose blob cannot be had
     _retry: float = 0.0
 
@@ -66,7 +70,7 @@ class ConsentedData:
         """
         if not training and self._one_turned_up():
             self.clear()
-        seen = trail, trail.revision, self.vault.revision()  # of the very trail: a chain that was set back has another
+        seen: Seen = trail, trail.revision, self.vault.revision()
         if seen == self._seen:
             return False
         holdings = self._holdings(trail)
@@ -87,7 +91,7 @@ class ConsentedData:
         """Takes the file away, and any that was cut off: what nobody consents to any more is not left lying about."""
         for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
             file.unlink(missing_ok=True)
-        self.chosen, self._seen, self._missing = None, (None, -1, -1), {}
+        self.chosen, self._seen, self._missing = None, NOTHING, {}
 
     def _holdings(self, trail: Trail) -> list[Holding]:
         """Each once, in the order they were imported, without those of persons that withhold what labels them."""
