@@ -41,6 +41,16 @@ def test_a_hospitals_grant_works_while_the_patient_consents(ward: Ward) -> None:
     refused("NoConsent", lambda: ward.ask(case.physician, grant))
 
 
+def test_grants_over_two_persons_are_not_seen_to_be_alike(ward: Ward) -> None:
+    cases = Case(ward), Case(ward)
+    for case in cases:
+        ward.consent(case.patient, "all", Purpose.EMR)
+    first, second = (hospital_grant(ward, case, label_of(2)) for case in cases)
+    assert first.permit.scope != second.permit.scope
+    again = hospital_grant(ward, cases[0], label_of(2))
+    assert ward.granted(again).number == ward.granted(first).number, "prolonged"
+
+
 def test_consent_withdrawn_between_access_and_release(ward: Ward) -> None:
     case = Case(ward)
     ward.consent(case.patient, "all", Purpose.EMR)

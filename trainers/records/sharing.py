@@ -83,7 +83,8 @@ def grant(
     if person:
         salt, granter = grant_salt_of(person, label, reader, purpose), person.account.address
     else:
-        salt = scopes.grant_salt_from(archive.vault.pseudonym_key, label, reader, purpose)
+        whose = consent_of[0].encode() if consent_of else b""  # or grants over two persons would have one scope
+        salt = scopes.grant_salt_from(archive.vault.pseudonym_key + whose, label, reader, purpose)
         granter = label_of(archive.member)
     consent = _consent_scope(archive, *consent_of) if consent_of else (NOBODY, bytes(32))
     terms = Grant(granter, reader, scopes.scope_of(salt, label), purpose, expiry, 1, *consent)
