@@ -174,8 +174,6 @@ def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...], ki
     """
     with zipfile.ZipFile(file) as archive:
         names, total = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
-        if total > MAX_BYTES:
-            raise DataError(f"{path} would unpack to {total} bytes; the limit is {MAX_BYTES}")
         held = [kind for kind in kinds if f"{wanted[0]}_{kind}.npy" in names] or [kinds[0]]
         if len(held) > 1:
             raise DataError(f"{path} holds both {' and '.join(held)}")
@@ -186,6 +184,8 @@ def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...], ki
                 shape, dtype = _header(member)
                 size = archive.getinfo(f"{key}.npy").file_size - member.tell()
             _check_array(f"{path}, {key}", shape, dtype, size)
+        if total > MAX_BYTES:  # last: of larger images one learns that they are larger images
+            raise DataError(f"{path} would unpack to {total} bytes; the limit is {MAX_BYTES}")
     return held[0]
 
 

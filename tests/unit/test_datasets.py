@@ -186,12 +186,23 @@ def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path):
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused_by_its_directory(tmp_path: Path):
-    data = bytearray(save(tmp_path).read_bytes())
-    entry = data.index(b"PK\x01\x02")
-    data[entry + 24 : entry + 28] = (MAX_BYTES + 1).to_bytes(4, "little")  # the uncompressed size
-    (tmp_path / "mine.npz").write_bytes(data)
+    declare(save(tmp_path, notes=np.zeros(1)), "notes.npy", MAX_BYTES + 1)
     with pytest.raises(DataError, match="would unpack to"):
         load("mine", tmp_path)
+
+
+def test_of_larger_images_one_learns_that_they_are_and_not_that_they_are_many(tmp_path: Path):
+    declare(save(tmp_path, train_images=np.zeros((6, 64, 64), np.uint8)), "train_images.npy", MAX_BYTES + 1)
+    with pytest.raises(DataError, match=r"train_images must be \(N, 28, 28\)"):
+        load("mine", tmp_path)
+
+
+def declare(path: Path, member: str, size: int) -> None:
+    """Writes another uncompressed size into the zip directory."""
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(member.encode()) - 46  # the name ends an entry of the directory
+    data[entry + 24 : entry + 28] = size.to_bytes(4, "little")
+    path.write_bytes(data)
 
 
 def test_truncated_flipped_and_foreign_bytes_are_refused(tmp_path: Path):
