@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from coordinator.consortium_cli import deploy, job, members
 from coordinator.dashboard_cli import dashboard
@@ -100,7 +100,7 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     """
     with loading():
         from coordinator.options import EMBEDDED, RunOptions
-        from coordinator.progress import ConsoleProgress, Silent
+        from coordinator.progress import ConsoleProgress, Silent, Terminal
         from coordinator.run import run as run_federation
 
     if no_chain and (chain != EMBEDDED or options["blobs"] is not None):
@@ -112,15 +112,24 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
             summary = run_federation(chosen, Silent())
         click.echo(json.dumps(summary, sort_keys=True))
         return
-    progress = ConsoleProgress(Console(), chosen.rounds)
+    progress = ConsoleProgress(Terminal(), chosen.rounds)
     try:
         summary = run_federation(chosen, progress)
     finally:
         progress.close()
-    _print_summary(summary, folder, no_chain)
+    _print_summary(summary)
+    hint = "" if no_chain else f"; check it with: {verify_command(folder, data_root, chosen.architecture)}"
+    click.echo(f"report in {folder}{hint}")
 
 
-def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> None:
+def verify_command(folder: Path, data_root: Path | None, architecture: str) -> str:
+    """What a shell takes to check a run with all that it needs."""
+    data = [] if data_root is None else ["--data-root", str(data_root)]
+    module = ["--allow-module", architecture] if ":" in architecture else []
+    return shlex.join(["hmchain", "verify", str(folder), *data, *module])
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
     click.echo(
         f"{summary['completed_rounds']} rounds completed, {summary['failed_rounds']} failed in "
         f"{summary['seconds']['total']:.1f} s"
@@ -133,7 +142,6 @@ def _print_summary(summary: dict[str, Any], folder: Path, no_chain: bool) -> Non
         click.echo(f"validation AUC {summary['val_auc']:.4f}  ACC {summary['val_acc']:.4f}")
     if summary["gas"]:
         click.echo(f"gas a round: {summary['gas']['round_total']['median']:,} (median)")
-    click.echo(f"report in {folder}" + ("" if no_chain else f"; check it with: hmchain verify {folder}"))
 
 
 @main.command(epilog=EXIT_CODES)
@@ -175,10 +183,11 @@ def verify(
             hospital = load_config(config)
             return audit(hospital, unlock(hospital, password_file), number)
         with loading():
+            from coordinator.progress import Terminal
             from coordinator.verify import verify as verify_run
 
         assert folder is not None
-        return verify_run(folder, data_root, Console(quiet=as_json), modules)
+        return verify_run(folder, data_root, Terminal(quiet=as_json), modules)
 
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):  # a custom network may print

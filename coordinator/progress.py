@@ -13,6 +13,14 @@ from hmchain.rounds import Phase
 from trainers.scoring import Metrics
 
 
+class Terminal(Console):
+    """Where a command prints."""
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read it has had enough; rich would end the process with 1, "not valid"."""
+        raise BrokenPipeError
+
+
 class Progress(Protocol):
     """Receives what happens in a run, as it happens."""
 

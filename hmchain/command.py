@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,25 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except (click.ClickException, click.exceptions.Exit):
             raise
         except BrokenPipeError:  # whoever read what we print, such as head, has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written when Python ends
+            _print_no_more()
             sys.exit(INTERRUPTED)
         except MemoryError:
             fail("not enough memory", StorageError.exit_code)
         except Exception as fault:  # the last resort: a defect is reported as one
+            if isinstance(fault, OSError) and fault.errno == ENOSPC:  # of the file that takes what we print
+                _print_no_more()
+                fail(f"cannot write: {fault.strerror}", StorageError.exit_code)
             if "HMCHAIN_TRACEBACK" in os.environ:
                 traceback.print_exc()
             kind = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
             fail(f"this is a defect of hmchain, please report it ({kind}); HMCHAIN_TRACEBACK=1 shows where", DEFECT)
 
     return call
+
+
+def _print_no_more() -> None:
+    """Takes standard output away, which is written to once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, code: int) -> None:

@@ -97,8 +97,9 @@ def _find_official(name: str, root: Path | None, download: bool) -> Path:
         if (folder / f"{name}.npz").is_file():
             return folder / f"{name}.npz"
     if not download or DEFAULT_ROOT is None:
-        looked = ", ".join(map(str, folders)) or "any folder"
-        raise DataError(f"{name}.npz is not in {looked}; put it there or allow the download")
+        looked = ", ".join(map(str, folders))
+        lacks = f"is not in {looked}; put it there" if looked else "needs a data root: medmnist has no folder here"
+        raise DataError(f"{name}.npz {lacks}")
     _download(name)
     return Path(DEFAULT_ROOT) / f"{name}.npz"
 
@@ -121,12 +122,19 @@ def _find_foreign(name: str, root: Path | None) -> Path:
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) and not name.endswith("-sample")
     if plain and root is not None and (root / f"{name}.npz").is_file():
         return root / f"{name}.npz"
-    known = [SAMPLE, *(flag for flag in INFO if not flag.endswith("3d"))]
-    near = get_close_matches(name.lower(), known, n=3) or known
-    where = f"and {name}.npz is not in {root}" if root is not None else "and no data root holds it"
+    where = f"and {name}.npz is not in {root}" if root is not None else "and no data root is given to look in"
     if not plain:
         where = "(a file of one's own is named with a to z, 0 to 9, _, . and -, and not ...-sample)"
-    raise DataError(f"unknown data set {name!r} {where}; did you mean {', '.join(near)}?")
+    raise DataError(f"unknown data set {name!r} {where}{_suggestion(name, root)}")
+
+
+def _suggestion(name: str, root: Path | None) -> str:
+    """What may have been meant; where nothing is near, what there is without a file of one's own."""
+    known = [SAMPLE, *(flag for flag in INFO if not flag.endswith("3d"))]
+    own = [path.stem for path in root.glob("*.npz")] if root is not None else []
+    names = {each.lower(): each for each in known + own}
+    near = [names[each] for each in get_close_matches(name.lower(), names, n=3)]
+    return f"; did you mean {', '.join(near)}?" if near else f"; of MedMNIST's there are {', '.join(known)}"
 
 
 def _read(path: Path, name: str, classes: tuple[str, ...] | None, md5: str | None) -> Dataset:

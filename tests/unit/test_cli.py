@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from coordinator.cli import EXIT_CODES, guarded, main
+from coordinator.cli import EXIT_CODES, guarded, main, verify_command
+from coordinator.progress import Terminal
 from hmchain import errors
 
 FAULTS = [
@@ -20,6 +23,9 @@ FAULTS = [
     errors.WeightsError("no"),
     errors.StorageError("no"),
 ]
+
+SCRIPT = "import click, hmchain.command as c; c.guarded(lambda: [click.echo('x' * 9999) for _ in range(99)])()"
+TALKING = [sys.executable, "-c", SCRIPT]
 
 
 def ended(fault: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
@@ -61,13 +67,28 @@ def test_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_reader_that_has_had_enough_is_no_defect() -> None:
     """As head does: the end of a pipe is closed before all is written."""
-    script = "import click, hmchain.command as c; c.guarded(lambda: [click.echo('x' * 9999) for _ in range(99)])()"
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(TALKING, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 130
+
+
+def test_nor_does_it_make_a_run_not_valid() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        Terminal(file=Closed()).print("executing the ledger again")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_takes_no_output() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(TALKING, stdout=full, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (6, b"hmchain: cannot write: No space left on device\n")
 
 
 def test_a_defect_shows_where_it_is_on_request(
@@ -86,3 +107,11 @@ def test_help_has_the_exit_codes(arguments: list[str], capsys: pytest.CaptureFix
         main(arguments)
     assert end.value.code == 0
     assert "Exit codes: 0 done, 1 not valid" in capsys.readouterr().out
+
+
+def test_the_command_that_checks_a_run_has_what_it_needs() -> None:
+    assert verify_command(Path("runs/x"), None, "medmnist-cnn") == "hmchain verify runs/x"
+    assert (
+        verify_command(Path("my runs/x"), Path("scans"), "net:Net")
+        == "hmchain verify 'my runs/x' --data-root scans --allow-module net:Net"
+    )

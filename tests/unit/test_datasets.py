@@ -104,7 +104,9 @@ def test_taking_records_copies_them():
     [
         ("pneumonia", "did you mean pneumoniamnist"),
         ("PneumoniaMNIST", "did you mean pneumoniamnist"),
-        ("zzz", "did you mean organamnist-sample, pathmnist"),
+        ("zzz", "unknown data set .* of MedMNIST's there are organamnist-sample, pathmnist"),
+        ("mine.npz", r"did you mean mine\?"),
+        ("Mine-two", r"did you mean Mine-2, mine\?"),
         ("organmnist3d", "organmnist3d is three-dimensional"),
         ("mine-sample", "unknown data set"),
         ("../mine", "unknown data set"),
@@ -114,6 +116,7 @@ def test_taking_records_copies_them():
 )
 def test_a_name_that_cannot_be_had(tmp_path: Path, name: str, line: str):
     save(tmp_path, "mine-sample")
+    save(tmp_path, "Mine-2")
     (tmp_path / "folder").mkdir()
     save(tmp_path)
     with pytest.raises(DataError, match=line):
@@ -130,7 +133,7 @@ def test_the_root_must_be_a_folder(tmp_path: Path):
     reason="medmnist's own folder holds tissuemnist.npz here",
 )
 def test_a_file_that_is_nowhere(tmp_path: Path):
-    with pytest.raises(DataError, match=r"tissuemnist\.npz is not in .*allow the download"):
+    with pytest.raises(DataError, match=r"tissuemnist\.npz is not in .*; put it there"):
         load("tissuemnist", tmp_path, download=False)
 
 
