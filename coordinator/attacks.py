@@ -54,10 +54,9 @@ class Attacker:
 
 
 def malicious_members(options: RunOptions) -> list[int]:
-    """The numbers of floor(malicious × members) members, drawn by the seed, in ascending order."""
-    count = int(options.malicious * options.members + 1e-9)  # 0.29 × 100 is 28.999999999999996
+    """The numbers of as many members as attack, drawn by the seed, in ascending order."""
     stream = np.random.default_rng([options.seed, 0xBAD])
-    return sorted(int(n) + 1 for n in stream.permutation(options.members)[:count])
+    return sorted(int(n) + 1 for n in stream.permutation(options.members)[: options.attackers])
 
 
 def flipped(learner: LocalLearner) -> LocalLearner:

@@ -77,6 +77,13 @@ class RunOptions(Recipe):
             raise UsageError(f"unknown attack {self.attack!r}; known: {', '.join(ATTACKS)}")
         if not 0 <= self.malicious < 1 or (self.malicious > 0) != (self.attack != ATTACKS[0]):
             raise UsageError("--attack and --malicious, a share above 0 and below 1, go together")
+        if self.malicious and not self.attackers:
+            raise UsageError(f"a malicious share of {self.malicious} of {self.members} members is no member at all")
+
+    @property
+    def attackers(self) -> int:
+        """The number of malicious members: floor(malicious × members)."""
+        return int(self.malicious * self.members + 1e-9)  # 0.29 × 100 is 28.999999999999996
 
     @property
     def clients(self) -> int:

@@ -72,7 +72,7 @@ def test_an_attacker_scores_upside_down() -> None:
     assert basis_points(honest) + basis_points(told) == 10_000
 
 
-@pytest.mark.parametrize(("members", "share", "count"), [(100, 0.2, 20), (100, 0.29, 29), (5, 0.2, 1), (5, 0.19, 0)])
+@pytest.mark.parametrize(("members", "share", "count"), [(100, 0.2, 20), (100, 0.29, 29), (5, 0.2, 1), (5, 0.39, 1)])
 def test_so_many_members_attack(members: int, share: float, count: int) -> None:
     options = RunOptions(Path("x"), members=members, attack="noise", malicious=share, seed=3)
     drawn = malicious_members(options)
@@ -88,6 +88,7 @@ def test_so_many_members_attack(members: int, share: float, count: int) -> None:
         ({"attack": "noise"}, "go together"),
         ({"malicious": 0.2}, "go together"),
         ({"attack": "noise", "malicious": 1.0}, "below 1"),
+        ({"attack": "noise", "malicious": 0.19, "members": 5}, "0.19 of 5 members is no member at all"),
     ],
 )
 def test_an_attack_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:
