@@ -27,13 +27,13 @@ from coordinator.report import (
     metrics_text,
     read_report,
     round_row,
+    settings_of,
     summary_text,
 )
 from coordinator.run import TIMES
 from hmchain.errors import StorageError, UsageError, VerificationError
 from hmchain.jsontext import parse
 from hmchain.manifest import Manifest
-from hmchain.recipe import chosen, strategy_of
 from hmchain.rounds import clients_of
 from trainers.partition import concentration_of
 from trainers.scoring import Metrics
@@ -136,12 +136,7 @@ def facts_of(evidence: Evidence, manifest: Manifest) -> dict[str, Any]:
         "dataset_digest": evidence.run.dataset_digest,
         "members": members,
         "clients": clients_of(members, evidence.job.terms.fraction),
-        "masters": manifest.masters,
-        "rounds": manifest.rounds,
-        "seed": manifest.seed,
-        "strategy": strategy_of(manifest.aggregation),
-        "architecture": manifest.architecture,
-        "recipe": chosen(manifest),
+        **settings_of(manifest),
         "completed_rounds": len(models),
         "failed_rounds": len(records) - len(models),
         "model_digest": digest_text(models[-1]) if models else None,
@@ -191,10 +186,10 @@ def is_metric(name: str, value: Any) -> bool:
 
 
 def are_malicious(told: Any, attack: str, members: Collection[int]) -> bool:
-    """Whether some members, but not all, can have attacked in that way: none where it is no attack."""
+    """Whether these members can have attacked in that way: some, but not all; none where it is no attack."""
     numbers = type(told) is list and all(type(number) is int for number in told)
     possible = numbers and told == sorted(set(told) & set(members)) and len(told) < len(members)
-    return bool(possible and (attack != ATTACKS[0] or not told))
+    return bool(possible and (attack != ATTACKS[0]) == bool(told))
 
 
 def is_partition(told: Any) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 from hmchain.errors import StorageError
 from hmchain.files import write_whole
 from hmchain.history import RoundRecord, verdict_text
+from hmchain.manifest import Manifest
+from hmchain.recipe import chosen, strategy_of
 from trainers.scoring import Metrics
 
 SUMMARY, METRICS, CURVES = "summary.json", "metrics.jsonl", "curves.png"
@@ -46,6 +48,13 @@ class GasTable:
 
 def _spread(values: Sequence[int]) -> dict[str, int]:
     return {"min": min(values), "median": round(median(values)), "max": max(values)}
+
+
+def settings_of(job: Manifest) -> dict[str, Any]:
+    """What a job's manifest says of how it trains, for the summary; `recipe` is what differs from the defaults."""
+    names = ("masters", "rounds", "seed", "fraction", "epochs", "batch_size", "learning_rate", "metric", "standard")
+    given = {name: getattr(job, name) for name in (*names, "architecture")}
+    return given | {"strategy": strategy_of(job.aggregation), "recipe": chosen(job)}
 
 
 def round_row(record: RoundRecord, metrics: Metrics | None, gas: int, seconds: dict[str, float]) -> dict[str, Any]:

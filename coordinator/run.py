@@ -13,11 +13,10 @@ from coordinator.federation import Federation, Setup, chain_federation, plain_fe
 from coordinator.folder import new_folder
 from coordinator.options import RunOptions
 from coordinator.progress import Progress
-from coordinator.report import digest_text, round_row, write_report
+from coordinator.report import digest_text, round_row, settings_of, write_report
 from hmchain.errors import ChainError
 from hmchain.exchange import fetch_model, model_header
 from hmchain.history import RoundRecord
-from hmchain.recipe import chosen
 from hmchain.rounds import COORDINATOR, Phase, RoundState, quorum_of
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import Dataset, load
@@ -136,15 +135,10 @@ def _summary(
         "dataset_digest": digest_text(dataset.digest),
         "members": options.members,
         "clients": options.clients,
-        "masters": options.masters,
         "partition": options.partition,
-        "seed": options.seed,
-        "strategy": options.strategy,
-        "architecture": options.architecture,
-        "recipe": chosen(federation.manifest),
+        **settings_of(federation.manifest),
         "attack": options.attack,
         "malicious": malicious_members(options),
-        "rounds": options.rounds,
         "completed_rounds": completed,
         "failed_rounds": len(rows) - completed,
         "test_auc": last["test"]["auc"] if last else None,

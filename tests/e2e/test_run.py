@@ -83,6 +83,11 @@ def test_the_summary_has_every_field_that_is_promised(finished: FinishedRun) -> 
     summary = json.loads((finished.folder / "summary.json").read_text())
     assert summary == finished.summary
     assert (summary["dataset"], summary["members"], summary["rounds"]) == ("stripes", 5, 3)
+    trained = {
+        name: summary[name] for name in ("epochs", "batch_size", "learning_rate", "metric", "standard", "fraction")
+    }
+    options = options_for(finished.folder, Path(), rounds=3)
+    assert trained == {name: getattr(options, name) for name in trained}
     assert (summary["completed_rounds"], summary["failed_rounds"]) == (3, 0)
     assert 0 <= summary["test_acc"] <= 1
     assert 0 <= summary["test_auc"] <= 1
