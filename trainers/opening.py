@@ -132,6 +132,8 @@ def misfit(manifest: Manifest, data: DataFacts) -> str | None:
     """Why our data do not fit a job; None where they do."""
     if data.samples == 0:
         return "there is no record here that is consented to"
+    if data.samples == 1:
+        return "a single sample cannot be trained on (batch norm)"
     if data.features != manifest.features:
         return _other_features(manifest.features, data.features)
     if data.channels != manifest.channels:

@@ -241,3 +241,9 @@ def test_whether_features_can_be_trained_on_in_a_job(
 
 def test_data_of_which_nothing_is_consented_to_cannot_be_trained_on() -> None:
     assert misfit(ROWS, NO_DATA) == misfit(MANIFEST, NO_DATA) == "there is no record here that is consented to"
+
+
+def test_a_single_sample_cannot_be_trained_on() -> None:
+    """A member that enrols with it would let every round that draws it wait in vain."""
+    assert misfit(MANIFEST, DataFacts(1, 1, 2, bytes(32))) == "a single sample cannot be trained on (batch norm)"
+    assert misfit(MANIFEST, DataFacts(2, 1, 2, bytes(32))) is None
