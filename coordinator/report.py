@@ -140,7 +140,7 @@ def report_digest(folder: Path) -> bytes:
 
 
 def draw_curves(path: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Draws AUC and ACC on the test set by round; failed rounds are grey lines. Raises StorageError."""
+    """Draws AUC and ACC on the test set by round; failed rounds are dotted lines. Raises StorageError."""
     # Imported here: it takes half a second, and only the end of a run needs it.
     import matplotlib
 
@@ -152,11 +152,12 @@ def draw_curves(path: Path, summary: dict[str, Any], rows: Sequence[dict[str, An
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for key, label in (("auc", "AUC"), ("accuracy", "ACC")):
         axes.plot([r for r, _ in points], [test[key] for _, test in points], marker="o", markersize=3, label=label)
-    for row in rows:
-        if row["outcome"] == "failed":
-            axes.axvline(row["round"], color="0.85", zorder=0)
+    failed = [row["round"] for row in rows if row["outcome"] == "failed"]
+    if failed:
+        axes.vlines(failed, 0, 1.02, colors="0.6", linestyles=":", zorder=0, label="failed")
     axes.set(xlabel="round", ylabel="test set", ylim=(0, 1.02))
-    axes.set_title(f"{summary['dataset']}: {summary['members']} hospitals, {summary['completed_rounds']} rounds")
+    rounds = f"{summary['completed_rounds']} of {len(rows)} rounds"
+    axes.set_title(f"{summary['dataset']}: {summary['members']} hospitals, {rounds}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
