@@ -34,12 +34,13 @@ class Descent:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[torch.Tensor]) -> None:
-        """Moves the parameters one step. Changes the gradients, too."""
-        for gradient, parameter, origin in zip(gradients, self._parameters, self._start, strict=False):
-            gradient.add_(parameter - origin, alpha=self._proximal)
+        """Moves the parameters one step. Leaves the gradients alone: those of a sum's terms are one tensor."""
+        if self._start:
+            pairs = zip(gradients, self._parameters, self._start, strict=True)
+            gradients = [each.add(parameter - origin, alpha=self._proximal) for each, parameter, origin in pairs]
         if self._decay:
-            for gradient, parameter in zip(gradients, self._parameters, strict=True):
-                gradient.add_(parameter, alpha=self._decay)
+            pulled = zip(gradients, self._parameters, strict=True)
+            gradients = [each.add(parameter, alpha=self._decay) for each, parameter in pulled]
         for moving, gradient in zip(self._moving, gradients, strict=False):
             moving.mul_(self._momentum).add_(gradient)
         for parameter, change in zip(self._parameters, self._moving or gradients, strict=True):

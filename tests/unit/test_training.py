@@ -11,6 +11,7 @@ import torch
 from hmchain.aggregate import fedavg
 from hmchain.errors import UsageError
 from hmchain.weights import Weights, check_values
+from trainers.descent import Descent
 from trainers.networks import Compute, build, initial_weights, load_weights, weights_of
 from trainers.scoring import evaluate
 from trainers.splits import Split
@@ -70,6 +71,24 @@ def test_a_step_is_that_of_torchs_own_optimizer():
     torch.nn.functional.cross_entropy(network.train()(PLAIN.inputs(pixels)), labels).backward()
     torch.optim.SGD(network.parameters(), lr=0.1).step()
     assert same(trained, weights_of(network))
+
+
+def test_two_weights_that_are_added_have_one_gradient_and_each_its_own_decay():
+    weights, gradient = [torch.tensor([1.0]), torch.tensor([8.0])], torch.tensor([1.0])
+    descent = Descent(weights, weight_decay=0.5)
+    descent.begin(0.125)
+    descent.step([gradient, gradient])  # as torch gives them
+    assert [weight.item() for weight in weights] == [1 - 0.125 * 1.5, 8 - 0.125 * 5]
+
+
+def test_two_weights_that_are_added_are_each_pulled_to_its_own_start():
+    weights, gradient = [torch.tensor([1.0]), torch.tensor([8.0])], torch.tensor([1.0])
+    descent = Descent(weights, proximal=0.5)
+    descent.begin(0.125)
+    weights[0] += 1
+    weights[1] += 2
+    descent.step([gradient, gradient])
+    assert [weight.item() for weight in weights] == [2 - 0.125 * 1.5, 10 - 0.125 * 2]
 
 
 @pytest.mark.parametrize(
