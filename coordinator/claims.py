@@ -14,7 +14,7 @@ from reprlib import Repr
 from typing import Any
 
 from coordinator.evidence import Evidence
-from coordinator.folder import of_the_run
+from coordinator.folder import RUN, of_the_run
 from coordinator.options import EMBEDDED
 from coordinator.recipe_options import ATTACKS
 from coordinator.replay import explain
@@ -107,6 +107,8 @@ def _check_summary(report: Report, evidence: Evidence, manifest: Manifest) -> No
     told, ours = summary.get("chain"), evidence.run.chain
     validated = VALIDATION if report.validated else ()
     check_names(SUMMARY, summary, {*facts, *UNPROVED, *TEST, *validated, "chain"})
+    if summary["dataset_digest"] != facts["dataset_digest"]:  # of which the chain knows nothing
+        raise VerificationError(f"{SUMMARY} and {RUN} name different files of {manifest.dataset}")
     compare(SUMMARY, summary, facts)
     measured = list(report.tests().values())
     compare(SUMMARY, summary, {name: measured[-1][metric] if measured else None for name, metric in TEST.items()})
