@@ -239,10 +239,13 @@ def _split(inputs: Inputs, labels: NDArray[Any], where: str) -> Split:
 
 
 def check_labels(path: Path, splits: dict[str, Split], classes: int) -> None:
-    """Raises DataError where a label is not in 0..classes-1, or splits have other findings."""
+    """Raises DataError where a label is not in 0..classes-1, splits have other findings, or findings are classes."""
     if len({split.findings for split in splits.values()}) > 1:
         columns = ", ".join(str(split.findings or 1) for split in splits.values())
         raise DataError(f"{path} has labels of {columns} columns in its splits; all must have the same")
+    labels = np.concatenate([split.labels for split in splits.values()])
+    if splits["train"].findings and np.all((labels > 0) & (labels & labels - 1 == 0)):
+        raise DataError(f"{path} has one-hot labels; of samples of one class each, labels are one column of its number")
     for name, split in splits.items():
         low, high = int(split.labels.min()), int(split.labels.max())
         if not split.findings and (low < 0 or high >= classes):

@@ -177,7 +177,7 @@ def test_images_of_which_it_is_not_said_whose_they_are_are_refused(
 
 def test_images_of_several_findings_are_refused(vault: Vault, store: DirectoryStore, tmp_path: Path) -> None:
     """A record has one class; the service that trains on records would take the findings of an image for one."""
-    images, findings = np.zeros((3, SIDE, SIDE), np.uint8), np.eye(3, dtype=np.uint8)
+    images, findings = np.zeros((3, SIDE, SIDE), np.uint8), np.tri(3, dtype=np.uint8)
     np.savez(
         tmp_path / "images.npz", train_images=images, train_labels=findings, val_images=images, val_labels=findings
     )

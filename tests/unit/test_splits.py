@@ -103,6 +103,13 @@ def test_a_hospital_needs_no_test_split_and_may_have_one(tmp_path: Path) -> None
     assert (len(shard.train), len(shard.holdout)) == (6, 6)
 
 
+def test_one_hot_labels_are_classes_and_no_findings(tmp_path: Path) -> None:
+    columns = np.eye(6, dtype=np.uint8)
+    assert "has one-hot labels" in refused(save(tmp_path, train_labels=columns, val_labels=columns))
+    for several in (columns | columns[0], columns - columns[:, :1] * columns):
+        assert load_shard(save(tmp_path, train_labels=several, val_labels=columns)).train.findings == 6
+
+
 def test_grey_images_may_have_an_axis_for_it_and_labels_none(tmp_path: Path) -> None:
     images = split(6).inputs
     path = save(tmp_path, train_images=images[..., None], train_labels=np.array([0, 1, 2, 2, 1, 0], np.int32))
