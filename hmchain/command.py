@@ -68,6 +68,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except MemoryError:
             fail("not enough memory", StorageError.exit_code)
         except Exception as fault:  # the last resort: a defect is reported as one
+            if isinstance(fault, OSError) and fault.filename is not None:  # such as a folder that we may not look into
+                fail(f"{fault.filename} cannot be used: {fault.strerror}", StorageError.exit_code)
             if isinstance(fault, OSError) and fault.errno == ENOSPC:  # of the file that takes what we print
                 _print_no_more()
                 fail(f"cannot write: {fault.strerror}", StorageError.exit_code)

@@ -61,6 +61,12 @@ def test_what_others_wrote_is_one_line_that_no_terminal_obeys(
     assert ended(errors.ChainError(written), capsys) == (4, f"hmchain: {told}\n")
 
 
+def test_a_file_that_the_system_refuses_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    refusal = PermissionError(13, "Permission denied", "/srv/theirs/consortium.json")
+    said = "hmchain: /srv/theirs/consortium.json cannot be used: Permission denied\n"
+    assert ended(refusal, capsys) == (errors.StorageError.exit_code, said)
+
+
 def test_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(KeyboardInterrupt(), capsys) == (130, "hmchain: interrupted\n")
 
