@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,19 +48,22 @@ def write_secret(path: Path, data: bytes) -> None:
 def read_file(path: Path, what: str) -> bytes:
     """The content of a file that the user named; `what` names it in errors ("the password file"). Raises UsageError."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{what} {path} is too large to be one")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as fault:
         raise UsageError(f"{what} {path} cannot be read: {fault.strerror}") from fault
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{what} {path} is too large to be one")
+    return data
 
 
 def read_secret(path: Path, what: str) -> bytes:
     """read_file, for secrets: also refuses a file that its group or others could read. Raises UsageError."""
     try:
-        mode = path.stat().st_mode & 0o777
+        mode = path.stat().st_mode
     except OSError as fault:
         raise UsageError(f"{what} {path} cannot be read: {fault.strerror}") from fault
-    if mode & 0o077:
-        raise UsageError(f"{what} {path} can be read by others (mode {mode:04o}); do: chmod 600 {path}")
+    if mode & 0o077 and not stat.S_ISDIR(mode):  # a folder is not what was meant, whoever can read it
+        shown = f"mode {stat.S_IMODE(mode):04o}"
+        raise UsageError(f"{what} {path} can be read by others ({shown}); do: chmod 600 {path}")
     return read_file(path, what)

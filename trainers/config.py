@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hmchain.errors import UsageError
 from hmchain.files import read_file
@@ -18,7 +18,17 @@ from hmchain.record import Code
 from trainers.importers.measures.observations import LOINC, is_loinc
 
 FILE = "hospital.toml"
+
+
+def _named(path: Path) -> Path:
+    if not path.name or "\0" in str(path):
+        raise ValueError("names no file")
+    return path
+
+
+File = Annotated[Path, AfterValidator(_named)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Mebibytes = Annotated[int, Field(ge=0, lt=2**43)]  # so many bytes fit into the 64 bits that the system counts in
 Role = Literal["client", "master", "proposer", "coordinator"]
 
 
@@ -31,16 +41,16 @@ class Section(BaseModel):
 class KeyFiles(Section):
     """[keys]"""
 
-    operator: Path = Path("keys/operator.json")
-    encryption: Path = Path("keys/encryption.json")
-    password_file: Path | None = None
+    operator: File = Path("keys/operator.json")
+    encryption: File = Path("keys/encryption.json")
+    password_file: File | None = None
 
 
 class Chain(Section):
     """[chain]"""
 
     urls: tuple[str, ...] = Field(default=("http://127.0.0.1:8545",), min_length=1)
-    consortium: Path = Path("consortium.json")
+    consortium: File = Path("consortium.json")
     poll_seconds: Seconds = 1.0
     timeout_seconds: Seconds = 30.0
 
@@ -56,7 +66,7 @@ class Data(Section):
     """[data]"""
 
     source: Literal["file", "records"] = "file"
-    file: Path = Path("data.npz")
+    file: File = Path("data.npz")
     service: Literal["imaging", "clinical-research", "neuroscience"] = "imaging"
     features: tuple[str, ...] = ()
     label: str = ""
@@ -126,8 +136,8 @@ class Limits(Section):
     """[limits]"""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    memory_mib: Annotated[int, Field(ge=0)] = 0
-    disk_mib: Annotated[int, Field(ge=0)] = 0
+    memory_mib: Mebibytes = 0
+    disk_mib: Mebibytes = 0
     training_seconds: Seconds = 3600.0
     worker_idle_seconds: Seconds = 60.0
 
@@ -157,7 +167,7 @@ class Config(Section):
     """A whole hospital.toml. Relative paths in the file are resolved against its folder."""
 
     name: str = Field(min_length=1)
-    state: Path = Path("state.json")
+    state: File = Path("state.json")
     keys: KeyFiles = KeyFiles()
     chain: Chain = Chain()
     blobs: Blobs = Blobs()
@@ -218,6 +228,16 @@ def _anchored(config: Config, folder: Path) -> Config:
     return copy.model_copy(update={"blobs": copy.blobs.model_copy(update={"store": store})})
 
 
+# What TOML calls what pydantic names by its Python type.
+_PLAINER = {
+    "tuple_type": "Input should be a list",
+    "frozen_set_type": "Input should be a list",
+    "path_type": "Input should be a valid string",
+    "model_type": "Input should be a table",
+    "too_short": "Input should not be empty",
+}
+
+
 def _explained(fault: ValidationError) -> Iterator[str]:
     for error in fault.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in error["loc"])
@@ -227,7 +247,7 @@ def _explained(fault: ValidationError) -> Iterator[str]:
         elif error["type"] == "missing":
             yield f"{where} is missing"
         else:
-            yield f"{where}: {error['msg'].removeprefix('Value error, ')}"
+            yield f"{where}: {_PLAINER.get(error['type']) or error['msg'].removeprefix('Value error, ')}"
 
 
 def _known(path: tuple[int | str, ...]) -> list[str]:

@@ -177,6 +177,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("[limits]\nthreads = 1.5", "limits.threads"),
         ("[limits]\nmemory_mib = -1", "limits.memory_mib"),
         ("[limits]\ndisk_mib = -1", "limits.disk_mib"),
+        ("[limits]\nmemory_mib = 8796093022208", "limits.memory_mib"),
         ('[log]\nlevel = "loud"', "log.level"),
         ('[log]\nformat = "xml"', "log.format"),
         ('[health]\nlisten = "localhost:9464"', "health.listen"),
@@ -186,6 +187,28 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 )
 def test_a_value_of_the_wrong_kind_is_named_by_its_key(text: str, key: str, tmp_path: Path) -> None:
     assert refused(write(tmp_path, text)).startswith(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[chain]\nurls = "http://127.0.0.1:8545"', "chain.urls: Input should be a list"),
+        ("[roles]\njobs = 1", "roles.jobs: Input should be a list"),
+        ("[chain]\nurls = []", "chain.urls: Input should not be empty"),
+        ("[chain]\nconsortium = 5", "chain.consortium: Input should be a valid string"),
+        ("chain = 1", "chain: Input should be a table"),
+    ],
+)
+def test_kinds_of_values_are_called_as_toml_does(text: str, said: str, tmp_path: Path) -> None:
+    assert refused(write(tmp_path, text)) == said
+
+
+@pytest.mark.parametrize(
+    "key", ["state", "[keys]\noperator", "[keys]\npassword_file", "[chain]\nconsortium", "[data]\nfile"]
+)
+@pytest.mark.parametrize("path", ["", ".", "/", "a\\u0000b"])
+def test_a_file_has_a_name(key: str, path: str, tmp_path: Path) -> None:
+    assert refused(write(tmp_path, f'{key} = "{path}"')).endswith(": names no file")
 
 
 @pytest.mark.parametrize("name", [None, ""])
@@ -241,7 +264,7 @@ def test_each_service_has_what_it_needs(tmp_path: Path) -> None:
         ('features = ["a|b|"]', "data.features: 'a|b|' has an empty unit"),
         ('features = ["a|b|c|d"]', "data.features: 'a|b|c|d' is not SYSTEM|CODE"),
         ('features = ["a|b", "a|b"]', "data.features: a sample has 1 to 4096 features of different names"),
-        ('features = "a|b"', "data.features: Input should be a valid tuple"),
+        ('features = "a|b"', "data.features: Input should be a list"),
         ('label = "44054006"', "data.label: '44054006' is not SYSTEM|CODE"),
         ('label = "a|b|c"', "data.label: 'a|b|c' is not SYSTEM|CODE"),
     ],
