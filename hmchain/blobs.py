@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import secrets
 import time
 import warnings
@@ -21,6 +22,7 @@ from hmchain.cid import Cid, cid_of
 from hmchain.errors import BlobError, DaemonError, Reason, StorageError, UsageError
 
 IPFS_PREFIX = "ipfs:"
+ADDRESS = re.compile(r"[a-z]+:|/(ip4|ip6|dns[46]?)/", re.IGNORECASE)  # how addresses begin, and folders do not
 
 
 @dataclass(frozen=True)
@@ -240,15 +242,22 @@ def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0, durable:
     """The store that spec names: a folder, or "ipfs:" and a daemon's multiaddr (ipfs:/ip4/127.0.0.1/tcp/5001).
 
     timeout is in seconds, for each put or get of a daemon; limit is in bytes, 0 for none. durable: a folder's blobs
-    survive a power cut (a daemon has its own settings for that). Raises UsageError for what is no multiaddr,
-    StorageError for a folder that cannot be used.
+    survive a power cut (a daemon has its own settings for that). Raises UsageError for what is no multiaddr, or one
+    without "ipfs:", StorageError for a folder that cannot be used.
     """
     store: BlobStore
+    check_spec(str(spec))
     if isinstance(spec, str) and spec.startswith(IPFS_PREFIX):
         store = IpfsStore(spec.removeprefix(IPFS_PREFIX), timeout)
     else:
         store = DirectoryStore(Path(spec), durable)
     return LimitedStore(store, limit) if limit else store
+
+
+def check_spec(spec: str) -> None:
+    """Raises UsageError for an address without "ipfs:": as a folder, it would hold blobs that nobody else finds."""
+    if ADDRESS.match(spec) and not spec.startswith(IPFS_PREFIX):
+        raise UsageError("an IPFS daemon is named with ipfs: and its multiaddr, as in ipfs:/ip4/127.0.0.1/tcp/5001")
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:

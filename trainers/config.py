@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hmchain.blobs import check_spec
 from hmchain.errors import UsageError
 from hmchain.files import read_file
 from hmchain.manifest import check_features
@@ -60,6 +61,15 @@ class Blobs(Section):
 
     store: str = "ipfs:/ip4/127.0.0.1/tcp/5001"
     timeout_seconds: Seconds = 30.0
+
+    @field_validator("store")
+    @classmethod
+    def _is_store(cls, value: str) -> str:
+        try:
+            check_spec(value)
+        except UsageError as fault:
+            raise ValueError(str(fault)) from None
+        return value
 
 
 class Data(Section):

@@ -167,6 +167,16 @@ def test_an_address_that_is_none_is_a_usage_error(address: str) -> None:
         open_store(f"ipfs:{address}")
 
 
+@pytest.mark.parametrize("address", ["/ip4/127.0.0.1/tcp/5001", "http://127.0.0.1:5001", "IPFS:/ip4/127.0.0.1/tcp/1"])
+def test_an_address_without_its_prefix_is_not_taken_for_a_folder(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="named with ipfs: and its multiaddr"):
+        open_store(address)
+    assert list(tmp_path.iterdir()) == []
+
+
 # IPFS daemons that misbehave
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

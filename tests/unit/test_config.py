@@ -168,6 +168,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("[chain]\ntimeout_seconds = inf", "chain.timeout_seconds"),
         ("[chain]\ntimeout_seconds = nan", "chain.timeout_seconds"),
         ("[blobs]\nstore = 5001", "blobs.store"),
+        ('[blobs]\nstore = "/ip4/127.0.0.1/tcp/5001"', "blobs.store"),
         ("[blobs]\ntimeout_seconds = 86401", "blobs.timeout_seconds"),
         ('[roles]\ndecline = ["judge"]', "roles.decline"),
         ('[roles]\ndecline = "client"', "roles.decline"),
