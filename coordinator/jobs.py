@@ -79,25 +79,30 @@ def read_manifest(path: Path) -> Manifest:
         content: dict[str, Any] = tomllib.loads(read_file(path, "the job").decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise UsageError(f"{path} is not TOML: {fault}") from None
+    try:
+        return manifest_of(content)
+    except UsageError as fault:
+        raise UsageError(f"{path}: {fault}") from None
+
+
+def manifest_of(content: dict[str, Any]) -> Manifest:
+    """What a job's TOML file says, as a manifest. Raises UsageError that names the key."""
     known = [field.name for field in fields(Manifest) if field.name not in FIXED]
     for key in content:
         if key not in known:
             near = get_close_matches(key, known, n=1)
-            raise UsageError(f"{path}: unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
+            raise UsageError(f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
     complete = {"seed": 0} | _published(content.get("dataset")) | _tabular(content) | _own(content) | content
     lacking = [key for key in ("dataset", "channels", "classes") if key not in complete]
     if lacking:
-        raise UsageError(f"{path}: {', '.join(lacking)} is missing")
+        raise UsageError(f"{', '.join(lacking)} is missing")
     texts = {key: complete[key] for key in ("classes", "features") if key in complete}
     for key, names in texts.items():
         if not isinstance(names, list):
-            raise UsageError(f"{path}: {key} is a list of names")
+            raise UsageError(f"{key} is a list of names")
     floats = {field.name for field in fields(Manifest) if field.type == "float"}  # TOML tells 1 from 1.0, people do not
     plain = {k: float(v) if k in floats and type(v) is int else v for k, v in complete.items()}
-    try:
-        return Manifest(**plain | {key: tuple(names) for key, names in texts.items()})
-    except UsageError as fault:
-        raise UsageError(f"{path}: {fault}") from None
+    return Manifest(**plain | {key: tuple(names) for key, names in texts.items()})
 
 
 def _tabular(content: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from coordinator import daemons
 from coordinator.deploy import connect_any, found, fund
-from coordinator.jobs import create, read_manifest
+from coordinator.jobs import create, manifest_of, read_manifest
 from coordinator.local import CONSORTIUM, JOB, LOCAL, PROCESSES, Local, Note, start_daemons, start_nodes
 from coordinator.processes import Processes
 from hmchain import registry
@@ -42,6 +42,7 @@ def up(
     """
     if (folder / LOCAL).exists() and (folder / CONSORTIUM).exists():
         local = Local.read(folder)
+        note(f"{folder} has {len(local.hospitals)} hospitals and their job: options that make them have no effect")
         start_daemons(local, note)
         create_first_job(local)
         start_nodes(local, note)
@@ -82,13 +83,13 @@ def prepare(
         raise UsageError(f"{hospitals} hospitals can have 1 to {hospitals} masters, not {job['masters']}")
     data = load(dataset, root)
     shards = split(data, hospitals, partition, job["seed"])
-    ports = daemons.free_ports(1 + 2 * hospitals)
-    folder.mkdir(parents=True, exist_ok=True)
     samples = {"channels": data.channels, "classes": list(data.classes), "multi_label": data.multi_label}
     named = {"dataset": data.name} | samples | PHASE_SECONDS | job
+    manifest_of(named)
+    ports = daemons.free_ports(1 + 2 * hospitals)
+    folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{key} = {json.dumps(value)}" for key, value in named.items()]
     write_whole(folder / JOB, ("\n".join(lines) + "\n").encode())
-    read_manifest(folder / JOB)
     local = Local(
         folder=folder,
         anvil=daemons.find("anvil"),

@@ -88,7 +88,9 @@ def test_up_and_down_as_often_as_one_likes(folder: Path, data: Path) -> None:
 
     job = status(folder)
     assert (job["rounds"], job["history"][0]["round"], job["history"][0]["outcome"]) == (4, 1, "finalized")
-    assert invoke("up", folder, "--wait", 0)[::2] == (0, "")
+    code, out, err = invoke("up", folder, "--wait", 0, "--hospitals", 4)
+    assert (code, err) == (0, "")
+    assert "has 3 hospitals and their job" in out
     assert pids(folder) == first, "nothing was started twice"
 
     code, out, err = invoke("down", folder)
@@ -149,13 +151,16 @@ def refused(code: int, *arguments: object) -> str:
         ({"epochs": 0}, UsageError.exit_code, "epochs"),
         ({"partition": "random"}, UsageError.exit_code, "partition"),
         ({"seed": -1}, UsageError.exit_code, "seed"),
+        ({"lr": "nan"}, UsageError.exit_code, "learning rate"),
     ],
     ids=str,
 )
 def test_options_that_cannot_work_start_nothing(
     changes: dict[str, Any], code: int, told: str, folder: Path, data: Path
 ) -> None:
-    assert told in refused(code, *up_arguments(folder, data, wait=0, **changes))
+    line = refused(code, *up_arguments(folder, data, wait=0, **changes))
+    assert told in line
+    assert "job.toml" not in line, "of which the user knows nothing"
     assert not folder.exists()
 
 
