@@ -161,7 +161,9 @@ def _lines(seen: dict[str, Any]) -> list[str]:
 
 def _job_lines(job: dict[str, Any]) -> list[str]:
     head = f"job {job['job']}    round {job['round']} of {job['rounds']}, {job['phase']}"
-    if "deadline" in job:
+    if job["phase"] == "FAILED":
+        head += "; waiting for a node to begin the next one"
+    elif "deadline" in job:
         head += f", {job['seconds_left']} s left; waiting for {', '.join(map(str, job['awaited'])) or 'a proposal'}"
     elif job["phase"] in ("ENROLMENT", "WAITING"):
         head += f"; enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody'}"

@@ -240,6 +240,8 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return call(*arguments)
     except (DataError, UsageError, StorageError, TrainingError) as fault:
         return fault
+    except MemoryError:
+        return TrainingError("the training process has not enough memory: is its limit too low?")
     except Exception as fault:  # torch's (RuntimeError: no memory), a custom network's, or a defect
         return TrainingError.of(fault)
 

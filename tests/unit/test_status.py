@@ -9,6 +9,7 @@ import pytest
 
 from hmchain.history import History
 from hmchain.rounds import Phase, RoundState
+from trainers.cli import _job_lines
 from trainers.status import awaited, members
 
 NONE: frozenset[int] = frozenset()
@@ -40,6 +41,13 @@ def test_in_other_phases_nobody_is_awaited(phase: Phase) -> None:
     everyone = frozenset({0, 1, 2})
     state = replace(STATE, phase=phase, awaited=everyone, uncommitted=everyone, unrevealed=everyone)
     assert awaited(state) == []
+
+
+def test_a_failed_round_waits_for_nobody_in_particular() -> None:
+    job = {"job": 1, "round": 2, "rounds": 9, "phase": "FAILED", "deadline": 5, "seconds_left": -356, "awaited": []}
+    assert _job_lines(job | {"history": []}) == [
+        "job 1    round 2 of 9, FAILED; waiting for a node to begin the next one"
+    ]
 
 
 def test_past_members_are_listed_too() -> None:

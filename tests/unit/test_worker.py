@@ -234,6 +234,11 @@ def test_too_little_memory_is_a_training_error_and_the_next_call_works_again(
     assert worker.facts(b"secret").samples == 8
 
 
+def test_too_little_memory_for_the_data_is_said(data: Path, start: Callable[..., Worker]) -> None:
+    with pytest.raises(TrainingError, match="not enough memory: is its limit too low"):
+        start(data, memory_mib=1).facts(b"secret")
+
+
 def test_what_a_custom_network_raises_is_said_and_ends_no_process(
     data: Path, start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
