@@ -78,7 +78,7 @@ class Endpoints(JSONBaseProvider):
                 continue
             except TRANSPORT_FAULTS as fault:
                 self._proved[index] = self._chain_id is None and len(self._nodes) == 1
-                faults.append(f"{self._name(index)} does not answer ({type(fault).__name__})")
+                faults.append(f"{self._name(index)} {_trouble(fault)}")
                 continue
             if not _is_answer(method, response):
                 if isinstance(response, dict):
@@ -125,6 +125,15 @@ def shown(url: str) -> str:
     except ValueError:
         return "an address that is no URL"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
+
+
+def _trouble(fault: Exception) -> str:
+    """What is wrong with a node that raised one of TRANSPORT_FAULTS, as the predicate of a sentence."""
+    if isinstance(fault, requests.HTTPError) and fault.response is not None:
+        return f"answers with HTTP {fault.response.status_code}"
+    if isinstance(fault, OSError):  # requests' faults are OSErrors
+        return f"does not answer ({type(fault).__name__})"
+    return "does not answer in JSON-RPC"
 
 
 def _is_http(url: str) -> bool:

@@ -228,6 +228,21 @@ def test_where_all_refuse_the_refusal_is_the_answer(run: Run) -> None:
     assert [node.works for node in nodes] == [["eth_blockNumber"]] * 2
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (429, "answers with HTTP 429"),
+        (b"<html>log in</html>", "does not answer in JSON-RPC"),
+        (b"null", "does not answer in JSON-RPC"),
+    ],
+)
+def test_what_is_wrong_with_a_node_is_said(answer: Any, said: str, run: Run) -> None:
+    nodes = [run(answer, chain=None), run(answer)]
+    with pytest.raises(ChainError) as caught:
+        block_number(*(node.url for node in nodes))
+    assert str(caught.value) == "; ".join(f"{node.url} {said}" for node in nodes)
+
+
 # ---------------------------------------------------------------- which chain
 
 
