@@ -213,6 +213,9 @@ def create_job(config: Config, password_file: Path | None, file: Path) -> None:
     store = open_store(config.blobs.store, config.blobs.timeout_seconds, config.limits.disk_mib * 2**20)
     new = create(session.client, session.history, store, config.state.parent, keys.identities, manifest)
     click.echo(f"job {new.number} " + ("was created before" if new.existed else "created"))
+    active = len(session.history.active)
+    if active < manifest.masters:
+        click.echo(f"it waits for members: it names {manifest.masters} masters, and there are {active} active members")
 
 
 @job.command("list", epilog=EXIT_CODES)

@@ -79,6 +79,7 @@ def _job(history: History, job: JobRecord, state: RoundState, now: int) -> dict[
         "completed": sum(r.model is not None for r in job.rounds.values()),
         "phase": state.phase.name,
         "enrolled": sorted(job.enrolled),
+        "needed": job.terms.masters,
         "history": [past for past in map(_round, job.rounds.values()) if past["outcome"] != "running"],
     }
     if record is not None and Phase.REQUEST <= state.phase <= Phase.FAILED:

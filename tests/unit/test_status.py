@@ -50,6 +50,12 @@ def test_a_failed_round_waits_for_nobody_in_particular() -> None:
     ]
 
 
+def test_a_job_that_lacks_members_says_how_many_it_needs() -> None:
+    job = {"job": 1, "round": 0, "rounds": 9, "phase": "ENROLMENT", "enrolled": [1, 2, 3], "needed": 4, "history": []}
+    assert _job_lines(job) == ["job 1    round 0 of 9, ENROLMENT; enrolled: 1, 2, 3; it needs 4 members"]
+    assert _job_lines(job | {"needed": 3}) == ["job 1    round 0 of 9, ENROLMENT; enrolled: 1, 2, 3"]
+
+
 def test_past_members_are_listed_too() -> None:
     history = History(
         members={1: "0x1", 2: "0x2"}, names={1: "One", 2: "Two"}, active={2}, samples={2: 40}, roots={2: bytes(32)}
