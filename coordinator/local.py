@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coordinator import daemons
 from coordinator.daemons import Kubo
 from coordinator.processes import Processes, tail_of
-from hmchain.errors import UsageError
+from hmchain.errors import ChainError, HMChainError, UsageError
 from hmchain.files import read_file, write_whole
 from hmchain.jsontext import parse
 from trainers import config as configuration
@@ -117,9 +118,21 @@ def node_command(hospital: Path) -> list[str]:
 def faults(local: Local) -> Iterator[str]:
     """For each process of a local consortium that has ended, its name and the end of its log."""
     running = set(local.processes.running())
+    if "chain" not in running:
+        yield f"the chain ended: {tail_of(local.folder / 'chain' / 'anvil.log')}"
     for number, hospital in enumerate(local.hospitals, start=1):
         for name, log in ((f"ipfs-{number}", "ipfs.log"), (f"node-{number}", "node.log")):
             if name not in running:
                 yield f"{name} ended: {tail_of(hospital / log)}"
-    if "chain" not in running:
-        yield f"the chain ended: {tail_of(local.folder / 'chain' / 'anvil.log')}"
+
+
+@contextmanager
+def blaming(local: Local) -> Iterator[None]:
+    """Where a daemon has ended, that is told, and not what came of it: perhaps another program has its port."""
+    try:
+        yield
+    except HMChainError as fault:
+        ended = [text for text in faults(local) if not text.startswith("node-")]
+        if ended:
+            raise ChainError("; ".join(ended)) from fault
+        raise

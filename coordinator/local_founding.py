@@ -12,7 +12,7 @@ from typing import Any
 from coordinator import daemons
 from coordinator.deploy import connect_any, found, fund
 from coordinator.jobs import create, manifest_of, read_manifest
-from coordinator.local import CONSORTIUM, JOB, LOCAL, PROCESSES, Local, Note, start_daemons, start_nodes
+from coordinator.local import CONSORTIUM, JOB, LOCAL, PROCESSES, Local, Note, blaming, start_daemons, start_nodes
 from coordinator.processes import Processes
 from hmchain import registry
 from hmchain.blobs import open_store
@@ -27,6 +27,7 @@ from trainers import founding, keystore
 from trainers.config import Config
 from trainers.datasets import load
 from trainers.partition import split
+from trainers.parts import connect
 from trainers.splits import write_shard
 
 PHASE_SECONDS = {"request_seconds": 180, "score_seconds": 120, "reveal_seconds": 60, "reply_seconds": 60}
@@ -43,8 +44,9 @@ def up(
     if (folder / LOCAL).exists() and (folder / CONSORTIUM).exists():
         local = Local.read(folder)
         note(f"{folder} has {len(local.hospitals)} hospitals and their job: options that make them have no effect")
-        start_daemons(local, note)
-        create_first_job(local)
+        with blaming(local):
+            start_daemons(local, note)
+            create_first_job(local)
         start_nodes(local, note)
         return local
     if (folder / LOCAL).exists():
@@ -66,10 +68,11 @@ def _make(
     local = prepare(folder, hospitals, dataset, root, partition, job)
     note(f"{dataset} divided among {hospitals} hospitals, each with its own keys")
     daemons.connect_all(local.kubos, daemons.swarm_key())
-    start_daemons(local, note)
-    found_members(local)
-    note("contract deployed, members founded")
-    create_first_job(local)
+    with blaming(local):
+        start_daemons(local, note)
+        found_members(local)
+        note("contract deployed, members founded")
+        create_first_job(local)
     note("job created by hospital-1")
     start_nodes(local, note)
     return local
@@ -144,7 +147,7 @@ def create_first_job(local: Local) -> None:
     config = local.config(1)
     keys = keystore.unlock(config.keys.operator, config.keys.encryption, _password(config))
     consortium = Consortium.read(config.chain.consortium)
-    client = ChainClient(connect_any([local.url], 30.0), keys.identity.account, consortium.contract)
+    client = ChainClient(connect(config, consortium), keys.identity.account, consortium.contract)
     history = JobFeed(client, consortium.block).poll()
     store = open_store(config.blobs.store)
     create(client, history, store, config.state.parent, keys.identities, read_manifest(local.folder / JOB))

@@ -14,6 +14,7 @@ import pytest
 
 from coordinator import daemons
 from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
+from coordinator.local import Local, blaming
 from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
 
 
@@ -182,3 +183,17 @@ def test_what_does_not_answer_in_time_is_one_line(
         taken.bind((HOST, 0))
         with pytest.raises(fault, match=r"^nothing answers at http://127\.0\.0\.1:\d+\S* after 0\.1 s$"):
             wait(taken.getsockname()[1])
+
+
+def test_a_daemon_that_has_ended_is_blamed_for_what_came_of_it(tmp_path: Path) -> None:
+    local = Local(tmp_path, "anvil", "ipfs", 1, (), ())
+    (tmp_path / "chain").mkdir()
+    (tmp_path / "chain" / "anvil.log").write_text("Error: Address already in use (os error 98)\n")
+    with pytest.raises(ChainError, match=r"^the chain ended: Error: Address already in use"), blaming(local):
+        raise ChainError("this chain asks for fees")
+    local.processes.start("chain", ["sleep", "60"], tmp_path / "log")
+    try:
+        with pytest.raises(StorageError, match=r"^full$"), blaming(local):
+            raise StorageError("full")
+    finally:
+        local.processes.stop_all()
