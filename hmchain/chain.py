@@ -132,18 +132,18 @@ class ChainClient:
     def chain_id(self) -> int:
         """The chain's number (EIP-155). Raises ChainError."""
         with self._translated():
-            return self.web3.eth.chain_id
+            return _number(self.web3.eth.chain_id)
 
     def head(self) -> int:
         """The number of the latest block. Raises ChainError."""
         with self._translated():
-            return self.web3.eth.block_number
+            return _number(self.web3.eth.block_number)
 
     def block(self, which: BlockIdentifier = "latest") -> Head:
         """A block, by default the latest. Raises ChainError."""
         with self._translated():
             block = self.web3.eth.get_block(which)
-            return Head(block["number"], Web3.to_hex(block["hash"]), block["timestamp"])
+            return Head(_number(block["number"]), Web3.to_hex(block["hash"]), _number(block["timestamp"]))
 
     def events(self, first: int, last: int) -> Iterator[Event]:
         """The contract's events in blocks first..last, in order. Raises ChainError."""
@@ -184,12 +184,12 @@ class ChainClient:
         assert self._outbox is not None
         nonce, raw = noted
         with self._translated():
-            block = self.web3.eth.block_number
-            executed = self.web3.eth.get_transaction_count(self.sender, "latest")
+            block = _number(self.web3.eth.block_number)
+            executed = _number(self.web3.eth.get_transaction_count(self.sender, "latest"))
             if executed >= nonce:
                 self._gap_since = None
             if executed == nonce:
-                block = self._deliver(raw)["blockNumber"]
+                block = _number(self._deliver(raw)["blockNumber"])
         if executed < nonce:
             self._wait_for_gap(executed, nonce)
         self._gap_since = None
@@ -256,8 +256,10 @@ class ChainClient:
         return {"gas": min(GAS, limit), **fees(self.web3, latest.get("baseFeePerGas", 0))}
 
     def _receipt(self, raw: TxReceipt) -> Receipt:
-        events = tuple(self._decoder.events(raw["logs"]))
-        return Receipt(raw["gasUsed"], raw["blockNumber"], encode_hex(raw["transactionHash"]), events)
+        with self._translated():
+            events = tuple(self._decoder.events(raw["logs"]))
+            gas, block = _number(raw["gasUsed"]), _number(raw["blockNumber"])
+            return Receipt(gas, block, encode_hex(raw["transactionHash"]), events)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -349,6 +351,13 @@ def answering() -> Iterator[None]:
         yield
     except TRANSPORT_FAULTS as fault:
         raise _no_answer(fault) from fault
+
+
+def _number(answer: Any) -> int:
+    """A number that a node gave. Raises TypeError for anything else, which web3 passes on as it is."""
+    if type(answer) is not int:
+        raise TypeError(f"{answer!r:.60} is no number")
+    return answer
 
 
 def _no_answer(fault: Exception) -> ChainError:

@@ -193,6 +193,16 @@ def test_a_node_that_talks_nonsense_is_a_chain_error_or_an_odd_answer(what: str,
         assert not isinstance(answer, Exception)
 
 
+@pytest.mark.parametrize("answer", [None, {}, [], True, 1.5], ids=repr)
+def test_what_is_no_number_is_no_answer_where_a_number_is_asked_for(answer: Any, posted: Posted) -> None:
+    posted.box.note(1, b"signed")
+    client = ChainClient(Web3(Nonsense(answer)), OWNER, "0x" + "11" * 20, outbox=posted.box)
+    for ask in (client.settle, client.head, lambda: client.chain_id):
+        with pytest.raises(ChainError, match="does not answer as it should"):
+            ask()
+    assert posted.box.content == (1, b"signed")
+
+
 def test_a_node_that_is_gone_is_a_chain_error() -> None:
     client = ChainClient(Web3(HTTPProvider("http://127.0.0.1:9")), OWNER, "0x" + "11" * 20)
     with pytest.raises(ChainError, match="does not answer as it should"):
