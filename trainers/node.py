@@ -16,6 +16,7 @@ from hmchain.errors import (
     BlobError,
     ChainError,
     ContractError,
+    DataError,
     HMChainError,
     NonceClash,
     StorageError,
@@ -314,5 +315,7 @@ def _kind(fault: Exception) -> str:
         BlobError: "blobs",
         StorageError: "disk",
         TrainingError: "training",
+        DataError: "data",
+        UsageError: "usage",
     }
     return next((name for kind, name in kinds.items() if isinstance(fault, kind)), "defect")

@@ -95,4 +95,4 @@ def test_a_job_is_created_once_and_shown(typed: Typed) -> None:
     shown = json.loads(typed("job", "show", "1"))
     assert (shown["rounds"], shown["manifest"]["dataset"], shown["manifest"]["masters"]) == (7, "rows", 2)
     assert typed("job", "show", "2", code=2) == "hmchain: there is no job 2\n"
-    assert "job 1    round 0 of 7, ENROLMENT; enrolled: nobody" in typed("status").splitlines()
+    assert "job 1    round 0 of 7, ENROLMENT; enrolled: nobody; it needs 2 members" in typed("status").splitlines()

@@ -14,7 +14,16 @@ from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
-from hmchain.errors import ChainError, ContractError, DaemonError, NonceClash, StorageError, TrainingError
+from hmchain.errors import (
+    ChainError,
+    ContractError,
+    DaemonError,
+    DataError,
+    NonceClash,
+    StorageError,
+    TrainingError,
+    UsageError,
+)
 from hmchain.history import History, JobRecord, RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
@@ -251,6 +260,8 @@ def test_a_fault_that_persists_is_told_once_and_again_when_it_comes_back(
         (DaemonError("gone"), "blobs", 1),
         (StorageError("full"), "disk", 1),
         (TrainingError("too little memory"), "training", 1),
+        (DataError("it is gone"), "data", 1),
+        (UsageError("it does not fit"), "usage", 1),
         (ValueError("odd"), "defect", 1),
     ],
 )
