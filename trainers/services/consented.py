@@ -25,9 +25,8 @@ from trainers.records.vault import Vault
 from trainers.splits import Shard, write_shard
 
 RETRY_SECONDS = 600.0  # until records that could not be had are looked for again
-Seen = tuple[
-    Trail | None, int, int
-]  # the very trail, as a chain that was set back has another; its revision; the vault's
+Seen = tuple[Trail | None, int, int]
+"""The very trail, as a chain that was set back has another; its revision; the vault's."""
 NOTHING: Seen = (None, -1, -1)
 
 
