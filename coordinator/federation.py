@@ -115,7 +115,9 @@ def plain_federation(setup: Setup) -> Federation:
     for number, shard in enumerate(setup.shards, start=1):
         job.join(number, len(shard.train))
     job.start()
-    exchange = DirectExchange(specification(setup.initial))
+    options = setup.options
+    # A round's updates, the model that it starts from, and what its masters and the coordinator propose.
+    exchange = DirectExchange(specification(setup.initial), options.clients + 1 + options.masters + 1)
     hospitals = setup.hospitals(setup.identities(), job.ledger, exchange)
     coordinator = job.ledger(0)
     return Federation(

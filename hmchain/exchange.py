@@ -32,7 +32,6 @@ from hmchain.weights import (
 
 OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and age's own; age adds 16 bytes to every 64 KiB as well
 CACHED = 80  # weights kept decrypted, least recently used dropped first: a largest round's updates and some models
-MODELS = 4  # that are handed over in memory: the one that a round starts from, and candidates for the next
 CACHE_BYTES = 1 << 29  # limit of what they take: of a large network fewer are kept, and others decrypted again
 
 
@@ -61,7 +60,7 @@ class SealedExchange:
         self._like = like
         self._watch = watch or Stopwatch()
         self._open: OrderedDict[tuple[BlobRef, Header], Weights] = OrderedDict()
-        self._most = max(1, min(CACHED, CACHE_BYTES // max(1, payload_bytes(like))))
+        self._most = max(1, _cached(like))
 
     def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
         """See Exchange.publish."""
@@ -84,10 +83,14 @@ class SealedExchange:
 
 
 class DirectExchange:
-    """Weights handed over in memory. The digest of their plaintext stands for the blob."""
+    """Weights handed over in memory. The digest of their plaintext stands for the blob.
 
-    def __init__(self, like: dict[str, Spec]) -> None:
+    There is no other copy of them, so that at least `needed` are kept, least recently used dropped first.
+    """
+
+    def __init__(self, like: dict[str, Spec], needed: int = CACHED) -> None:
         self._like = like
+        self._most = max(needed, _cached(like))
         self._held: OrderedDict[BlobRef, tuple[Header, Weights]] = OrderedDict()
 
     def publish(self, weights: Weights, header: Header) -> tuple[bytes, BlobRef]:
@@ -96,17 +99,9 @@ class DirectExchange:
         name, size = digest(plaintext), len(plaintext)
         blob = BlobRef(name, Cid(codec_for(size), name), size)
         self._held[blob] = header, weights
-        self._forget(header.round)
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
         return name, blob
-
-    def _forget(self, round: int) -> None:
-        """Drops what nobody asks for in a round: updates of others, and all but the models used last."""
-        held = {
-            kind: [blob for blob, (old, _) in self._held.items() if old.kind == kind] for kind in ("update", "model")
-        }
-        over = [blob for blob in held["update"] if self._held[blob][0].round < round]
-        for blob in over + held["model"][:-MODELS]:
-            del self._held[blob]
 
     def fetch(self, header: Header, blob: BlobRef) -> Weights:
         """See Exchange.fetch."""
@@ -123,6 +118,11 @@ class DirectExchange:
             raise WeightsError("unexpected or missing tensors", Reason.WRONG_TENSORS)
         check_values(weights)
         return weights
+
+
+def _cached(like: dict[str, Spec]) -> int:
+    """How many weights a cache holds."""
+    return min(CACHED, CACHE_BYTES // max(1, payload_bytes(like)))
 
 
 def expected(like: dict[str, Spec], header: Header) -> dict[str, Spec]:

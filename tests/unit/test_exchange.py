@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from hmchain.exchange import (
 from hmchain.history import RoundRecord, Update
 from hmchain.judgement import Judgement
 from hmchain.manifest import Manifest
-from hmchain.weights import SERVER_PREFIX, Weights, digest, encode, payload_bytes, specification
+from hmchain.weights import SERVER_PREFIX, Header, Weights, digest, encode, payload_bytes, specification
 
 JOB = Manifest("stripes", 1, ("a", "b"), seed=0)
 MANIFEST, BASE = JOB.digest(), b"\2" * 32
@@ -56,17 +55,18 @@ def test_what_was_published_is_fetched(exchange: Exchange) -> None:
         assert encode(fetched, HEADER) == encode(weights(), HEADER)
 
 
-def test_in_memory_a_round_drops_the_updates_of_those_before_and_all_but_the_last_models() -> None:
-    exchange, blobs = DirectExchange(LIKE), {}
-    for round in range(1, 8):
-        for header in (replace(HEADER, round=round), replace(HEADER, round=round, kind="model", sender=0)):
-            blobs[header] = exchange.publish(weights(round), header)[1]
-    kept = []
-    for header, blob in blobs.items():
-        with suppress(BlobError):
-            exchange.fetch(header, blob)
-            kept.append((header.kind, header.round))
-    assert kept == [("model", 4), ("model", 5), ("model", 6), ("update", 7), ("model", 7)]
+def test_in_memory_as_many_large_weights_are_kept_as_are_needed_the_last_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmchain.exchange.CACHE_BYTES", payload_bytes(LIKE))
+    exchange = DirectExchange(LIKE, needed=3)
+    headers = [replace(HEADER, round=round) for round in range(5)]
+    blobs: dict[Header, BlobRef] = {}
+    for header in headers:
+        blobs[header] = exchange.publish(weights(), header)[1]
+        exchange.fetch(headers[0], blobs[headers[0]])
+    with pytest.raises(BlobError, match="nobody published"):
+        exchange.fetch(headers[2], blobs[headers[2]])
+    for kept in (headers[0], headers[3], headers[4]):
+        exchange.fetch(kept, blobs[kept])
 
 
 @pytest.mark.parametrize(
