@@ -18,7 +18,7 @@ from hmchain.weights import Weights, specification
 from trainers.datasets import Dataset, is_published, load
 from trainers.networks import Compute, computing, load_weights, network_of
 from trainers.scoring import evaluate
-from trainers.splits import Split, each_finding
+from trainers.splits import Split
 
 FLIPPED = 2.5  # samples that another processor may take for another class, where that makes more than TOLERANCE
 
@@ -78,7 +78,7 @@ def tolerances_on(split: Split) -> dict[str, float]:
     class the same weight, and so a sample of a rare one a large weight.
     """
     if split.findings:  # each is had or not, as of two classes
-        have = each_finding(split.labels, split.findings).sum(axis=0)
+        have = split.truth.sum(axis=0)
         counts, classes = np.concatenate([have, len(split) - have]), 2
     else:
         counts = np.bincount(split.labels)

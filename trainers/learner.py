@@ -54,9 +54,8 @@ class LocalLearner:
         """See Learner. Raises UsageError where there is too little data, TrainingError as `computing` does."""
         config = LocalTraining.of(self.manifest, round)
         with computing(self.manifest):
-            trainer = self.pad.trainer(
-                self.compute, recorded=not self.manifest.source
-            )  # what a custom one does is its own
+            # A custom network may do something else with each batch, which no recording would.
+            trainer = self.pad.trainer(self.compute, recorded=not self.manifest.source)
             return trainer.train(base, self.shard.train, config, seed)
 
     def score(self, weights: Weights) -> int:

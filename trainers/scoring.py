@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainers.networks import Compute
-from trainers.splits import Split, each_finding
+from trainers.splits import Split
 
 BATCH = 512  # samples; the fastest of 128, 512 and 1024 on 2 cores, and part of the result (kernels differ by shape)
 NO_ANSWER = -1  # instead of a probability, a class, or whether a finding applies
@@ -58,7 +58,7 @@ def evaluate(network: nn.Module, split: Split, compute: Compute | None = None) -
 
 def measure(probabilities: NDArray[np.float32], split: Split) -> Metrics:
     """All metrics of predictions (N, classes) of a split."""
-    answers, truth = _answers(probabilities, split), _truth(split)
+    answers, truth = _answers(probabilities, split), split.truth
     if split.findings:
         of_truth = np.where(truth, probabilities, 1 - probabilities) * (probabilities != NO_ANSWER)
     else:
@@ -75,7 +75,7 @@ def measure(probabilities: NDArray[np.float32], split: Split) -> Metrics:
 def score(network: nn.Module, split: Split, metric: Metric, compute: Compute | None = None) -> int:
     """A master's score: the metric on its hold-out, in basis points 0..10000."""
     measure = {"accuracy": _accuracy, "balanced_accuracy": _balanced_accuracy}[metric]
-    return round(10_000 * measure(_answers(predict(network, split, compute), split), _truth(split)))
+    return round(10_000 * measure(_answers(predict(network, split, compute), split), split.truth))
 
 
 def auc(probabilities: NDArray[np.float32], split: Split) -> float:
@@ -86,7 +86,7 @@ def auc(probabilities: NDArray[np.float32], split: Split) -> float:
     # Imported here: it takes a second, and a master's score does without it.
     from sklearn.metrics import roc_auc_score
 
-    classes, truth = probabilities.shape[1], _truth(split)
+    classes, truth = probabilities.shape[1], split.truth
     applies = truth == 1 if split.findings else truth[:, None] == np.arange(classes)
     judged = np.flatnonzero(applies.any(axis=0) & ~applies.all(axis=0))
     if classes == 2 and not split.findings:
@@ -95,13 +95,8 @@ def auc(probabilities: NDArray[np.float32], split: Split) -> float:
     return float(np.mean(areas)) if areas else 0.5
 
 
-def _truth(split: Split) -> NDArray[np.int64]:
-    """The right answers: classes (N,), or whether each finding applies (N, findings)."""
-    return each_finding(split.labels, split.findings) if split.findings else split.labels
-
-
 def _answers(probabilities: NDArray[np.float32], split: Split) -> NDArray[np.int64]:
-    """Of the form of _truth, or NO_ANSWER."""
+    """Of the form of Split.truth, or NO_ANSWER."""
     answered = probabilities[:, 0] != NO_ANSWER
     if split.findings:
         return np.where(answered[:, None], probabilities > 0.5, NO_ANSWER)

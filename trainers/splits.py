@@ -53,6 +53,11 @@ class Split:
         return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
 
     @property
+    def truth(self) -> NDArray[np.int64]:
+        """The right answers: classes (N,), or whether each finding applies, 0 or 1 (N, findings)."""
+        return each_finding(self.labels, self.findings) if self.findings else self.labels
+
+    @property
     def channels(self) -> int:
         """Channels of the images, 1 or 3; 0 where the inputs are features."""
         return {2: 0, 3: 1}.get(self.inputs.ndim, 3)
@@ -92,10 +97,7 @@ def write_shard(path: Path, shard: Shard) -> None:
     if shard.features:
         arrays[NAMES] = np.array(shard.features)
     buffer = BytesIO()
-    columns = {
-        f"{name}_labels": each_finding(split.labels, split.findings) if split.findings else split.labels[:, None]
-        for name, split in named.items()
-    }
+    columns = {f"{name}_labels": split.truth.reshape(len(split), -1) for name, split in named.items()}
     np.savez(buffer, **arrays, **columns)
     write_secret(path, buffer.getvalue())
 

@@ -22,7 +22,7 @@ from trainers.augmentation import augmented
 from trainers.descent import Descent
 from trainers.networks import Compute, load_weights, weights_of
 from trainers.recorder import Recorder
-from trainers.splits import Split, each_finding
+from trainers.splits import Split
 
 SMALLEST_BATCH = 2  # a batch norm needs two samples to have a variance
 
@@ -158,9 +158,8 @@ def _is_steady(network: nn.Module) -> bool:
 
 def _targets(split: Split) -> torch.Tensor:
     """What a split's samples should be answered with: classes (N,) int64, or findings (N, L) float32 of 0 and 1."""
-    if split.findings:
-        return torch.from_numpy(each_finding(split.labels, split.findings)).float()
-    return torch.from_numpy(split.labels)
+    truth = torch.from_numpy(split.truth)
+    return truth.float() if split.findings else truth
 
 
 def _loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
