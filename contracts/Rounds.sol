@@ -27,7 +27,7 @@ abstract contract Rounds is ITraining, MasterElection {
         RoundWord round;
         uint256 masters;
         uint256[4] clients; // drawn this round, sixteen to a word
-        uint256[6][15] ballots; // by master position: the commitment in slot 0, then the scores
+        uint256[5][15] ballots; // by master position: the scores, which replace the commitment in slot 0
     }
 
     uint256 internal constant COORDINATOR = 15;

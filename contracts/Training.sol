@@ -117,7 +117,7 @@ abstract contract Training is ITraining, Rounds {
         if (r.unrevealed() & bit == 0) revert NothingToReveal(number);
         uint256 expected = Scores.slotsFor(r.drawn() + 1);
         if (scores.length != expected) revert WrongScoreCount(scores.length, expected);
-        uint256[6] storage ballot = j.ballots[position];
+        uint256[5] storage ballot = j.ballots[position];
         bytes32 opened = keccak256(abi.encode(block.chainid, address(this), job, round, msg.sender, scores, salt));
         if (uint256(opened) != ballot[0]) revert CommitmentMismatch(number);
         ballot[0] = (scores[0] >> 64 << 64) | uint64(uint256(keccak256(abi.encode(salt))));

@@ -62,6 +62,7 @@ interface IBallots {
     /// @notice Votes that a motion needs now.
     function quorum() external view returns (uint256);
 
+    /// @return All zeros where there is no such ballot: of one that there is, `expiresAt` is not 0.
     function ballot(uint256 id) external view returns (Ballot memory);
     function ballotCount() external view returns (uint256);
 }

@@ -91,6 +91,8 @@ interface IEmergency {
 
     /// @notice Emergencies are numbered from 1 without gaps.
     function emergencyCount() external view returns (uint256);
+
+    /// @return All zeros where this reader opened no such emergency, whose verdict then means nothing.
     function emergencyOf(address reader, uint256 number) external view returns (Case memory);
     function docketOf(address reader) external view returns (Docket memory);
 }

@@ -113,7 +113,7 @@ interface IPermissions {
     error NoDelegation(uint256 member, address staff, Purpose purpose);
 
     /// @notice Sets the purposes that a person consents to for a scope, in place of those before. Giving a consent needs
-    ///         a voucher, withdrawing one does not.
+    ///         a voucher, and so does a person's first word on a scope, whatever it is; withdrawing one does not.
     function setConsent(Consent calldata consent, bytes32 r, bytes32 vs) external;
 
     /// @notice Makes, prolongs or revokes a grant. A person needs a voucher to grant, none to revoke. A grant outlives
@@ -134,7 +134,7 @@ interface IPermissions {
 
     function consentOf(address person, bytes32 scope) external view returns (uint256 purposes, uint256 nonce);
 
-    /// @notice The state of the grant of these terms; expiry and nonce are not looked at.
+    /// @notice The state of the grant of these terms, number 0 if there is none; expiry and nonce are not looked at.
     function grantOf(Grant calldata grant) external view returns (GrantState memory);
 
     function grantCount() external view returns (uint256);

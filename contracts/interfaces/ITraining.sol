@@ -97,7 +97,8 @@ interface ITraining {
     event ScoresCommitted(uint256 indexed job, uint256 indexed round, uint256 indexed member, bytes32 commitment);
     event ScoresRevealed(uint256 indexed job, uint256 indexed round, uint256 indexed member, uint256[] scores);
     /// @param accepted Bit i: the update of the client at position i is accepted.
-    /// @param standard The score, in basis points, that an update had to reach.
+    /// @param standard The score, in basis points, that an update had to reach; 65,535, beyond all, where it is relative
+    ///        and the base model has no score.
     /// @param medians Twelve words to a slot (see {Scores}): the median for each client, then for the base model.
     event UpdatesJudged(
         uint256 indexed job, uint256 indexed round, uint256 accepted, uint256 standard, uint256[] medians
@@ -176,7 +177,8 @@ interface ITraining {
     /// @param commitment keccak256(abi.encode(chainid, this contract, job, round, caller, scores, salt)).
     function commitScores(uint256 job, uint256 round, uint256 position, bytes32 commitment) external;
 
-    /// @notice PREPARE: a master reveals its scores. The last reveal, or `advance` after the deadline, judges updates.
+    /// @notice PREPARE: a master reveals its scores. The last reveal judges the updates; after the deadline, `advance`
+    ///         or the first proposal does.
     /// @param scores Twelve words to a slot (see {Scores}), one for each client in order of position, then one for the
     ///        base model.
     function revealScores(uint256 job, uint256 round, uint256 position, uint256[] calldata scores, bytes32 salt)
@@ -195,10 +197,12 @@ interface ITraining {
     /// @notice Moves on a round whose deadline has passed, or a waiting job that has enough members. Open to all.
     function advance(uint256 job) external;
 
-    /// @notice Files the digest of the run's report, once the job is closed. Coordinator only.
+    /// @notice Files the digest of the run's report, in place of an earlier one, once the job is closed. Coordinator
+    ///         only.
     function fileReport(uint256 job, bytes32 report) external;
 
-    /// @notice The current round as of now: what a transaction sent now would meet.
+    /// @notice The current round as of now: what a transaction sent now would meet. Where the clock alone led to Commit,
+    ///         `updates` are not judged yet, and the transaction may find that none is accepted.
     function roundOf(uint256 job) external view returns (Round memory);
 
     /// @notice Who was drawn for the current round: member numbers in order of position, sixteen to a word. Of `clients`
