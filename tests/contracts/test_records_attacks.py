@@ -355,6 +355,20 @@ def test_nor_where_its_operator_changed_before(
         clinic.trial(use_of(shared), PHYSICIAN)
 
 
+def test_nor_where_another_member_goes_on_under_its_old_account(
+    clinic: Clinic, shared: Any, suspend: Any, hm: Any, outsider: Any
+) -> None:
+    """The account that delegated acts for an active member again, only not for the one that delegated."""
+    delegated = clinic.account(INSTITUTION)
+    for member, before, after in ((INSTITUTION, delegated, outsider), (5, clinic.account(5), delegated)):
+        hm.announceRotation(after, b"\1" * 32, sender=before)
+        hm.completeRotation(member, sender=after)
+    clinic.trial(use_of(shared), PHYSICIAN)
+    suspend(INSTITUTION)
+    with ape.reverts(clinic.records.NoDelegation, member=INSTITUTION, staff=PHYSICIAN.address, purpose=RESEARCH):
+        clinic.trial(use_of(shared), PHYSICIAN)
+
+
 def test_what_a_suspended_holder_granted_is_logged_but_not_answered(clinic: Clinic, shared: Any, suspend: Any) -> None:
     suspend(HOLDER)
     clinic.send(use_of(shared), PHYSICIAN, clinic.account(3))
