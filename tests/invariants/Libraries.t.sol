@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {ITraining} from "../../contracts/interfaces/ITraining.sol";
 import {Lots} from "../../contracts/lib/Lots.sol";
 import {Register} from "../../contracts/lib/Register.sol";
+import {Roster} from "../../contracts/lib/Roster.sol";
 import {RoundClock} from "../../contracts/lib/RoundClock.sol";
 import {RoundWord} from "../../contracts/lib/RoundWord.sol";
 import {Scores} from "../../contracts/lib/Scores.sol";
@@ -22,16 +23,19 @@ contract LibrariesTest {
     uint256[2048] private _weights;
     uint256[] private _members;
 
-    /// @dev Sets weights at scattered members, some of them twice.
+    /// @dev Sets weights at scattered members, some of them twice, and twice in one batch.
     function _plant(uint256 seed, uint256 count) private returns (uint256 total) {
+        SumTree.Batch memory batch;
         for (uint256 i; i < count; ++i) {
             uint256 draw = uint256(keccak256(abi.encode(seed, i)));
             uint256 index = draw % (draw >> 255 == 0 ? 2048 : 40); // half of them crowd into two leaves
             uint256 weight = (draw >> 128) % 4 == 0 ? 0 : (draw >> 64) % 256;
-            _tree.set(index, weight);
+            if (seed % 2 == 0) _tree.set(index, weight);
+            else _tree.change(index, weight, batch);
             _weights[index] = weight;
             _members.push(index);
         }
+        _tree.settle(batch);
         for (uint256 i; i < 2048; ++i) {
             total += _weights[i];
         }
@@ -167,6 +171,21 @@ contract LibrariesTest {
             }
             assert(urn.draw(seed, turn) == expected);
             _weights[expected] = 0;
+        }
+    }
+
+    /// @dev The oracle looks at one field after the other; the sixteenth is no member's.
+    function testFuzz_rostersAreSearchedAsFieldByField(uint256 word, uint256 position, uint256 member) public pure {
+        position %= 16;
+        if (member % 4 != 0) word &= type(uint256).max / 0xffff; // so that members are there twice
+        if (member % 2 == 0) member = Roster.memberAt(word, position);
+        member &= 0xffff;
+        uint256 expected;
+        while (expected < 15 && (word >> (16 * expected)) & 0xffff != member) ++expected;
+        assert(Roster.positionOf(word, member) == expected);
+        uint256 changed = Roster.withMember(word, position, member);
+        for (uint256 i; i < 16; ++i) {
+            assert(Roster.memberAt(changed, i) == (i == position ? member : (word >> (16 * i)) & 0xffff));
         }
     }
 
