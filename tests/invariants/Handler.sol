@@ -2,8 +2,6 @@
 pragma solidity 0.8.37;
 
 import {Ballots} from "../../contracts/Ballots.sol";
-import {IBallots} from "../../contracts/interfaces/IBallots.sol";
-import {IConsortium} from "../../contracts/interfaces/IConsortium.sol";
 import {ITraining} from "../../contracts/interfaces/ITraining.sol";
 import {Members} from "./Members.sol";
 import {bound, vm} from "./Vm.sol";
@@ -120,20 +118,8 @@ contract Handler is Members {
         if (active && hm.activeCount() * 2 <= size) return;
         Ballots ballots = Ballots(hm.ballots());
         if (ballots.quorum() + (active ? 1 : 0) > hm.activeCount()) return;
-        uint256 id;
-        for (uint256 voter = 1; voter <= size; ++voter) {
-            if (voter == number || !_isActive(voter)) continue;
-            vm.prank(_operator(voter));
-            if (id == 0) {
-                id = ballots.proposeMotion(
-                    active ? IBallots.Motion.Suspend : IBallots.Motion.Reinstate, uint16(number)
-                );
-            } else {
-                ballots.vote(id);
-            }
-            if (ballots.ballot(id).carried) break;
-        }
-        assert(ballots.ballot(id).carried && _isActive(number) != active);
+        _judge(number);
+        assert(_isActive(number) != active);
         _observe(false);
     }
 
@@ -406,16 +392,6 @@ contract Handler is Members {
 
     function _at(uint256 word, uint256 position) private pure returns (uint256) {
         return word >> (position % 16 * 16) & 0xffff;
-    }
-
-    /// @dev The member that the account acts for, 0 if there is none or it may not act.
-    function _memberOf(address account) private view returns (uint256) {
-        (uint256 number, IConsortium.Status status) = hm.memberOf(account);
-        return status == IConsortium.Status.Active ? number : 0;
-    }
-
-    function _isActive(uint256 number) private view returns (bool) {
-        return _memberOf(_operator(number)) == number;
     }
 
     function _blob() private pure returns (ITraining.Blob memory) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Ballots} from "../../contracts/Ballots.sol";
 import {HMChain} from "../../contracts/HMChain.sol";
+import {IBallots} from "../../contracts/interfaces/IBallots.sol";
 import {IConsortium} from "../../contracts/interfaces/IConsortium.sol";
 import {vm} from "./Vm.sol";
 
-/// @notice A consortium, its members' accounts, and how a member goes on under another one.
+/// @notice A consortium, its members' accounts, how a member goes on under another one, and how the others suspend it.
 abstract contract Members {
     HMChain public immutable hm = HMChain(vm.deployCode("HMChain.sol:HMChain"));
     mapping(uint256 member => uint256) internal _rotations;
@@ -26,6 +28,31 @@ abstract contract Members {
         hm.announceRotation(_operator(member), bytes32(member));
         vm.prank(_operator(member));
         hm.completeRotation(uint16(member));
+    }
+
+    /// @dev The others suspend an active member, or take it back; there are enough of them.
+    function _judge(uint256 member) internal {
+        IBallots.Motion motion = _isActive(member) ? IBallots.Motion.Suspend : IBallots.Motion.Reinstate;
+        Ballots ballots = Ballots(hm.ballots());
+        uint256 id;
+        for (uint256 voter = 1; voter <= hm.memberCount(); ++voter) {
+            if (voter == member || !_isActive(voter)) continue;
+            vm.prank(_operator(voter));
+            if (id == 0) id = ballots.proposeMotion(motion, uint16(member));
+            else ballots.vote(id);
+            if (ballots.ballot(id).carried) return;
+        }
+        assert(false);
+    }
+
+    function _isActive(uint256 member) internal view returns (bool) {
+        return _memberOf(_operator(member)) == member;
+    }
+
+    /// @dev The member that the account acts for, 0 if there is none or it may not act.
+    function _memberOf(address account) internal view returns (uint256) {
+        (uint256 number, IConsortium.Status status) = hm.memberOf(account);
+        return status == IConsortium.Status.Active ? number : 0;
     }
 
     /// @dev The account that a member acts by now.

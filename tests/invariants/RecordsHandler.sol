@@ -16,6 +16,7 @@ contract RecordsHandler is Members {
     uint256 internal constant MEMBERS = 3;
     uint256 internal constant PERSONS = 3;
     uint256 internal constant READER = 3; // the person who reads; the others consent and grant
+    uint256 internal constant SHARER = 2; // the member whose grant the reader uses as well, where that delegates it
     uint256 internal constant MOST = 32;
     uint256 internal constant PATIENCE = 72 hours;
 
@@ -37,6 +38,9 @@ contract RecordsHandler is Members {
     mapping(uint256 person => uint256) private _expiry;
     mapping(uint256 person => uint40) private _grants;
     mapping(uint256 person => uint40) private _uses;
+    uint40 private _sharedUses;
+    mapping(uint256 member => uint256) private _delegated; // until when
+    uint256 private _suspended; // at most one member is
     Case[] private _cases;
 
     constructor() {
@@ -63,6 +67,7 @@ contract RecordsHandler is Members {
             assert(_send(_operator(1), abi.encodeCall(records.setGrant, (g, 0, 0))));
             (_expiry[person], _grants[person]) = (g.expiry, 1);
         }
+        assert(_send(_operator(1), abi.encodeCall(records.setGrant, (_shared(), 0, 0))));
     }
 
     function account(uint256 person) public pure returns (address) {
@@ -84,6 +89,7 @@ contract RecordsHandler is Members {
         IPersons.Acceptance memory a =
             IPersons.Acceptance(account(person), uint16(member), IPersons.Role.Physician, nonce, deadline);
         bool good = sender == member && signer == person && !late && nonce == accepted[person] + 1;
+        good = good && member != _suspended;
         (bytes32 r, bytes32 vs) = _signed(signer, a);
         assert(_send(_operator(sender), abi.encodeCall(records.vouch, (a, r, vs))) == good);
         if (good) (voucher[person], accepted[person]) = (member, nonce);
@@ -93,7 +99,8 @@ contract RecordsHandler is Members {
         if (seed % 4 != 0) return; // so that persons stay for a while
         uint256 person = bound(seed >> 8, 1, PERSONS);
         uint256 member = bound(seed >> 16, 1, MEMBERS);
-        bool good = voucher[person] == member;
+        bool good = voucher[person] == member || (voucher[person] != 0 && voucher[person] == _suspended);
+        good = good && member != _suspended;
         assert(_send(_operator(member), abi.encodeCall(records.withdrawVouch, (account(person)))) == good);
         if (good) voucher[person] = 0;
     }
@@ -137,6 +144,49 @@ contract RecordsHandler is Members {
         if (good) (_uses[person], uses) = (use, uses + 1);
     }
 
+    /// @notice A member lets the reader use what it was granted, for a short time or until this very second.
+    function delegate(uint256 seed) external {
+        uint256 member = bound(seed, 1, MEMBERS);
+        uint256 expiry = vm.getBlockTimestamp() + ((seed >> 16) % 2 == 0 ? 0 : (seed >> 24) % 200);
+        bytes memory call =
+            abi.encodeCall(records.setDelegation, (account(READER), IPermissions.Purpose.EMR, uint40(expiry)));
+        bool good = member != _suspended;
+        assert(_send(_operator(member), call) == good);
+        if (good) _delegated[member] = expiry;
+    }
+
+    /// @notice The reader uses what was granted to the second member, if that is who delegated to it.
+    function readShared(uint256 seed) external {
+        uint256 member = (seed >> 8) % 4 == 0 ? bound(seed, 1, MEMBERS) : SHARER;
+        (address sender, bool own) = _sender(READER, seed >> 16);
+        uint40 use = _sharedUses + uint40((seed >> 24) % 4); // seldom the last one again
+        if (use > _sharedUses + 1) use = _sharedUses + 1;
+        IPermissions.Grant memory g = _shared();
+        IPermissions.Access memory a = IPermissions.Access(
+            g.granter, g.scope, g.purpose, address(0), 0, uint16(member), 1, keccak256("request"), use
+        );
+        bool good = own && voucher[READER] != 0 && member == SHARER && use == _sharedUses + 1;
+        good = good && member != _suspended && _delegated[member] > vm.getBlockTimestamp();
+        assert(_send(sender, abi.encodeCall(records.logAccess, (a, 0, 0))) == good);
+        if (good) _sharedUses = use;
+    }
+
+    /// @notice The others suspend the second or the third member, seldom, and take it back.
+    function judge(uint256 seed) external {
+        if (_suspended != 0) {
+            _judge(_suspended);
+            _suspended = 0;
+        } else if (seed % 4 == 0) {
+            _suspended = bound(seed >> 8, 2, MEMBERS);
+            _judge(_suspended);
+        }
+    }
+
+    function rotate(uint256 seed) external {
+        uint256 member = bound(seed, 1, MEMBERS);
+        if (member != _suspended) _rotate(member);
+    }
+
     function breakGlass(uint256 seed) external {
         uint256 holder = bound(seed, 1, MEMBERS);
         (uint40 deadline, bool late) = _deadline(seed >> 32);
@@ -146,6 +196,7 @@ contract RecordsHandler is Members {
         (uint256 count, uint256 oldest) = unreviewed();
         bool overdue = count != 0 && vm.getBlockTimestamp() > oldest + PATIENCE;
         bool good = !late && voucher[READER] != 0 && nonce == _cases.length + 1 && !overdue && count < MOST;
+        good = good && voucher[READER] != _suspended && holder != _suspended;
         assert(_send(account(READER), abi.encodeCall(records.breakGlass, (e, 0, 0))) == good);
         if (good) _cases.push(Case(vm.getBlockTimestamp(), holder, voucher[READER], false));
     }
@@ -155,8 +206,9 @@ contract RecordsHandler is Members {
         uint256 number = bound(seed, 1, _cases.length);
         uint256 member = bound(seed >> 128, 1, MEMBERS);
         Case storage c = _cases[number - 1];
-        bool late = vm.getBlockTimestamp() > c.openedAt + PATIENCE;
-        bool good = !c.reviewed && (member == c.holder || (late && member != c.institution));
+        bool left = c.holder == _suspended || vm.getBlockTimestamp() > c.openedAt + PATIENCE;
+        bool good = !c.reviewed && (member == c.holder || (left && member != c.institution));
+        good = good && member != _suspended;
         bytes memory call = abi.encodeCall(records.review, (number, account(READER), true, keccak256("report")));
         assert(_send(_operator(member), call) == good);
         if (good) c.reviewed = true;
@@ -183,6 +235,13 @@ contract RecordsHandler is Members {
     function _terms(uint256 person) private pure returns (IPermissions.Grant memory) {
         IPermissions.Purpose purpose = IPermissions.Purpose.EMR;
         return IPermissions.Grant(address(1), 0, purpose, account(person), 0, account(READER), 0, 0);
+    }
+
+    /// @dev The first member's grant to the second, of records about nobody.
+    function _shared() private pure returns (IPermissions.Grant memory) {
+        IPermissions.Purpose purpose = IPermissions.Purpose.EMR;
+        address reader = address(uint160(SHARER));
+        return IPermissions.Grant(address(1), bytes32(uint256(1)), purpose, address(0), 0, reader, type(uint40).max, 1);
     }
 
     /// @dev One in four words is said by somebody else.
