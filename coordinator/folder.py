@@ -20,7 +20,7 @@ from pathlib import Path
 
 from eth_utils import is_checksum_address
 
-from coordinator.report import read_bytes
+from coordinator.report import METRICS, read_bytes
 from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.envelope import Identity
 from hmchain.errors import StorageError, UsageError, VerificationError
@@ -162,6 +162,9 @@ def new_folder(folder: Path) -> Iterator[None]:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name another folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / METRICS).touch(exist_ok=False)  # of two runs that begin at once, one has the folder
+    except FileExistsError as fault:
+        raise UsageError(f"another run has begun in {folder}; name another folder with --out") from fault
     except OSError as fault:
         raise StorageError(f"cannot make the folder {folder}: {fault.strerror}") from fault
     try:

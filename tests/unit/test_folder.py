@@ -84,3 +84,12 @@ def test_a_new_folder_goes_again_where_it_left_nothing(fault: BaseException, tmp
 def test_an_empty_folder_will_do(tmp_path: Path) -> None:
     with new_folder(tmp_path):
         pass
+
+
+def test_of_two_runs_that_begin_at_once_one_has_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with new_folder(folder):
+        monkeypatch.setattr(Path, "iterdir", lambda path: iter(()))  # the other looked before the first had written
+        with pytest.raises(UsageError, match="another run has begun in "), new_folder(folder):
+            pass
+        assert folder.exists()
