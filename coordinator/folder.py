@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from errno import EACCES, EIO, EPERM
+from io import BytesIO
 from pathlib import Path
 
 from eth_utils import is_checksum_address
@@ -30,6 +31,7 @@ from hmchain.jsontext import parse
 FORMAT = "hmchain-run/1"
 OF_THE_DISK = (EACCES, EPERM, EIO)  # faults of this machine's disk, which are no evidence against a run
 MAX_SMALL = 64 * 1024  # bytes of run.json, and of job.key
+MAX_GENESIS = 128 * 1024  # bytes of the ledger's first line; 2,048 accounts take 92 KiB
 RUN, LEDGER, KEY, BLOBS = "run.json", "ledger.jsonl", "job.key", "blobs"
 
 
@@ -138,18 +140,22 @@ def read_ledger(folder: Path) -> tuple[EmbeddedChain, Iterator[BlockRecord]]:
     """
     with of_the_run(f"{LEDGER} is missing or cannot be read", StorageError):
         content = read_bytes(folder / LEDGER)
-    with of_the_run(f"{LEDGER} is not text", UnicodeDecodeError):
-        text = content.decode()
-    first, *blocks = text.split("\n")
+    lines = BytesIO(content)  # line by line: a list of very many would take many times the file
+    first = _line(lines.readline(MAX_GENESIS))
     try:
         chain = EmbeddedChain(parse(first)["accounts"])
     except Exception as fault:  # whatever a hostile first line makes json, eth-utils or py-evm raise
         raise VerificationError(f"{LEDGER} does not begin with the genesis accounts") from fault
     if genesis_line(chain) != first:
         raise VerificationError(f"{LEDGER} does not begin with the genesis accounts as a run writes them")
-    if not blocks or blocks.pop():
+    if not content.endswith(b"\n"):
         raise VerificationError(f"the last line of {LEDGER} is not whole: the run was cut short")
-    return chain, map(BlockRecord.from_json, blocks)
+    return chain, (BlockRecord.from_json(_line(line)) for line in lines)
+
+
+def _line(line: bytes) -> str:
+    """A line's text, without its end. Bytes that are no text are replaced: no line of ours has any."""
+    return line.removesuffix(b"\n").decode(errors="replace")
 
 
 @contextmanager

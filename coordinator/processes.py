@@ -15,7 +15,7 @@ import psutil
 
 from hmchain.errors import StorageError, UsageError
 from hmchain.files import read_file, write_whole
-from hmchain.jsontext import parse
+from hmchain.jsontext import parse, whole
 
 PATIENCE_SECONDS = 20.0  # for a process to end by itself
 
@@ -57,7 +57,7 @@ class Processes:
         if file.exists():
             try:
                 content = parse(read_file(file, "the list of processes"))
-                self._started = {name: Started(int(p["pid"]), float(p["began"])) for name, p in content.items()}
+                self._started = {name: Started(whole(p["pid"]), float(p["began"])) for name, p in content.items()}
             except (ValueError, KeyError, TypeError, AttributeError) as fault:
                 raise UsageError(f"{file} is not a list of processes") from fault
 

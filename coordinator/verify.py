@@ -23,9 +23,9 @@ from coordinator.measurement import check_metrics
 from coordinator.options import EMBEDDED
 from coordinator.replay import explain
 from coordinator.report import CURVES, METRICS, SUMMARY, digest_text
-from hmchain.blobs import IPFS_PREFIX, BlobRef
+from hmchain.blobs import IPFS_PREFIX, BlobRef, BlobStore
 from hmchain.errors import BlobError, DaemonError, Reason, VerificationError
-from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, model_header, update_header
+from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, limit_of, model_header, update_header
 from hmchain.history import RoundRecord
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
@@ -133,13 +133,14 @@ def check_job(evidence: Evidence, modules: Collection[str] = ()) -> tuple[Manife
 
 def check_rounds(evidence: Evidence, manifest: Manifest, initial: Weights) -> None:
     """Recomputes each round's model from its accepted updates."""
-    exchange = SealedExchange(evidence.store, evidence.key, specification(initial))
+    like = specification(initial)
+    exchange = SealedExchange(evidence.store, evidence.key, like)
     base, model, there = evidence.job.initial, initial, []
     for record in evidence.job.rounds.values():
         if record.base != base:
             raise VerificationError("it does not start from the model before it", round=record.number)
         there += [f"{record.number} of member {who}" for who in check_updates(record, manifest.digest(), exchange)]
-        check_proposals(evidence, record)
+        check_proposals(evidence.store, record, limit_of(like))
         if record.model is not None:
             base, model = record.model, check_model(record, model, manifest, exchange)
     if there:
@@ -182,11 +183,13 @@ def agree(told: int, fault: BlobError | None) -> bool:
     return told == fault.reason
 
 
-def check_proposals(evidence: Evidence, record: RoundRecord) -> None:
-    """Checks that the stored proposals are as recorded. One that was not attested may hold anything."""
+def check_proposals(store: BlobStore, record: RoundRecord, limit: int) -> None:
+    """Checks that the stored proposals are as recorded. One that was not attested may hold anything: more than `limit`
+    bytes, which no model has, are not read.
+    """
     for proposal in record.proposals:
         try:
-            evidence.store.get(proposal.blob, proposal.blob.size)
+            store.get(proposal.blob, limit)
         except BlobError as fault:
             if fault.reason == Reason.WRONG_DIGEST:
                 raise VerificationError(f"proposal: {fault}", round=record.number) from fault

@@ -28,3 +28,10 @@ def text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not text")
     return value
+
+
+def whole(value: Any) -> int:
+    """A value that must be a whole number. Raises TypeError for any other: JSON has infinity, fractions and true."""
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from eth_utils import decode_hex, encode_hex
 from hmchain.consortium import Consortium
 from hmchain.errors import StorageError, UsageError
 from hmchain.files import read_secret, write_secret
-from hmchain.jsontext import parse
+from hmchain.jsontext import parse, whole
 
 FORMAT = "hmchain-node/1"
 
@@ -45,8 +46,8 @@ class NodeState:
                 raise UsageError(f"{path} is not a {FORMAT} file but {content['format']!r:.60}")
             told = content["format"], content["chain_id"], content["contract"]
             outbox = content["outbox"]
-            noted = None if outbox is None else (int(outbox["nonce"]), decode_hex(outbox["raw"]))
-            ballots = {str(key): [int(word) for word in words] for key, words in content["ballots"].items()}
+            noted = None if outbox is None else (whole(outbox["nonce"]), decode_hex(outbox["raw"]))
+            ballots = {_round_key(key): list(map(whole, words)) for key, words in content["ballots"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
             raise UsageError(f"{path} is damaged; without it (move it away) a running round may be missed") from fault
         if told != (FORMAT, consortium.chain_id, consortium.contract):
@@ -85,6 +86,13 @@ class NodeState:
         }
         write_secret(self.path, json.dumps(content, indent=1).encode() + b"\n")
         self.outbox, self.ballots = outbox, ballots
+
+
+def _round_key(key: str) -> str:
+    """A ballot's key. Raises ValueError for one that is not "job/round"."""
+    if not re.fullmatch(r"[0-9]+/[0-9]+", key):
+        raise ValueError(f"{key!r} names no round")
+    return key
 
 
 class _Ballots(MutableMapping[int, list[int]]):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from eth_account import Account
+from eth_utils import to_checksum_address
 
 from coordinator.folder import LedgerFile, RunFile, new_folder, read_key, read_ledger, write_key
 from hmchain.embedded import EmbeddedChain
@@ -49,6 +52,28 @@ def test_the_ledger_grows_with_the_chain_and_is_read_as_it_was_written(tmp_path:
     fresh, records = read_ledger(tmp_path)
     assert fresh.accounts == chain.accounts
     assert list(records) == list(chain.blocks())
+
+
+def test_a_ledger_of_very_many_lines_takes_no_more_than_the_file(tmp_path: Path) -> None:
+    chain = EmbeddedChain([Account.create().address])
+    LedgerFile(tmp_path, chain)
+    with (tmp_path / "ledger.jsonl").open("ab") as file:
+        file.write(b"\n" * (1 << 22))
+    tracemalloc.start()
+    try:
+        _, records = read_ledger(tmp_path)
+        with pytest.raises(VerificationError, match="a line that is no block"):
+            next(records)
+        assert tracemalloc.get_traced_memory()[0] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_ledger_has_no_more_accounts_than_a_run(tmp_path: Path) -> None:
+    accounts = [to_checksum_address(number.to_bytes(20)) for number in range(1, 3_001)]
+    (tmp_path / "ledger.jsonl").write_text(json.dumps({"accounts": accounts}, separators=(",", ":")) + "\n")
+    with pytest.raises(VerificationError, match=r"does not begin with the genesis accounts$"):
+        read_ledger(tmp_path)
 
 
 def test_the_key_is_its_owners_alone_and_is_read_as_it_was_written(tmp_path: Path) -> None:

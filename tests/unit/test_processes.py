@@ -228,6 +228,7 @@ def test_a_process_that_ended_but_was_not_waited_for_does_not_run(log: Path) -> 
         '{"a": 1}',
         '{"a": {"pid": 1}}',
         '{"a": {"pid": "x", "began": 1}}',
+        '{"a": {"pid": 1e999, "began": 1}}',
         '{"a": {"pid": 1, "began": null}}',
     ],
 )

@@ -168,6 +168,7 @@ def test_an_empty_state_as_it_is_written_opens(path: Path) -> None:
         {"outbox": {"nonce": 1}},
         {"outbox": {"nonce": "x", "raw": "0x01"}},
         {"outbox": {"nonce": None, "raw": "0x01"}},
+        {"outbox": {"nonce": float("inf"), "raw": "0x01"}},
         {"outbox": {"nonce": 1, "raw": "zz"}},
         {"outbox": {"nonce": 1, "raw": 7}},
         {"ballots": None},
@@ -175,6 +176,8 @@ def test_an_empty_state_as_it_is_written_opens(path: Path) -> None:
         {"ballots": {"1/1": 7}},
         {"ballots": {"1/1": ["x"]}},
         {"ballots": {"1/1": [None]}},
+        {"ballots": {"1/1": [float("inf")]}},
+        {"ballots": {"1/one": [300]}},
     ],
     ids=str,
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from coordinator.folder import RunFile
-from coordinator.verify import agree, blamed, unless_unavailable
+from coordinator.verify import agree, blamed, check_proposals, unless_unavailable
+from hmchain.blobs import BlobRef, DirectoryStore
+from hmchain.cid import Cid
 from hmchain.errors import BlobError, DaemonError, HMChainError, Reason, VerificationError
+from hmchain.history import Proposal, RoundRecord
 from hmchain.scores import word_of_score
 
 SCORED = word_of_score(0)
@@ -59,3 +63,13 @@ def test_what_no_blob_is_to_blame_for_is_evidence_wherever_blobs_are() -> None:
     run = cast(RunFile, SimpleNamespace(blobs="ipfs:/ip4/127.0.0.1/tcp/5001"))
     with pytest.raises(VerificationError, match="the manifest is another one"), unless_unavailable(run):
         raise VerificationError("the manifest is another one")
+
+
+def test_a_proposal_larger_than_any_model_is_not_read(tmp_path: Path) -> None:
+    blob = BlobRef(bytes(32), Cid(0x70, bytes(32)), 1 << 31)
+    (tmp_path / str(blob.cid)).write_bytes(b"other bytes")
+    proposals = [Proposal("0x" + "11" * 20, frozenset(), bytes(32), blob)]
+    record = RoundRecord(1, bytes(32), (1,), (2,), proposals=proposals)
+    check_proposals(DirectoryStore(tmp_path), record, (1 << 31) - 1)
+    with pytest.raises(VerificationError, match="does not have the recorded"):
+        check_proposals(DirectoryStore(tmp_path), record, 1 << 31)
