@@ -31,23 +31,25 @@ class FiledReport:
 
     def rows(self, job: JobRecord | None) -> list[Measured]:
         """AUC and accuracy by round; empty where the folder's report is not the one that was filed for this job."""
-        filed = job.report if job else None
-        if self._folder is None or filed is None:
+        if self._folder is None or job is None or job.report is None:
             return []
-        if filed != self._of:
-            self._rows, self._of = self._read(filed), filed
+        if job.report != self._of:
+            self._rows, self._of = self._read(self._folder, job), job.report
         return self._rows
 
-    def _read(self, filed: bytes) -> list[Measured]:
-        assert self._folder is not None
+    def _read(self, folder: Path, job: JobRecord) -> list[Measured]:
         try:
-            if report_digest(self._folder) != filed:
+            if report_digest(folder) != job.report:
                 return []
-            rows = [parse(line) for line in read_bytes(self._folder / METRICS).decode().splitlines()]
-            return [_measured(row) for row in rows if row["test"]]
+            rows = [parse(line) for line in read_bytes(folder / METRICS).decode().splitlines()]
+            return [_measured(row, job) for row in rows if row["test"]]
         except (StorageError, ValueError, LookupError, TypeError):
             return []
 
 
-def _measured(row: Any) -> Measured:
-    return Measured(int(row["round"]), float(row["test"]["auc"]), float(row["test"]["accuracy"]))
+def _measured(row: Any, job: JobRecord) -> Measured:
+    """Raises ValueError, LookupError or TypeError for what cannot be drawn: a coordinator can file anything."""
+    auc, accuracy = row["test"]["auc"], row["test"]["accuracy"]
+    if not (0 <= auc <= 1 and 0 <= accuracy <= 1):
+        raise ValueError("no AUC or accuracy")
+    return Measured(job.rounds[row["round"]].number, auc, accuracy)
