@@ -101,8 +101,8 @@ class Pages:
         """One round: its phases, its clients and masters, and what every master scored."""
 
         def content(view: View) -> dict[str, Any]:
-            job = view.history.jobs.get(request.path_params["job"])
-            record = job.rounds.get(request.path_params["round"]) if job else None
+            job = view.history.jobs.get(_whole(request.path_params["job"], 0))
+            record = job.rounds.get(_whole(request.path_params["round"], 0)) if job else None
             if job is None or record is None:
                 raise HTTPException(404, "The chain knows no such round")
             present = self._indexer.presents.get(job.number)
@@ -273,8 +273,12 @@ class Pages:
 
 
 def _number(request: Request, name: str, default: int) -> int:
-    """A whole number that the address asks for; the default for anything else."""
-    asked = request.query_params.get(name, "")
+    """The number that a query asks for by a name; the default where it names none."""
+    return _whole(request.query_params.get(name, ""), default)
+
+
+def _whole(asked: str, default: int) -> int:
+    """A whole number that an address asks for; the default for anything else."""
     return int(asked) if asked.isdecimal() and asked.isascii() and len(asked) < 10 else default
 
 

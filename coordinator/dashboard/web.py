@@ -40,7 +40,7 @@ def application(
     routes = [
         Route("/", pages.overview),
         Route("/rounds", pages.rounds),
-        Route("/rounds/{job:int}/{round:int}", pages.round),
+        Route("/rounds/{job}/{round}", pages.round),
         Route("/models", pages.models),
         Route("/members", pages.members),
         Route("/records", pages.records),

@@ -274,6 +274,7 @@ class TestServer:
             "/rounds/1/1",
             "/rounds/x/y",
             "/rounds/99999999999999999999/1",
+            f"/rounds/{'9' * 5000}/1",
             "/tables/nothing",
             "/api/nothing.json",
             "/api/rounds.xml",
