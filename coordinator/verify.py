@@ -18,7 +18,7 @@ from rich.console import Console
 
 from coordinator.claims import check_report
 from coordinator.evidence import Evidence, gather
-from coordinator.folder import KEY, LEDGER, RUN, RunFile
+from coordinator.folder import BLOBS, KEY, LEDGER, RUN, RunFile
 from coordinator.measurement import check_metrics
 from coordinator.options import EMBEDDED
 from coordinator.replay import explain
@@ -26,7 +26,7 @@ from coordinator.report import CURVES, METRICS, SUMMARY, digest_text
 from hmchain.blobs import IPFS_PREFIX, BlobRef, BlobStore
 from hmchain.errors import BlobError, DaemonError, Reason, VerificationError
 from hmchain.exchange import SealedExchange, aggregate_of, fetch_model, limit_of, model_header, update_header
-from hmchain.history import RoundRecord
+from hmchain.history import JobRecord, RoundRecord
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.scores import is_score
@@ -54,16 +54,20 @@ def verify(folder: Path, data_root: Path | None, console: Console, modules: Coll
     console.print("comparing the report", highlight=False)
     report = check_report(folder, evidence, manifest)
     check_metrics(evidence, manifest, report, initial, data_root)
-    strange = strangers(folder, run)
+    strange = strangers(folder, run, evidence.job)
     if strange:
         evidence.notes.append(f"not of the run, and not looked at: {', '.join(strange)[:300]}")
     return verdict_of(evidence, started)
 
 
-def strangers(folder: Path, run: RunFile) -> list[str]:
+def strangers(folder: Path, run: RunFile, job: JobRecord) -> list[str]:
     """Names of what lies in a run's folder and is no part of the run."""
     ours = {RUN, KEY, SUMMARY, METRICS, CURVES, run.blobs, *((LEDGER,) if run.chain == EMBEDDED else ())}
-    return sorted(entry.name for entry in folder.iterdir() if entry.name not in ours)
+    strange = [entry.name for entry in folder.iterdir() if entry.name not in ours]
+    if run.blobs == BLOBS:  # its own; other runs may share another
+        known = {str(blob.cid) for blob in job.blobs()}
+        strange += [f"{BLOBS}/{entry.name}" for entry in (folder / BLOBS).iterdir() if entry.name not in known]
+    return sorted(strange)
 
 
 def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Nodes, whole-consortium runs, verification and the dashboard all read the event 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,13 @@ class JobRecord:
     enrolled: set[int] = field(default_factory=set)  # members in the draws
     closed: bool = False
     report: bytes | None = None
+
+    def blobs(self) -> Iterator[BlobRef]:
+        """All blobs that the chain names."""
+        yield from (self.manifest_blob, self.initial_blob, *(keyring for _, keyring in self.keys))
+        for record in self.rounds.values():
+            yield from (update.blob for update in record.updates.values())
+            yield from (proposal.blob for proposal in record.proposals)
 
 
 @dataclass

@@ -533,7 +533,9 @@ def test_what_is_no_part_of_a_run_is_named(copy: Copy) -> None:
     folder = copy()
     (folder / "model.safetensors").write_bytes(b"")
     (folder / "of a hospital").mkdir()
-    assert "not of the run, and not looked at: model.safetensors, of a hospital" in verdict_on(folder)["notes"]
+    (folder / "blobs/patients.csv").write_bytes(b"")
+    told = "not of the run, and not looked at: blobs/patients.csv, model.safetensors, of a hospital"
+    assert told in verdict_on(folder)["notes"]
 
 
 def test_masters_who_lie_about_the_content_of_an_update_are_found(data: Path, tmp_path: Path) -> None:
