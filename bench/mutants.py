@@ -80,6 +80,20 @@ MUTANTS = (
         "a commitment opens", "Training.sol", "if (uint256(opened) != ballot[0])", "if (false)", "FourMastersOfNineTest"
     ),
     Mutant(
+        "the first to come back wait for the others",
+        "Rounds.sol",
+        "if (!complete && until == 0)",
+        "if (until == 1)",
+        "FourMastersOfNineTest",
+    ),
+    Mutant(
+        "the draws close where a job has waited",
+        "Rounds.sol",
+        "if (r.phase() == Phase.Waiting && r.deadline() != 0",
+        "if (r.phase() == Phase.None && r.deadline() != 0",
+        "OneMasterTest",
+    ),
+    Mutant(
         "an attestation is of one proposal",
         "Training.sol",
         "if (proposed != r.proposed())",

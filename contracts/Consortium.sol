@@ -140,7 +140,7 @@ abstract contract Consortium is IConsortium {
     }
 
     /// @inheritdoc IConsortium
-    function activeCount() external view returns (uint256) {
+    function activeCount() public view returns (uint256) {
         return _activeCount;
     }
 

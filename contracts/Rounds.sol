@@ -93,10 +93,11 @@ abstract contract Rounds is ITraining, MasterElection {
     }
 
     /// @dev By the clock, and not as stored: the first reveal is in the mempool before it is in a block. A round that
-    ///      has failed makes the next draw as soon as anyone calls `advance`.
+    ///      has failed makes the next draw as soon as anyone calls `advance`, and so does a job that has waited.
     function _requireNoDrawPending(uint256 job) internal view override {
         (RoundWord r, bool failed,) = _jobs[job].round.roll(_jobs[job].terms);
         if (failed || (r.phase() >= Phase.Prepare && r.phase() <= Phase.Reply)) revert DrawPending(job);
+        if (r.phase() == Phase.Waiting && r.deadline() != 0 && block.timestamp > r.deadline()) revert DrawPending(job);
     }
 
     // ------------------------------------------------------------------ judgement
@@ -266,8 +267,7 @@ abstract contract Rounds is ITraining, MasterElection {
         uint256 enrolled = enrolledCount(job);
         if (enrolled < terms.masters) {
             if (dismissed) j.masters = 0;
-            j.round = r.enter(Phase.Waiting);
-            emit JobWaiting(job, r.number(), enrolled);
+            _wait(job, j, r, enrolled, 0);
             return;
         }
         uint256 seed = _seed(j.seed, r.number(), 0);
@@ -282,6 +282,23 @@ abstract contract Rounds is ITraining, MasterElection {
         r = r.open(terms.masters, count, terms);
         j.round = r;
         emit RoundOpened(job, r.number(), _model(j, r), masters, clients, r.deadline());
+    }
+
+    /// @dev Opens the round that a job waits with, once the members had REQUEST's time to enrol since enough of them
+    ///      had, or all have. The seed is known: otherwise the first M to come back would be the masters of a term.
+    function _reopen(uint256 job, Job storage j, RoundWord r) internal {
+        uint256 until = r.deadline();
+        uint256 enrolled = enrolledCount(job);
+        if (until == 0 && enrolled < j.terms.masters) revert TooFewEnrolled(enrolled, j.terms.masters);
+        bool complete = enrolled >= activeCount();
+        if (!complete && block.timestamp <= until) revert NothingToAdvance();
+        if (!complete && until == 0) _wait(job, j, r, enrolled, block.timestamp + j.terms.requestSeconds);
+        else _openRound(job, j, r, false);
+    }
+
+    function _wait(uint256 job, Job storage j, RoundWord r, uint256 enrolled, uint256 until) private {
+        j.round = r.enter(Phase.Waiting, until);
+        emit JobWaiting(job, r.number(), enrolled, until);
     }
 
     function _seed(bytes32 seed, uint256 round, uint256 purpose) private pure returns (uint256) {

@@ -171,9 +171,7 @@ abstract contract Training is ITraining, Rounds {
         Job storage j = _jobs[job];
         RoundWord r = j.round;
         if (r.phase() == Phase.Waiting) {
-            uint256 enrolled = enrolledCount(job);
-            if (enrolled < j.terms.masters) revert TooFewEnrolled(enrolled, j.terms.masters);
-            _openRound(job, j, r, false);
+            _reopen(job, j, r);
             return;
         }
         Phase before = r.phase();

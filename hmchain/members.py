@@ -18,7 +18,7 @@ def require(fits: bool, error: str, *arguments: object) -> None:
 
 
 class Members(ABC):
-    """The members of one job. All but the suspended are active; the votes that decide on that are not modelled."""
+    """The members of one job: who committed to a data set. All but the suspended are active; votes are not modelled."""
 
     def __init__(self, job: int) -> None:
         self.job = job
@@ -70,6 +70,10 @@ class Members(ABC):
         """Raises ContractError while fewer members than that can be drawn."""
         enrolled = len(self.pool.enrolled)
         require(enrolled >= needed, "TooFewEnrolled", enrolled, needed)
+
+    def all_enrolled(self) -> bool:
+        """Whether as many members can be drawn as are active."""
+        return len(self.pool.enrolled) >= len(self.samples.keys() - self._suspended)
 
     @abstractmethod
     def _require_open(self) -> None:

@@ -56,6 +56,13 @@ def roll(state: RoundState, terms: Terms, now: int) -> tuple[RoundState, bool]:
     return state, False
 
 
+def draw_pending(state: RoundState, now: int) -> bool:
+    """Whether nobody may enter or leave the draws: the next one's seed is known, or about to be. now: seconds."""
+    if state.phase == Phase.WAITING:
+        return 0 < state.deadline < now
+    return Phase.PREPARE <= state.phase <= Phase.FAILED
+
+
 def next_phase(state: RoundState, terms: Terms, start: int) -> RoundState:
     """The phase that follows, with its deadline. `start` is now, or the deadline that ended the phase before."""
     phase = _NEXT[state.phase]

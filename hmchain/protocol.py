@@ -15,7 +15,7 @@ from hmchain.election import Committee, draw_clients, elect_masters
 from hmchain.errors import Reason
 from hmchain.judgement import Ballot, Judgement, judge
 from hmchain.members import Members, require
-from hmchain.phases import NONE, Outcome, first_state, next_phase, open_round, revealed, roll
+from hmchain.phases import NONE, Outcome, draw_pending, first_state, next_phase, open_round, revealed, roll
 from hmchain.rounds import COORDINATOR, MAX_MASTERS, MAX_SAMPLES, Phase, RoundState, Terms, clients_of, quorum_of
 from hmchain.scores import chain_seed, commitment_of, pack, slots_for
 
@@ -136,8 +136,7 @@ class Protocol(Members):
         """View change: moves on a round whose deadline has passed, or a waiting job that has members. Open to all."""
         stored = self._state
         if stored.phase == Phase.WAITING:
-            self.require_enrolled(self.terms.masters)
-            self._open(stored)
+            self._reopen(stored)
             return
         state, failed = roll(stored, self.terms, self._clock())
         require(failed or state.phase != stored.phase, "NothingToAdvance")
@@ -161,8 +160,7 @@ class Protocol(Members):
         require(self._state.phase != Phase.CLOSED, "JobNotOpen", self.job)
 
     def _require_no_draw_pending(self) -> None:
-        state, failed = roll(self._state, self.terms, self._clock())
-        require(not failed and not Phase.PREPARE <= state.phase <= Phase.REPLY, "DrawPending", self.job)
+        require(not draw_pending(self.round(), self._clock()), "DrawPending", self.job)
 
     def _require_proposer(self, state: RoundState, member: int | None, position: int) -> None:
         """The coordinator at any time; a master after half the time, or once a proposal found no quorum."""
@@ -235,7 +233,7 @@ class Protocol(Members):
         if dismissed and enrolled < terms.masters:
             self._committee = Committee()
         if enrolled < terms.masters:
-            self._state = replace(state, phase=Phase.WAITING, masters=self._committee.members)
+            self._state = replace(state, phase=Phase.WAITING, deadline=0, masters=self._committee.members)
             return
         self._committee = elect_masters(
             self.pool, self._committee, state.number, terms.masters, terms.term_rounds, self.seed, dismissed
@@ -243,6 +241,21 @@ class Protocol(Members):
         masters, count = self._committee.members, clients_of(enrolled, terms.fraction)
         clients = draw_clients(self.pool, masters, state.number, count, self.seed)
         self._state = open_round(state, terms, self._clock(), clients, masters)
+
+    def _reopen(self, state: RoundState) -> None:
+        """Opens the round that a job waits with, once members had REQUEST's time to enrol since enough of them had.
+
+        The seed is known: otherwise the first to come back would be the masters of a term.
+        """
+        if state.deadline == 0:
+            self.require_enrolled(self.terms.masters)
+        if self.all_enrolled():
+            self._open(state)
+        elif state.deadline == 0:
+            self._state = replace(state, deadline=self._clock() + self.terms.request_seconds)
+        else:
+            require(self._clock() > state.deadline, "NothingToAdvance")
+            self._open(state)
 
 
 def _require_master(state: RoundState, member: int | None, position: int) -> None:

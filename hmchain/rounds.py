@@ -51,7 +51,8 @@ class Terms:
 
 @dataclass(frozen=True)
 class RoundState:
-    """A round as a transaction sent now would meet it. deadline is in seconds since 1970.
+    """A round as a transaction sent now would meet it. deadline is in seconds since 1970; in WAITING 0 until enough
+    members are enrolled.
 
     Sets hold positions, which the contract keeps as bits: awaited clients have not submitted; updates were submitted,
     and are narrowed to the accepted ones when judged; masters are uncommitted, unrevealed (committed, not revealed),

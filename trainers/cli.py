@@ -163,12 +163,14 @@ def _job_lines(job: dict[str, Any]) -> list[str]:
     head = f"job {job['job']}    round {job['round']} of {job['rounds']}, {job['phase']}"
     if job["phase"] == "FAILED":
         head += "; waiting for a node to begin the next one"
-    elif "deadline" in job:
+    elif "awaited" in job:
         head += f", {job['seconds_left']} s left; waiting for {', '.join(map(str, job['awaited'])) or 'a proposal'}"
     elif job["phase"] in ("ENROLMENT", "WAITING"):
         head += f"; enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody'}"
         if len(job["enrolled"]) < job["needed"]:
             head += f"; it needs {job['needed']} members"
+        if "deadline" in job:
+            head += f"; others may enrol for {max(job['seconds_left'], 0)} s"
     lines = [head]
     for past in job["history"][-5:]:
         score = f"base scored {past['base_score']:.2%}" if past["base_score"] is not None else ""

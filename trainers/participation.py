@@ -9,6 +9,7 @@ from hmchain.blobs import BlobRef
 from hmchain.errors import ContractError
 from hmchain.history import JobRecord, RoundRecord, verdict_text
 from hmchain.ledger import ContractLedger
+from hmchain.phases import draw_pending
 from hmchain.rounds import MAX_SAMPLES, Phase, RoundState
 from hmchain.stopwatch import Stopwatch
 from trainers import turns
@@ -16,8 +17,6 @@ from trainers.hospital import Hospital, base_model
 from trainers.logs import say, warn
 from trainers.opening import OpenJob, RefusedJob, Site, key_of, misfit, open_job
 from trainers.worker import RemoteLearner
-
-DRAWS_PENDING = range(Phase.PREPARE, Phase.REPLY + 1)  # phases in which nobody may enrol
 
 
 class Participation:
@@ -56,7 +55,7 @@ class Participation:
         rank = turns.rank(state, self._site.member, coordinator)
         if self._hospital is not None:
             self._allow(state.deadline - now)
-            if self._enrol(state) or self._act(self._hospital, state, now):
+            if self._enrol(state, now) or self._act(self._hospital, state, now):
                 return True
         return self._advance(state, now, rank) or self._strike(state, now, rank)
 
@@ -105,7 +104,7 @@ class Participation:
             site.state.ballots_of(self.job),
         )
 
-    def _enrol(self, state: RoundState) -> bool:
+    def _enrol(self, state: RoundState, now: int) -> bool:
         """Enters the draws, again after a silence. A member that is silent repeatedly stays out longer each time."""
         enrolled = self._site.member in self._record.enrolled
         if self._was_enrolled and not enrolled:
@@ -113,7 +112,7 @@ class Participation:
             self._silences += 1
             warn("left out of the draws", job=self.job, until_round=self._stays_out_until)
         self._was_enrolled = enrolled
-        if enrolled or state.phase in DRAWS_PENDING or state.phase == Phase.FAILED:
+        if enrolled or draw_pending(state, now):
             return False
         if state.number < self._stays_out_until and state.phase != Phase.WAITING:
             return False
@@ -177,14 +176,17 @@ class Participation:
 
     def _advance(self, state: RoundState, now: int, rank: int) -> bool:
         judged = state.number in self._record.rounds and self._record.rounds[state.number].judgement is not None
-        if not turns.needs_advance(state, judged, len(self._record.enrolled), self._record.terms):
+        enrolled, active = len(self._record.enrolled), len(self._site.feed.history.active)
+        due = (f"advance {state.phase.name}", state.number)
+        if not turns.needs_advance(state, judged, enrolled, active, self._record.terms, now):
+            self._since.pop(due, None)
             return False
-        return self._in_turn((f"advance {state.phase.name}", state.number), now, rank, "advance", self.job)
+        return self._in_turn(due, now, rank, "advance", self.job)
 
     def _strike(self, state: RoundState, now: int, rank: int) -> bool:
         """Takes a suspended or removed member out of the draws, where it would cost the others a deadline."""
         gone = sorted(self._record.enrolled - self._site.feed.history.active)
-        if not gone or state.phase in DRAWS_PENDING or state.phase == Phase.FAILED:
+        if not gone or draw_pending(state, now):
             return False
         return self._in_turn(("strike", gone[0]), now, rank, "strike", self.job, gone[0])
 

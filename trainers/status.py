@@ -82,10 +82,10 @@ def _job(history: History, job: JobRecord, state: RoundState, now: int) -> dict[
         "needed": job.terms.masters,
         "history": [past for past in map(_round, job.rounds.values()) if past["outcome"] != "running"],
     }
+    if state.deadline and Phase.WAITING <= state.phase <= Phase.FAILED:
+        facts |= {"deadline": state.deadline, "seconds_left": state.deadline - now}
     if record is not None and Phase.REQUEST <= state.phase <= Phase.FAILED:
         facts |= {
-            "deadline": state.deadline,
-            "seconds_left": state.deadline - now,
             "clients": list(state.clients),
             "masters": list(state.masters),
             "awaited": awaited(state),

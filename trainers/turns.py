@@ -49,10 +49,12 @@ def waits_for_blobs(state: RoundState, terms: Terms, now: int) -> bool:
     return state.phase == Phase.PRE_PREPARE and now < state.deadline - terms.score_seconds // 3
 
 
-def needs_advance(state: RoundState, judged: bool, enrolled: int, terms: Terms) -> bool:
-    """Whether only `advance` can move the job on: the round failed, nobody triggered its judgement, or enough members
-    have enrolled again.
+def needs_advance(state: RoundState, judged: bool, enrolled: int, active: int, terms: Terms, now: int) -> bool:
+    """Whether only `advance` can move the job on: the round failed, nobody triggered its judgement, enough members have
+    enrolled again, or all of them have, or the time that the others had to do so is over.
+
+    enrolled, active: how many members are.
     """
     if state.phase == Phase.WAITING:
-        return enrolled >= terms.masters
+        return now > state.deadline or enrolled >= active if state.deadline else enrolled >= terms.masters
     return state.phase == Phase.FAILED or (state.phase == Phase.COMMIT and not judged)

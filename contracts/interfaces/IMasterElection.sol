@@ -29,8 +29,8 @@ interface IMasterElection {
 
     /// @notice Enters the caller into the draws of a job, also after it was left out for its silence. A member that was
     ///         enrolled before keeps its reputation; a newcomer starts neutral.
-    /// @dev Refused while scores are being revealed or a model is being agreed on: the next draw's seed is known then,
-    ///      and who is in the draw must not change any more.
+    /// @dev Refused while scores are being revealed or a model is being agreed on, and where a job has waited until its
+    ///      deadline: the next draw's seed is known then, and who is in the draw must not change any more.
     function enrol(uint256 job) external;
 
     /// @notice Takes the caller out of the draws. It still owes the running round what it was drawn for.

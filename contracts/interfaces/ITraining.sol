@@ -10,7 +10,7 @@ interface ITraining {
     enum Phase {
         None, // no such job
         Enrolment, // members enrol; the coordinator starts the job
-        Waiting, // fewer members are enrolled than the job needs masters
+        Waiting, // fewer members were enrolled than the job needs masters: for them, then for a deadline
         Request, // drawn clients submit their updates
         PrePrepare, // masters commit to their scores
         Prepare, // masters reveal them
@@ -26,7 +26,8 @@ interface ITraining {
     /// @param termRounds Rounds that a committee serves.
     /// @param relative Whether `standard` is a distance below the base model's score or an absolute score.
     /// @param standard The paper's standard value, in basis points.
-    /// @param requestSeconds The longest that REQUEST takes; likewise for the other phases.
+    /// @param requestSeconds The longest that REQUEST takes; likewise for the other phases. WAITING, once enough members
+    ///        are enrolled, goes on for as long.
     struct Terms {
         uint16 rounds;
         uint16 fraction;
@@ -54,7 +55,7 @@ interface ITraining {
     /// @notice The state of a round, in one slot.
     /// @param completed Rounds of the job that ended with a model.
     /// @param masters M, kept here so that an attestation need not read the job's terms.
-    /// @param deadline Of the phase, in seconds since 1970.
+    /// @param deadline Of the phase, in seconds since 1970. Of Waiting 0 until enough members are enrolled.
     /// @param awaited Bit i: the client at position i was drawn and has not submitted.
     /// @param updates Bit i: that client's update was submitted; after judgement: was accepted.
     /// @param uncommitted Bit i: the master at position i has not committed to its scores.
@@ -116,7 +117,10 @@ interface ITraining {
     event RoundFinalized(uint256 indexed job, uint256 indexed round, bytes32 model);
     /// @param phase The phase in which the round failed. The previous model stands.
     event RoundFailed(uint256 indexed job, uint256 indexed round, Phase phase);
-    event JobWaiting(uint256 indexed job, uint256 indexed round, uint256 enrolled);
+    /// @notice A round cannot open: for lack of members, or until all had the time to enrol.
+    /// @param deadline 0 while fewer members than needed are enrolled; after it, `advance` opens the round with those who
+    ///        are, or says 0 again where too many have left.
+    event JobWaiting(uint256 indexed job, uint256 indexed round, uint256 enrolled, uint256 deadline);
     event JobClosed(uint256 indexed job, uint256 completed, bytes32 model);
     event ReportFiled(uint256 indexed job, bytes32 report);
 
@@ -194,7 +198,9 @@ interface ITraining {
     ///        later proposal of the same model, whose blob nobody may have.
     function attestModel(uint256 job, uint256 round, uint256 position, uint256 proposed, bytes32 model) external;
 
-    /// @notice Moves on a round whose deadline has passed, or a waiting job that has enough members. Open to all.
+    /// @notice Moves on a round whose deadline has passed. Where a job waits for members, and has enough, sets the deadline
+    ///         until which the others may enrol; after that, or once all active members are enrolled, opens the round.
+    ///         Open to all.
     function advance(uint256 job) external;
 
     /// @notice Files the digest of the run's report, in place of an earlier one, once the job is closed. Coordinator

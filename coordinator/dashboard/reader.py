@@ -122,7 +122,7 @@ class Reader:
     def _present(self, job: int, block: int) -> Present:
         round_ = self._client.call("roundOf", job, block=block)
         phase = Phase(round_[3])
-        return Present(job, round_[0], phase, round_[4] if Phase.REQUEST <= phase <= Phase.REPLY else 0)
+        return Present(job, round_[0], phase, round_[4] if Phase.WAITING <= phase <= Phase.REPLY else 0)
 
     def node(self) -> NodeFacts:
         """Raises ChainError where it does not answer; what it will not tell is left out."""

@@ -427,6 +427,26 @@ def test_every_transaction_of_the_largest_round_fits_into_a_block(found: Any, ac
     assert sum(gas.values()) < BLOCK_GAS, gas  # even if one transaction did all of it
 
 
+def test_who_comes_back_first_after_an_outage_does_not_own_the_term(run_job: Any) -> None:
+    """Four of seven collude; they are as many as there are masters, and know the seed."""
+    job, colluders = run_job(fraction=10_000), {1, 2, 3, 4}
+    job.let_deadline_pass()
+    job.advance()
+    job.enrol(colluders)
+    job.advance()
+    with ape.reverts(job.hm.NothingToAdvance):
+        job.advance(sender=job.account(1))
+    job.let_deadline_pass(-10)
+    job.enrol({5, 6})
+    job.let_deadline_pass()
+    with ape.reverts(job.hm.DrawPending, job=1):
+        job.hm.withdraw(1, sender=job.account(1))
+    job.advance(sender=job.account(1))
+    assert (job.phase, job.round.number) == (Phase.REQUEST, 2)
+    assert {*job.clients} == colluders | {5, 6}
+    assert not {*job.masters} <= colluders
+
+
 def test_draws_repeat_nobody_and_pass_over_the_absent(run_job: Any) -> None:
     job = run_job(masters=2, fraction=5_000, rounds=7, termRounds=1)
     absent = job.bystander()

@@ -124,6 +124,37 @@ def test_the_clock_alone_closes_the_draws(job: Federation) -> None:
     hm.enrol.call(1, sender=absent)
 
 
+def test_nobody_enters_or_leaves_once_a_job_has_waited_until_its_deadline(
+    run_job: Any, carry: Any, outsider: Any
+) -> None:
+    """The seed has been known all the time: who comes last could choose who is drawn."""
+    job = run_job(fraction=10_000)
+    hm, absent, present = job.hm, job.account(7), job.account(1)
+    job.let_deadline_pass()
+    job.advance()
+    job.enrol(range(1, 6))
+    carry(job, Motion.SUSPEND, 5)
+    calls = [
+        lambda: hm.enrol.call(1, sender=absent),
+        lambda: hm.withdraw.call(1, sender=present),
+        lambda: hm.strike.call(1, 5, sender=outsider),
+    ]
+    for call in calls:
+        call()
+    job.advance()
+    job.let_deadline_pass(0)
+    for call in calls:
+        call()
+    job.let_deadline_pass()
+    assert job.phase == Phase.WAITING
+    for call in calls:
+        with ape.reverts(hm.DrawPending, job=1):
+            call()
+    job.advance()
+    for call in calls:
+        call()
+
+
 # ---------------------------------------------------------------------- silence
 
 

@@ -7,7 +7,19 @@ from typing import Any
 import ape
 import pytest
 
-from .federation import BAD, BLOB, FIRST_MODEL, MODEL, OTHER_MODEL, PHASE_SECONDS, Federation, Phase, Withdrawal, quorum
+from .federation import (
+    BAD,
+    BLOB,
+    FIRST_MODEL,
+    MODEL,
+    OTHER_MODEL,
+    PHASE_SECONDS,
+    Federation,
+    Motion,
+    Phase,
+    Withdrawal,
+    quorum,
+)
 
 HALF = PHASE_SECONDS // 2
 
@@ -276,22 +288,76 @@ def test_a_message_in_the_second_of_the_deadline_is_in_time(job: Any, chain: Any
 # ---------------------------------------------------------------------- waiting, closing
 
 
-def test_a_job_waits_for_members_and_goes_on(run_job: Any, outsider: Any) -> None:
-    job = run_job(masters=6, fraction=10_000)
+@pytest.fixture
+def waiting(run_job: Any) -> Federation:
+    """A job that needs five of the seven, of whom none is left in the draws."""
+    job = run_job(masters=5, fraction=10_000)
+    job.let_deadline_pass()
+    job.advance()
+    assert (job.phase, job.round.number, job.round.deadline) == (Phase.WAITING, 2, 0)
+    return job
+
+
+def test_a_job_waits_for_members(run_job: Any) -> None:
+    job = run_job(masters=5, fraction=10_000)
     silent = job.clients
     job.let_deadline_pass()
     receipt = job.advance()
     assert names(receipt)[-1] == "JobWaiting"
-    assert receipt.decode_logs(job.hm.JobWaiting) == [job.hm.JobWaiting(job=1, round=2, enrolled=0)]
-    assert job.phase == Phase.WAITING
-    with ape.reverts(job.hm.TooFewEnrolled, enrolled=0, needed=6):
+    assert receipt.decode_logs(job.hm.JobWaiting) == [job.hm.JobWaiting(job=1, round=2, enrolled=0, deadline=0)]
+    assert (job.phase, job.round.deadline) == (Phase.WAITING, 0)
+    job.enrol(range(1, 5))
+    with ape.reverts(job.hm.TooFewEnrolled, enrolled=4, needed=5):
         job.advance()
     with ape.reverts(job.hm.WrongPhase, phase=Phase.WAITING):
         job.hm.submitUpdate.call(1, 2, 0, 1, BLOB, sender=job.account(silent[0]))
-    job.enrol(range(1, 7))
-    assert job.phase == Phase.WAITING  # until somebody says so
-    assert names(job.advance(sender=outsider)) == ["RoundOpened"]
-    assert (job.phase, job.round.number) == (Phase.REQUEST, 2)
+
+
+def test_once_it_has_enough_it_waits_for_the_others_until_a_deadline(waiting: Federation, outsider: Any) -> None:
+    waiting.enrol(range(1, 6))
+    assert waiting.round.deadline == 0  # until somebody says so
+    receipt = waiting.advance(sender=outsider)
+    deadline = receipt.timestamp + PHASE_SECONDS
+    assert list(receipt.events) == [waiting.hm.JobWaiting(job=1, round=2, enrolled=5, deadline=deadline)]
+    assert (waiting.phase, waiting.round.deadline) == (Phase.WAITING, deadline)
+    waiting.let_deadline_pass(0)
+    waiting.hm.enrol.call(1, sender=waiting.account(6))
+    with ape.reverts(waiting.hm.NothingToAdvance):
+        waiting.hm.advance.call(1, sender=outsider)
+    waiting.let_deadline_pass()
+    assert names(waiting.advance(sender=outsider)) == ["RoundOpened"]
+    assert (waiting.phase, waiting.round.number) == (Phase.REQUEST, 2)
+    assert sorted(waiting.clients) == [1, 2, 3, 4, 5]
+
+
+def test_it_waits_for_nobody_once_all_active_members_are_enrolled(waiting: Federation, carry: Any, chain: Any) -> None:
+    waiting.enrol(range(1, 7))
+    with chain.isolate():
+        carry(waiting, Motion.SUSPEND, 7)
+        assert names(waiting.advance()) == ["RoundOpened"]
+    waiting.advance()
+    with ape.reverts(waiting.hm.NothingToAdvance):
+        waiting.hm.advance.call(1, sender=waiting.coordinator)
+    waiting.enrol([7])
+    assert names(waiting.advance()) == ["RoundOpened"]
+    assert sorted(waiting.clients) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_deadline_by_which_too_many_have_left_is_none(waiting: Federation) -> None:
+    """Else the first five of later would be the masters of the term."""
+    waiting.enrol(range(1, 6))
+    waiting.advance()
+    waiting.hm.withdraw(1, sender=waiting.account(5))
+    with ape.reverts(waiting.hm.NothingToAdvance):
+        waiting.advance()
+    waiting.let_deadline_pass()
+    receipt = waiting.advance()
+    assert list(receipt.events) == [waiting.hm.JobWaiting(job=1, round=2, enrolled=4, deadline=0)]
+    with ape.reverts(waiting.hm.TooFewEnrolled, enrolled=4, needed=5):
+        waiting.advance()
+    waiting.enrol([6])
+    deadline = waiting.advance().timestamp + PHASE_SECONDS
+    assert (waiting.phase, waiting.round.deadline) == (Phase.WAITING, deadline)
 
 
 def test_failed_rounds_count_and_the_last_one_closes_the_job(run_job: Any, outsider: Any) -> None:

@@ -110,9 +110,9 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.those_awaited_act(ballot, None)
 
     @precondition(lambda self: self.state.phase in (Phase.ENROLMENT, Phase.WAITING))
-    @rule()
-    def everybody_is_back(self) -> None:
-        self._enrol_everybody()
+    @rule(late=st.integers(0, 2))
+    def all_are_back(self, late: int) -> None:
+        self._enrol_all(late)
         self.both.start() if self.state.phase == Phase.ENROLMENT else self.both.advance()
 
     # ------------------------------------------------------------------ one message, right or wrong, in its turn or not
@@ -235,21 +235,23 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.consortium.vote(REINSTATE, member)
             self.both.model.reinstate(member)
         if self.state.phase == Phase.ENROLMENT:
-            self._enrol_everybody()
+            self._enrol_all()
             self.both.start()
         for _ in range(4 * self.both.model.terms.rounds + 8):
             if self.state.phase == Phase.CLOSED:
                 break
             if self.state.phase == Phase.WAITING:
-                self._enrol_everybody()
+                self._enrol_all()
             else:
                 self.consortium.travel(self.state.deadline + 2 - self.consortium.now())
             self.both.advance()
         assert self.state.phase == Phase.CLOSED
         self.both.compare_standing()
 
-    def _enrol_everybody(self) -> None:
-        for member in self.consortium.members.keys() - self.consortium.suspended - self.both.model.pool.enrolled:
+    def _enrol_all(self, late: int = 0) -> None:
+        """All active members, but for so many of those that are not enrolled."""
+        absent = self.consortium.members.keys() - self.consortium.suspended - self.both.model.pool.enrolled
+        for member in sorted(absent)[late:]:
             self.both.enrol(member)
 
 

@@ -31,6 +31,7 @@ contract Handler is Members {
     mapping(bytes32 act => bool) private _done;
     uint256 private _number = 1;
     bool private _waiting;
+    uint256 private _waitsUntil;
 
     constructor(uint256 size_, ITraining.Terms memory terms) {
         size = size_;
@@ -74,8 +75,8 @@ contract Handler is Members {
         uint256 deadline = hm.roundOf(JOB).deadline;
         uint256 kind = (seed >> 16) % 8;
         if (kind == 0) vm.warp(time + (seed >> 32) % 700);
-        else if (kind == 1 && deadline >= time) vm.warp(deadline + 1);
         else if (kind == 2 && deadline > time) vm.warp(deadline);
+        else if ((kind == 1 || _waitsUntil != 0) && deadline >= time) vm.warp(deadline + 1);
         else vm.warp(time + 1 + (seed >> 32) % 30);
     }
 
@@ -265,10 +266,13 @@ contract Handler is Members {
     function _advance(address sender) private {
         uint256 deadline = hm.roundOf(JOB).deadline;
         ITraining.Phase before = hm.roundOf(JOB).phase;
+        bool mayReopen = deadline == 0
+            ? hm.enrolledCount(JOB) >= masters
+            : vm.getBlockTimestamp() > deadline || hm.enrolledCount(JOB) >= hm.activeCount();
         bool ok = _send(sender, abi.encodeCall(hm.advance, (JOB)));
         if (before == ITraining.Phase.Failed) assert(ok);
         if (before == ITraining.Phase.Closed) assert(!ok);
-        if (before == ITraining.Phase.Waiting) assert(ok == (hm.enrolledCount(JOB) >= masters));
+        if (before == ITraining.Phase.Waiting) assert(ok == mayReopen);
         if (before == ITraining.Phase.Request) assert(!ok && vm.getBlockTimestamp() <= deadline);
         _observe(false);
     }
@@ -293,8 +297,20 @@ contract Handler is Members {
             if (r.number != _number) assert(r.number == _number + 1);
             if (r.phase == ITraining.Phase.Request) _checkDraw(r);
         }
+        if (_waiting) _checkWait(r);
         _number = r.number;
         _waiting = r.phase == ITraining.Phase.Waiting;
+        _waitsUntil = _waiting ? r.deadline : 0;
+    }
+
+    /// @dev Who came back first waited for the others: for all of them, or as long as REQUEST takes.
+    function _checkWait(ITraining.Round memory r) private view {
+        if (r.phase == ITraining.Phase.Request) {
+            bool late = _waitsUntil != 0 && vm.getBlockTimestamp() > _waitsUntil;
+            assert(late || hm.enrolledCount(JOB) >= hm.activeCount());
+        } else if (r.deadline != _waitsUntil && r.deadline != 0) {
+            assert(_waitsUntil == 0 && r.deadline == vm.getBlockTimestamp() + hm.termsOf(JOB).requestSeconds);
+        }
     }
 
     function _checkDraw(ITraining.Round memory r) private view {
@@ -336,6 +352,8 @@ contract Handler is Members {
     /// @dev Nobody enters or leaves the draws while a seed is on the table.
     function _drawsOpen() private view returns (bool) {
         ITraining.Phase phase = hm.roundOf(JOB).phase;
+        uint256 deadline = hm.roundOf(JOB).deadline;
+        if (phase == ITraining.Phase.Waiting) return deadline == 0 || vm.getBlockTimestamp() <= deadline;
         return phase != ITraining.Phase.Failed && (phase < ITraining.Phase.Prepare || phase > ITraining.Phase.Reply);
     }
 

@@ -120,16 +120,16 @@ def at(phase: Phase, number: int = 1) -> RoundState:
 def test_it_enrols_while_the_draws_are_open(phase: Phase) -> None:
     case = Case()
     case.job.enrolled.remove(MEMBER)
-    assert case.step(at(phase))
+    assert case.step(at(phase), DEADLINE)
     assert case.chain.sent == [("enrol", 1)]
 
 
-@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.COMMIT, Phase.REPLY, Phase.FAILED, Phase.CLOSED])
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.PREPARE, Phase.COMMIT, Phase.REPLY, Phase.FAILED, Phase.CLOSED])
 def test_it_does_not_ask_for_what_the_contract_would_refuse(phase: Phase) -> None:
     case = Case(OTHER)
     case.job.enrolled.remove(OTHER)
     case.judged(frozenset({0}))
-    case.step(at(phase))
+    case.step(at(phase), DEADLINE + 1)
     assert ("enrol", 1) not in case.chain.sent
 
 
@@ -335,6 +335,18 @@ def test_a_failed_round_is_moved_on_in_turn(member: int, coordinator: bool, rank
     case = Case(member)
     turn = next(now for now in range(NOW, NOW + 60) if case.step(at(Phase.FAILED), now, coordinator))
     assert turn == NOW + rank * INTERVAL_SECONDS
+    assert case.chain.sent == [("advance", 1)]
+
+
+def test_a_job_that_waits_is_moved_on_in_turn_each_time() -> None:
+    """Once for the deadline, and again after it: not all at once, for having waited so long already."""
+    case, enough = Case(), replace(at(Phase.WAITING), deadline=0)
+    case.acts.can, case.history.active = False, {*case.job.enrolled, 4}
+    assert not case.step(enough)
+    assert case.step(enough, NOW + 5 * INTERVAL_SECONDS)
+    case.chain.sent.clear()
+    assert not any(case.step(at(Phase.WAITING), now) for now in (NOW + 60, DEADLINE, DEADLINE + 1))
+    assert case.step(at(Phase.WAITING), DEADLINE + 1 + 5 * INTERVAL_SECONDS)
     assert case.chain.sent == [("advance", 1)]
 
 

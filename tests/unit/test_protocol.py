@@ -410,6 +410,47 @@ def test_a_job_waits_for_members_and_goes_on_when_they_are_back() -> None:
     assert (job.round().number, job.phase) == (2, Phase.REQUEST)
 
 
+def job_with_enough() -> Job:
+    """A job that waits for members, has four of six, and needs four."""
+    job = Job(6, fraction=10_000).play(Phase.REQUEST)
+    job.deadline_passes()
+    job.advance()
+    for member in (1, 2, 3, 4):
+        job.enrol(member)
+    job.advance()
+    assert (job.phase, job.round().deadline) == (Phase.WAITING, job.now + TERMS.request_seconds)
+    return job
+
+
+def test_who_comes_back_first_waits_for_the_others_until_a_deadline() -> None:
+    job = job_with_enough()
+    job.now = job.round().deadline
+    with refused("NothingToAdvance"):
+        job.advance()
+    job.enrol(5)
+    job.deadline_passes()
+    for change in (lambda: job.enrol(6), lambda: job.withdraw(1), lambda: job.strike(1)):
+        with refused("DrawPending", 1):
+            change()
+    job.advance()
+    assert (job.phase, sorted(job.round().clients)) == (Phase.REQUEST, [1, 2, 3, 4, 5])
+
+
+def test_nobody_waits_once_all_are_back_and_too_few_have_no_deadline() -> None:
+    job = job_with_enough()
+    job.enrol(5)
+    job.suspend(6)
+    job.advance()
+    assert (job.phase, sorted(job.round().clients)) == (Phase.REQUEST, [1, 2, 3, 4, 5])
+    job = job_with_enough()
+    job.withdraw(1)
+    job.deadline_passes()
+    job.advance()
+    assert (job.phase, job.round().deadline) == (Phase.WAITING, 0)
+    with refused("TooFewEnrolled", 3, 4):
+        job.advance()
+
+
 def test_a_job_that_everybody_abandons_still_ends() -> None:
     job = Job(20, fraction=1_000).play(Phase.REQUEST)
     for _ in range(3):

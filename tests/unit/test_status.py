@@ -56,6 +56,14 @@ def test_a_job_that_lacks_members_says_how_many_it_needs() -> None:
     assert _job_lines(job | {"needed": 3}) == ["job 1    round 0 of 9, ENROLMENT; enrolled: 1, 2, 3"]
 
 
+def test_a_job_that_has_enough_members_says_how_long_others_may_come() -> None:
+    job = {"job": 1, "round": 2, "rounds": 9, "phase": "WAITING", "enrolled": [1, 2, 3], "needed": 3, "history": []}
+    for left, shown in ((840, 840), (-5, 0)):
+        assert _job_lines(job | {"deadline": 7, "seconds_left": left}) == [
+            f"job 1    round 2 of 9, WAITING; enrolled: 1, 2, 3; others may enrol for {shown} s"
+        ]
+
+
 def test_past_members_are_listed_too() -> None:
     history = History(
         members={1: "0x1", 2: "0x2"}, names={1: "One", 2: "Two"}, active={2}, samples={2: 40}, roots={2: bytes(32)}

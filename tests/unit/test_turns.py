@@ -145,21 +145,27 @@ def test_nobody_waits_longer_than_a_phase_to_advance() -> None:
 
 def test_a_round_that_failed_or_was_never_judged_needs_advance() -> None:
     for judged in (True, False):
-        assert needs_advance(at(Phase.FAILED), judged, 0, TERMS)
-    assert needs_advance(at(Phase.COMMIT), False, 9, TERMS)
-    assert not needs_advance(at(Phase.COMMIT), True, 9, TERMS)
+        assert needs_advance(at(Phase.FAILED), judged, 0, 9, TERMS, START)
+    assert needs_advance(at(Phase.COMMIT), False, 9, 9, TERMS, START)
+    assert not needs_advance(at(Phase.COMMIT), True, 9, 9, TERMS, START)
 
 
 def test_a_job_that_waits_for_members_needs_advance_when_enough_are_back() -> None:
-    state = at(Phase.WAITING)
-    assert [enrolled for enrolled in range(7) if needs_advance(state, False, enrolled, TERMS)] == [4, 5, 6]
+    state = replace(at(Phase.WAITING), deadline=0)
+    assert [n for n in range(7) if needs_advance(state, False, n, 6, TERMS, START)] == [4, 5, 6]
+
+
+def test_enough_members_wait_for_the_others_until_these_are_back_or_late() -> None:
+    state = at(Phase.WAITING, seconds=TERMS.request_seconds)
+    assert [n for n in range(7) if needs_advance(state, False, n, 6, TERMS, state.deadline)] == [6]
+    assert all(needs_advance(state, False, n, 6, TERMS, state.deadline + 1) for n in range(7))
 
 
 @pytest.mark.parametrize(
     "phase", [Phase.NONE, Phase.ENROLMENT, Phase.REQUEST, Phase.PRE_PREPARE, Phase.PREPARE, Phase.REPLY, Phase.CLOSED]
 )
 def test_other_phases_end_by_themselves(phase: Phase) -> None:
-    assert not needs_advance(at(phase), False, 99, TERMS)
+    assert not needs_advance(at(phase), False, 99, 99, TERMS, START + 10**6)
 
 
 # ---------------------------------------------------------------- clocks
