@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "the first to come back wait for the others",
         "Rounds.sol",
-        "if (!complete && until == 0)",
-        "if (until == 1)",
+        "if (complete || until != 0)",
+        "if (complete || until != 1)",
         "FourMastersOfNineTest",
     ),
     Mutant(

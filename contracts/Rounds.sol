@@ -267,7 +267,8 @@ abstract contract Rounds is ITraining, MasterElection {
         uint256 enrolled = enrolledCount(job);
         if (enrolled < terms.masters) {
             if (dismissed) j.masters = 0;
-            _wait(job, j, r, enrolled, 0);
+            j.round = r.enter(Phase.Waiting, 0);
+            emit JobWaiting(job, r.number(), enrolled, 0);
             return;
         }
         uint256 seed = _seed(j.seed, r.number(), 0);
@@ -292,11 +293,11 @@ abstract contract Rounds is ITraining, MasterElection {
         if (until == 0 && enrolled < j.terms.masters) revert TooFewEnrolled(enrolled, j.terms.masters);
         bool complete = enrolled >= activeCount();
         if (!complete && block.timestamp <= until) revert NothingToAdvance();
-        if (!complete && until == 0) _wait(job, j, r, enrolled, block.timestamp + j.terms.requestSeconds);
-        else _openRound(job, j, r, false);
-    }
-
-    function _wait(uint256 job, Job storage j, RoundWord r, uint256 enrolled, uint256 until) private {
+        if (complete || until != 0) {
+            _openRound(job, j, r, false);
+            return;
+        }
+        until = block.timestamp + j.terms.requestSeconds;
         j.round = r.enter(Phase.Waiting, until);
         emit JobWaiting(job, r.number(), enrolled, until);
     }

@@ -128,7 +128,7 @@ class Protocol(Members):
         state = self._current(round, Phase.REPLY)
         _require_master(state, member, position)
         require(position not in state.attested, "AlreadyAttested", member)
-        require(proposed == state.proposed, "WrongProposal", state.proposed)
+        require(proposed == state.proposed, "WrongProposal", sum(1 << each for each in state.proposed))
         require(model == self.candidate, "WrongModel", self.candidate)
         self._attest(replace(state, attested=state.attested | {position}))
 

@@ -266,6 +266,46 @@ TestProtocolMachine.settings = settings(
 )
 
 
+def test_a_job_that_waits_draws_from_those_who_came_in_time() -> None:
+    """Every way in which it waits, goes on, or waits again."""
+    town = consortium()
+    both = SideBySide(town, Terms(4, 10_000, 2, 1, False, 0, 100, 100, 100, 100), keccak(b"manifest"), (1, 2, 3))
+
+    def outage(*back: int) -> None:
+        town.travel(both.model.round().deadline + 2 - town.now())
+        assert both.advance()
+        assert all(both.enrol(member) for member in back)
+
+    def enough() -> None:
+        assert both.advance()
+        assert not both.advance(), "not before the deadline"
+
+    def late() -> None:
+        town.travel(both.model.round().deadline + 1 - town.now())
+        assert not both.enrol(7)
+        assert not both.withdraw(1)
+        assert both.advance()
+
+    both.start()
+    outage(1)
+    assert not both.advance(), "too few"
+    assert both.enrol(2)
+    enough()
+    assert both.withdraw(2)
+    late()
+    assert both.model.round().deadline == 0, "too few again"
+    assert both.enrol(2)
+    enough()
+    assert both.enrol(3)
+    late()
+    assert sorted(both.model.round().clients) == [1, 2, 3]
+    outage(1, 2)
+    enough()
+    assert all(both.enrol(member) for member in range(3, MEMBERS + 1))
+    assert both.advance(), "all are back"
+    assert sorted(both.model.round().clients) == [*range(1, MEMBERS + 1)]
+
+
 def test_a_word_beyond_the_scale_is_worth_its_top() -> None:
     terms = Terms(2, 4_000, 1, 1, False, 0, 100, 100, 100, 100)
     both = SideBySide(consortium(), terms, keccak(b"manifest"), range(1, MEMBERS + 1))

@@ -197,6 +197,10 @@ class Town:
     def consortium(self) -> Consortium:
         return Consortium.read(self.local.folder / local.CONSORTIUM)
 
+    def client_of(self, hospital: int) -> ChainClient:
+        """The same for a hospital's own account, while its node is not running."""
+        return ChainClient(self.web3, keys_of(self.folder(hospital)).identity.account, self.consortium.contract)
+
     def history(self) -> History:
         """As the chain itself has it."""
         return self._feed().poll()
