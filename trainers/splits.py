@@ -70,11 +70,15 @@ def each_finding(labels: NDArray[np.int64], findings: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Shard:
-    """One hospital's data; train and holdout have no record in common. features: the columns' names, () for images."""
+    """One hospital's data; train and holdout have no record in common. features: the columns' names, () for images.
+
+    digest: the SHA-256 of the file that it was read from.
+    """
 
     train: Split
     holdout: Split
     features: tuple[str, ...] = ()
+    digest: bytes = b""
 
 
 def load_shard(path: Path) -> Shard:
@@ -82,11 +86,11 @@ def load_shard(path: Path) -> Shard:
 
     Raises DataError, in one line, for a file that is missing, altered or not supported.
     """
-    splits, _ = read_splits(path, SHARD_SPLITS, None, (IMAGES, FEATURES))
+    splits, digest = read_splits(path, SHARD_SPLITS, None, (IMAGES, FEATURES))
     names = () if channels_of(path, splits) else _read_names(path, splits)
     check_labels(path, splits, MAX_CLASSES)
     train, holdout = (splits[name] for name in SHARD_SPLITS)
-    return Shard(train, holdout, names)
+    return Shard(train, holdout, names, digest)
 
 
 def write_shard(path: Path, shard: Shard) -> None:

@@ -39,6 +39,8 @@ class StillWorking(HMChainError):
 class DataFacts:
     """What a node must know of its data: number of samples to train on, channels (0 where it has features), largest
     label + 1 (of multi-label data the number of findings), salted Merkle root (32 bytes), names of features.
+
+    file: the SHA-256 of the data file.
     """
 
     samples: int
@@ -47,6 +49,7 @@ class DataFacts:
     root: bytes
     features: tuple[str, ...] = ()
     multi_label: bool = False
+    file: bytes = b""
 
 
 NO_DATA = DataFacts(0, 0, 0, bytes(32))
@@ -76,6 +79,7 @@ class Worker:
         self._process: BaseProcess | None = None
         self._pipe: connection.Connection | None = None
         self._used = 0.0
+        self._file = b""  # the SHA-256 of the data that were committed to
         self._training: tuple[tuple[bytes, int], float] | None = None  # which, and until when
         self._trained: dict[tuple[bytes, int], Any] = {}
 
@@ -86,7 +90,9 @@ class Worker:
 
     def facts(self, salt_secret: bytes) -> DataFacts:
         """Loads the data and computes the commitment to them. Raises DataError."""
+        self._file = b""
         facts: DataFacts = self._call("facts", salt_secret)
+        self._file = facts.file
         return facts
 
     def initial(self, manifest: Manifest) -> Weights:
@@ -179,7 +185,9 @@ class Worker:
         self.close()
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self._options), daemon=True, name="hmchain-worker")
+        self._process = context.Process(
+            target=serve, args=(theirs, self._options, self._file), daemon=True, name="hmchain-worker"
+        )
         child.start(self._process)
         theirs.close()
 
@@ -219,13 +227,13 @@ class RemoteLearner:
 # ---------------------------------------------------------------- the worker's end
 
 
-def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
-    """Answers calls until the pipe closes."""
+def serve(pipe: connection.Connection, options: WorkerOptions, file: bytes) -> None:
+    """Answers calls until the pipe closes. file: the SHA-256 of the data to use; where it is empty, any."""
     child.belong_to_parent()
     if options.memory_mib:
         limit = options.memory_mib * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    bench = _Bench(options)
+    bench = _Bench(options, file)
     while True:
         try:
             name, arguments = pipe.recv()
@@ -249,17 +257,19 @@ def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 class _Bench:
     """The worker's state, the data and a learner for each job, and the calls that it answers."""
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(self, options: WorkerOptions, file: bytes) -> None:
         self._options = options
+        self._file = file
         self._learner = lru_cache(KEPT_LEARNERS)(self._new_learner)
 
     def facts(self, salt_secret: bytes) -> DataFacts:
         from trainers.dataset_root import dataset_root, salt_of
 
-        train = self._shard.train
-        classes = train.findings or 1 + max(int(split.labels.max()) for split in (train, self._shard.holdout))
+        shard = self._shard
+        train, multi_label = shard.train, shard.train.findings > 0
+        classes = train.findings or 1 + max(int(split.labels.max()) for split in (train, shard.holdout))
         root = dataset_root(train, salt_of(train, salt_secret))
-        return DataFacts(len(train), train.channels, classes, root, self._shard.features, train.findings > 0)
+        return DataFacts(len(train), train.channels, classes, root, shard.features, multi_label, shard.digest)
 
     def initial(self, manifest: Manifest) -> Weights:
         from trainers.networks import initial_model
@@ -283,12 +293,16 @@ class _Bench:
         if "shard" not in vars(self):
             from trainers.splits import load_shard
 
-            self.shard = load_shard(self._options.data)
+            shard, path = load_shard(self._options.data), self._options.data
+            if self._file not in (b"", shard.digest):
+                raise DataError(f"{path} is not the file that was committed to: start the node again, to commit to it")
+            self.shard = shard
         return self.shard
 
     def _new_learner(self, manifest: Manifest) -> LocalLearner:
+        shard = self._shard
         from trainers.learner import LocalLearner, Pad
         from trainers.networks import Compute, network_of
 
         self._limit_threads()
-        return LocalLearner(manifest, self._shard, Pad(network_of(manifest, self._options.modules)), Compute())
+        return LocalLearner(manifest, shard, Pad(network_of(manifest, self._options.modules)), Compute())

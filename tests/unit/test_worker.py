@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,8 +105,9 @@ def same(one: Weights, other: Weights) -> bool:
 # ---------------------------------------------------------------- the same as here
 
 
-def test_the_facts_are_those_of_the_data(worker: Worker) -> None:
-    assert worker.facts(b"secret") == DataFacts(8, 1, 2, dataset_root(SHARD.train, salt_of(SHARD.train, b"secret")))
+def test_the_facts_are_those_of_the_data(data: Path, worker: Worker) -> None:
+    root, digest = dataset_root(SHARD.train, salt_of(SHARD.train, b"secret")), sha256(data.read_bytes()).digest()
+    assert worker.facts(b"secret") == DataFacts(8, 1, 2, root, file=digest)
     assert worker.facts(b"other").root != worker.facts(b"secret").root
 
 
@@ -140,7 +142,8 @@ def test_rows_of_features_are_computed_with_as_images_are(tmp_path: Path, start:
     )
     remote, initial = start(tmp_path / "data.npz"), initial_weights("logistic", 2, 2, 1)
     root = dataset_root(shard.train, salt_of(shard.train, b"secret"))
-    assert remote.facts(b"secret") == DataFacts(8, 0, 2, root, ("x", "y"))
+    digest = sha256((tmp_path / "data.npz").read_bytes()).digest()
+    assert remote.facts(b"secret") == DataFacts(8, 0, 2, root, ("x", "y"), file=digest)
     assert same(remote.initial(rows), initial)
     learner = LocalLearner(rows, shard, Pad(build("logistic", 2, 2)), Compute())
     trained = patiently(lambda: remote.train(rows, initial, 7, 1, ENOUGH))
@@ -199,6 +202,21 @@ def test_a_data_error_comes_back_as_one(tmp_path: Path, start: Callable[..., Wor
     write_shard(path, SHARD)
     assert worker.facts(b"secret").samples == 8, "mended, it is read"
     assert len(processes() - before) == 1, "without a restart"
+
+
+def test_a_file_that_was_changed_since_its_commitment_is_not_trained_on(
+    tmp_path: Path, start: Callable[..., Worker]
+) -> None:
+    path = tmp_path / "data.npz"
+    write_shard(path, SHARD)
+    worker = start(path)
+    assert worker.facts(b"secret").samples == 8
+    worker.close()  # as it is when idle: the next process reads the file again
+    write_shard(path, Shard(some(6), some(4)))
+    with pytest.raises(DataError, match=r"data\.npz is not the file that was committed to"):
+        patiently(lambda: worker.train(MANIFEST, INITIAL, 7, 1, ENOUGH))
+    worker.close()
+    assert worker.facts(b"secret").samples == 6, "once it is committed to, it is"
 
 
 def test_what_cannot_be_computed_here_comes_back_as_a_usage_error(worker: Worker) -> None:
