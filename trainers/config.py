@@ -190,6 +190,11 @@ class Config(Section):
     health: Health = Health()
 
     @property
+    def training_sets(self) -> Path:
+        """The folder in which the node keeps what it trained on."""
+        return self.state.parent / "training-sets"
+
+    @property
     def training_file(self) -> Path:
         """The data file to train on: the hospital's own, or the one that the node makes of consented records."""
         return self.records.folder / "consented.npz" if self.data.source == "records" else self.data.file

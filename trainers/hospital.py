@@ -10,6 +10,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hmchain.blobs import BlobRef
 from hmchain.errors import BlobError, DaemonError, Reason
 from hmchain.exchange import Exchange, aggregate_of, fetch_model, final_model, update_header
 from hmchain.history import RoundRecord
@@ -48,7 +49,7 @@ class Learner(Protocol):
 @dataclass
 class Hospital:
     """A member in one job. `base` finds the model that a round starts from; `ballots` keeps a round's score words from
-    their commitment to their reveal.
+    their commitment to their reveal; `note` is told of a round's update before it is submitted.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Hospital:
     base: BaseModel
     watch: Stopwatch
     ballots: MutableMapping[int, list[int]] = field(default_factory=dict)
+    note: Callable[[int, BlobRef], None] = lambda round, blob: None
 
     def __post_init__(self) -> None:
         self._digest = self.manifest.digest()
@@ -104,6 +106,7 @@ class Hospital:
             with self.watch.measure("training"):
                 self._update = state.number, self.learner.train(base, self._seed(state.number), state.number)
         _, blob = self.exchange.publish(self._update[1], update_header(self._digest, record, self.number))
+        self.note(state.number, blob)
         self.ledger.submit_update(state, self.learner.samples, blob)
         self._update = self._begun = None
         return True

@@ -153,6 +153,7 @@ class Node:
             parts.worker,
             self._data,
             parts.state,
+            parts.sets,
             parts.config.roles,
             parts.config.limits.training_seconds,
         )
@@ -163,7 +164,9 @@ class Node:
         self._waits = what
 
     def _commit(self, history: History, site: Site) -> bool:
-        """Commits to our data set on chain, unless the chain has that commitment already."""
+        """Commits to our data set on chain, unless the chain has that commitment already. Keeps first what it is of."""
+        if site.data.listing:
+            site.sets.keep(site.data.root, site.data.listing)
         told = history.roots.get(site.member), history.samples.get(site.member)
         if told == (site.data.root, site.data.samples) or (told == (None, None) and site.data == NO_DATA):
             return False

@@ -21,6 +21,7 @@ from hmchain.weights import Weights, digest_of, specification
 from trainers.config import Roles
 from trainers.keystore import Keys
 from trainers.state import NodeState
+from trainers.training_sets import TrainingSets
 from trainers.worker import DataFacts, Worker
 
 KEYRINGS = 16  # newest and as many oldest keyrings of a job that are tried: a coordinator can publish any number
@@ -38,6 +39,7 @@ class Site:
     worker: Worker
     data: DataFacts
     state: NodeState
+    sets: TrainingSets
     roles: Roles
     training_seconds: float
 

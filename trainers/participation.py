@@ -102,6 +102,7 @@ class Participation:
             base,
             self._watch,
             site.state.ballots_of(self.job),
+            lambda round, blob: site.sets.note(self.job, round, blob.sha256, site.data.root),
         )
 
     def _enrol(self, state: RoundState, now: int) -> bool:

@@ -15,6 +15,7 @@ from trainers.config import Config
 from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.state import NodeState
+from trainers.training_sets import TrainingSet, TrainingSets
 from trainers.worker import NO_DATA, DataFacts, Worker, WorkerOptions
 
 
@@ -31,6 +32,7 @@ class Parts:
     data: DataFacts
     state: NodeState
     health: Health
+    sets: TrainingSets
     registry: Registry | None  # for reading consents; None where the data are a file
 
 
@@ -56,11 +58,18 @@ def assemble(config: Config, keys: Keys) -> Parts:
     )
     try:
         from_file = config.data.source == "file"
-        data = worker.facts(keys.identity.salt_secret) if from_file else NO_DATA  # else the node looks in its records
+        data = _file_facts(config, keys, worker) if from_file else NO_DATA  # else the node looks in its records
     except BaseException:
         worker.close()
         raise
     health = Health(config.health.max_block_age_seconds, blob_seconds=config.blobs.timeout_seconds)
     client = ChainClient(web3, keys.identity.account, consortium.contract, outbox=state)
     registry = Registry.open(web3, None, consortium) if config.data.source == "records" else None
-    return Parts(config, keys, consortium, client, store, worker, data, state, health, registry)
+    sets = TrainingSets(config.training_sets, keys)
+    return Parts(config, keys, consortium, client, store, worker, data, state, health, sets, registry)
+
+
+def _file_facts(config: Config, keys: Keys, worker: Worker) -> DataFacts:
+    facts = worker.facts(keys.identity.salt_secret)
+    name = config.training_file.name
+    return facts.listed(TrainingSet(facts.root, facts.samples, name, facts.file.hex()))

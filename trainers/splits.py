@@ -72,13 +72,15 @@ def each_finding(labels: NDArray[np.int64], findings: int) -> NDArray[np.int64]:
 class Shard:
     """One hospital's data; train and holdout have no record in common. features: the columns' names, () for images.
 
-    digest: the SHA-256 of the file that it was read from.
+    digest: the SHA-256 of the file that it was read from. sources: where it was made of records, which of them each
+    sample to train on comes from, by their places in the order in which they were given.
     """
 
     train: Split
     holdout: Split
     features: tuple[str, ...] = ()
     digest: bytes = b""
+    sources: tuple[tuple[int, ...], ...] = ()
 
 
 def load_shard(path: Path) -> Shard:

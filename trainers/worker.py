@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ from trainers import child
 if TYPE_CHECKING:  # their modules bring torch, which the node does without
     from trainers.learner import LocalLearner
     from trainers.splits import Shard
+    from trainers.training_sets import TrainingSet
 
 
 KEPT_LEARNERS = 4
@@ -40,7 +41,7 @@ class DataFacts:
     """What a node must know of its data: number of samples to train on, channels (0 where it has features), largest
     label + 1 (of multi-label data the number of findings), salted Merkle root (32 bytes), names of features.
 
-    file: the SHA-256 of the data file.
+    file: the SHA-256 of the data file. listing: what the root commits to, as trainers.training_sets encodes it.
     """
 
     samples: int
@@ -50,6 +51,11 @@ class DataFacts:
     features: tuple[str, ...] = ()
     multi_label: bool = False
     file: bytes = b""
+    listing: bytes = field(default=b"", repr=False)
+
+    def listed(self, contents: TrainingSet) -> DataFacts:
+        """The same, with the root that commits to what the data are made of as well."""
+        return replace(self, root=contents.root, listing=contents.encode())
 
 
 NO_DATA = DataFacts(0, 0, 0, bytes(32))

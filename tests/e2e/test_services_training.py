@@ -41,6 +41,7 @@ from trainers.records.vault import Vault
 from trainers.services.neuro import NAMES
 from trainers.splits import Shard, load_shard
 from trainers.team import Team
+from trainers.training_sets import TrainingSet
 from trainers.worker import NO_DATA, Worker, WorkerOptions
 
 PERSONS = 40  # of whom a fifth is held out, by chance: none of forty would be one test in ten thousand
@@ -216,6 +217,8 @@ def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:
         assert before.features == DATA.features
         assert clinic.node.data() is None, "nothing changed since"
         kept = load_shard(tmp_path / "data.npz")
+        listed = TrainingSet.decode(before.listing)
+        assert (listed.root, len(listed.rows)) == (before.root, before.samples)
         held = kept.train.inputs.tolist()
         for index in range(PERSONS):  # until it is one that is trained on, and not held out
             clinic.consent(index)
@@ -228,6 +231,9 @@ def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:
         assert after is not None
         assert after.samples == before.samples - 1
         assert after.root != before.root
+        (left_out,) = set(listed.rows) - set(TrainingSet.decode(after.listing).rows)
+        subjects = {h.subject for h in clinic.vault.holdings() if (h.batch.number, h.position) in left_out}
+        assert [clinic.vault.account_of(subject) for subject in subjects] == [clinic.patients[index].account.address]
         left = now.train.inputs.tolist()
         assert len(held) - len(left) == 1
         assert all(row in held for row in left)

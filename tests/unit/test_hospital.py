@@ -92,6 +92,20 @@ def test_whoever_starts_again_finds_its_salt_and_its_scores(job: tuple[PlainJob,
     assert len(coordinator.record(1).scores) == 3
 
 
+def test_an_update_is_noted_before_it_is_submitted(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:
+    plain, hospital = job
+    state = plain.ledger(0).state()
+    member, noted = hospital(state.clients[0]), list[tuple[int, BlobRef]]()
+
+    def note(round: int, blob: BlobRef) -> None:
+        assert not plain.ledger(0).record(round).updates
+        noted.append((round, blob))
+
+    member.note = note
+    assert member.act(state)
+    assert noted == [(1, plain.ledger(0).record(1).updates[0].blob)]
+
+
 def test_the_same_member_trains_the_same_update_and_another_one_another(
     job: tuple[PlainJob, Callable[[int], Hospital]],
 ) -> None:

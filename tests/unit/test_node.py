@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from trainers.config import Config
 from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.node import IDLE_POLLS, JOBS_PER_MEMBER, LONGEST_PAUSE, ForeignKey, Node, RotatedAway, _attended
+from trainers.training_sets import TrainingSet, TrainingSets
 from trainers.worker import NO_DATA, DataFacts
 
 TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
@@ -120,6 +122,7 @@ def assembled(client: Any, member: MemberIdentity, contract: str, block: int, *e
         keys=Keys(member, earlier),
         registry=None,
         state=None,
+        sets=None,
         store=SimpleNamespace(used=lambda: 0),
         worker=SimpleNamespace(tidy=lambda: None),
     )
@@ -176,6 +179,27 @@ def test_a_node_commits_to_its_data_once_and_again_when_they_are_others() -> Non
         assert [node.step(), node.step()] == [True, False]
         assert node._feed.history.roots == {1: root}
         assert registry.get_sample_value("hmchain_actions_total", {"action": "commitDataset"}) == number
+
+
+def test_what_a_commitment_stands_for_is_on_disk_before_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = MemberIdentity.create()
+    node, sets = node_of(member, member.encryption.public), TrainingSets(tmp_path, Keys(member))
+    node._parts.sets = sets  # type: ignore[misc]
+    listed = TrainingSet(bytes(32), 8, "data.npz", "ab" * 32)
+    node._data = DataFacts(8, 1, 2, bytes(32)).listed(listed)
+
+    def killed(*_: object) -> None:
+        assert sets.find(listed.root) == listed
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node._parts.client, "transact", killed)
+        with pytest.raises(KeyboardInterrupt):
+            node.step()
+    assert [node.step(), node.step()] == [True, False]
+    assert node._feed.history.roots == {1: listed.root}
 
 
 def test_a_node_that_is_stopped_ends_after_its_step(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ def test_images_are_in_their_splits_in_order() -> None:
     assert shard is not None
     assert [part.inputs[:, 0, 0].tolist() for part in (shard.train, shard.holdout)] == [[1, 3], [2]]
     assert shard.train.labels.tolist() == [1, 1]
+    assert shard.sources == ((0,), (2,)), "each is made of one record"
 
 
 def test_the_shape_that_most_images_have_counts_and_the_others_are_left_out(

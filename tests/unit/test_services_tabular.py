@@ -98,6 +98,18 @@ def test_the_latest_value_counts() -> None:
     assert (7.0, 900.0) in table(SERVICE.shard([newest, *complete(20), *later]))
 
 
+def test_what_a_row_to_train_on_is_made_of_is_told() -> None:
+    """Its latest values and the diagnoses, and neither earlier values nor what says that somebody is not ill."""
+    older, refuted = observation(person(0), "4548-4", "9", "%", "2000"), condition(person(0), status="refuted")
+    records = [older, *complete(20), condition(person(0)), refuted, condition(person(0)), condition(person(2))]
+    shard = SERVICE.shard(records)
+    assert shard is not None
+    made_of = dict(zip(shard.train.inputs[:, 0].tolist(), shard.sources, strict=True))
+    ill = {0.5: (1, 2, 41, 43), 2.5: (5, 6, 44)}
+    assert made_of == {value: ill.get(value, (int(2 * value), int(2 * value) + 1)) for value in made_of}
+    assert ill.keys() <= made_of.keys()
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -191,14 +203,21 @@ def test_only_what_is_consented_to_is_used_and_consent_withdrawn_is_another_set(
     assert not cut_off.exists()
     ward.consent(numbers, RESEARCH)
     assert data.refresh(ward.trail)
-    before = load_shard(data.file)
+    before, rows = load_shard(data.file), data.rows
     assert len(before.train) + len(before.holdout) == 24
+    holdings = {(h.batch.number, h.position): h for h in ward.vault.holdings()}
+    for row, label in zip(rows, before.train.labels, strict=True):
+        assert [holdings[place].type for place in row] == ["observation", "observation"] + ["condition"] * label
+        assert len({holdings[place].subject for place in row}) == 1
     assert int(before.train.labels.sum() + before.holdout.labels.sum()) == 12
     assert not data.refresh(ward.trail)
     ward.consent(numbers[:1], Purpose.IMAGING)
     assert data.refresh(ward.trail)
     after = load_shard(data.file)
     assert len(after.train) + len(after.holdout) == 23
+    assert len(data.rows) == len(after.train)
+    data.clear()
+    assert data.rows == ()
 
 
 def test_who_withholds_the_condition_alone_is_left_out_and_not_called_healthy(tmp_path: Path) -> None:

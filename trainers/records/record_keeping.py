@@ -9,12 +9,14 @@ from hmchain.record import Code
 from trainers.config import Data
 from trainers.logs import say, warn
 from trainers.parts import Parts
+from trainers.records.persons import named
 from trainers.records.storing import Reading
 from trainers.records.vault import Vault
 from trainers.services.consented import ConsentedData, TrainingService
 from trainers.services.imaging import Imaging
 from trainers.services.neuro import Neuroscience
 from trainers.services.tabular import ClinicalResearch
+from trainers.training_sets import TrainingSet
 from trainers.worker import NO_DATA, DataFacts
 
 LOOK_SECONDS = 10.0  # between looks
@@ -79,7 +81,9 @@ class RecordKeeping:
         worker.close()
         if not self._samples.file.exists():
             return NO_DATA
-        return worker.facts(self._parts.keys.identity.salt_secret)
+        facts = worker.facts(self._parts.keys.identity.salt_secret)
+        purpose = named(self._service.purpose)
+        return facts.listed(TrainingSet(facts.root, facts.samples, purpose=purpose, rows=self._samples.rows))
 
 
 def service_of(data: Data, key: bytes) -> TrainingService:

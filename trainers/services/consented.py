@@ -23,6 +23,7 @@ from trainers.records.holdings import Holding, Wanted
 from trainers.records.storing import Reading
 from trainers.records.vault import Vault
 from trainers.splits import Shard, write_shard
+from trainers.training_sets import Place, Rows
 
 RETRY_SECONDS = 600.0  # until records that could not be had are looked for again
 Seen = tuple[Trail | None, int, int]
@@ -49,13 +50,17 @@ class TrainingService(Protocol):
 
 @dataclass
 class ConsentedData:
-    """A service's samples as a data file for the trainer. chosen: ids of the holdings that they are made of."""
+    """A service's samples as a data file for the trainer. chosen: ids of the holdings that they are made of.
+
+    rows: which records each of the samples to train on is made of.
+    """
 
     vault: Vault
     reading: Reading
     file: Path
     service: TrainingService
     chosen: frozenset[int] | None = None
+    rows: Rows = ()
     _seen: Seen = NOTHING
     _missing: dict[int, Holding] = field(default_factory=dict)  # one of each batch whose blob cannot be had
     _retry: float = 0.0
@@ -80,9 +85,11 @@ class ConsentedData:
             self._seen = seen
             return False
         self.clear()
-        shard = self.service.shard(self._usable(holdings))
+        places: list[Place] = []
+        shard = self.service.shard(self._usable(holdings, places))
         if shard is not None:  # else there is nothing to train on, or nothing to judge by
             write_shard(self.file, shard)
+            self.rows = tuple(tuple(places[index] for index in row) for row in shard.sources)
         self._seen, self.chosen = seen, chosen
         return True
 
@@ -90,7 +97,7 @@ class ConsentedData:
         """Takes the file away, and any that was cut off: what nobody consents to any more is not left lying about."""
         for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
             file.unlink(missing_ok=True)
-        self.chosen, self._seen, self._missing = None, NOTHING, {}
+        self.chosen, self.rows, self._seen, self._missing = None, (), NOTHING, {}
 
     def _holdings(self, trail: Trail) -> list[Holding]:
         """Each once, in the order they were imported, without those of persons that withhold what labels them."""
@@ -107,13 +114,18 @@ class ConsentedData:
         """Whom it is about: an account, however many numbers that person has here; "" for nobody."""
         return self.vault.account_of(holding.subject) or holding.subject
 
-    def _usable(self, holdings: list[Holding]) -> Iterator[Record]:
-        """Those that can be had, with persons as subjects: one that cannot is no reason to train on none."""
+    def _usable(self, holdings: list[Holding], places: list[Place]) -> Iterator[Record]:
+        """Those that can be had, with persons as subjects: one that cannot is no reason to train on none.
+
+        Appends the entry of each, and its position there, to `places`.
+        """
         unlabelled = self._unlabelled(holdings)
         for holding in holdings:
             person = self._person(holding)
             record = None if person in unlabelled else self._opened(holding)
             if record is not None:
+                assert holding.batch.number is not None  # what is not registered is not consented to
+                places.append((holding.batch.number, holding.position))
                 yield replace(record, subject=person)
 
     def _unlabelled(self, holdings: list[Holding]) -> set[str]:

@@ -26,17 +26,20 @@ class Imaging:
 
     def shard(self, records: Iterable[Record]) -> Shard | None:
         """See TrainingService."""
-        by_shape: dict[tuple[int, ...], list[Record]] = defaultdict(list)
-        for record in records:
-            by_shape[tuple(record.value["shape"])].append(record)
+        by_shape: dict[tuple[int, ...], list[tuple[int, Record]]] = defaultdict(list)
+        for index, record in enumerate(records):
+            by_shape[tuple(record.value["shape"])].append((index, record))
         if not by_shape:
             return None
         most = max(sorted(by_shape), key=lambda shape: len(by_shape[shape]))
         left_out = sum(map(len, by_shape.values())) - len(by_shape[most])
         if left_out:  # images of another shape are no reason to train on none
             warn("images of another shape left out", shape=most, images=len(by_shape[most]), left_out=left_out)
-        train, held = ([each for each in by_shape[most] if each.value["split"] == split] for split in ("train", "val"))
-        return Shard(split_of(train), split_of(held)) if train and held else None
+        train, held = ({i: r for i, r in by_shape[most] if r.value["split"] == split} for split in ("train", "val"))
+        if not (train and held):
+            return None
+        sources = tuple((index,) for index in train)
+        return Shard(split_of(train.values()), split_of(held.values()), sources=sources)
 
 
 def split_of(records: Iterable[Record]) -> Split:

@@ -6,7 +6,7 @@ EDF and BDF are read; a recording in another format, too short, or sampled too s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +45,19 @@ class Neuroscience:
 
     def shard(self, records: Iterable[Record]) -> Shard | None:
         """See TrainingService."""
-        rows: list[Row] = []
-        ill: set[str] = set()
+        recordings: list[Row] = []
+        ill: dict[str, tuple[int, ...]] = {}  # by whom the diagnoses are about
         left_out = 0
-        for record in records:  # one recording in memory at a time
+        for index, record in enumerate(records):  # one recording in memory at a time
             if is_diagnosis(record, self.condition):
-                ill.add(record.subject)
+                ill[record.subject] = (*ill.get(record.subject, ()), index)
             elif record.type == TYPE:
                 values = band_powers(record.attachment) if record.subject else None
-                rows += [Row(record.subject, values)] if values is not None else []
+                recordings += [Row(record.subject, values, (index,))] if values is not None else []
                 left_out += values is None
-        say("rows made of consented records", purpose=self.purpose.name, recordings=len(rows), left_out=left_out)
-        return shard_of(rows, frozenset(ill), NAMES, self.key)
+        say("rows made of consented records", purpose=self.purpose.name, recordings=len(recordings), left_out=left_out)
+        rows = (replace(row, sources=row.sources + ill.get(row.subject, ())) for row in recordings)
+        return shard_of(rows, ill, NAMES, self.key)
 
 
 def band_powers(data: bytes) -> NDArray[np.float32] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,11 @@ NOT_SO = {"refuted", "entered-in-error"}  # FHIR's verification statuses of a co
 
 @dataclass(frozen=True)
 class Row:
-    """One sample, about a person. values: float32 (F,)."""
+    """One sample, about a person. values: float32 (F,). sources: as in Shard."""
 
     subject: str
     values: NDArray[np.float32]
+    sources: tuple[int, ...] = ()
 
 
 def conditions(code: Code) -> Wanted:
@@ -39,12 +40,14 @@ def is_diagnosis(record: Record, code: Code) -> bool:
     return NOT_SO.isdisjoint(coding.get("code") for coding in status)
 
 
-def shard_of(rows: Iterable[Row], ill: frozenset[str], names: tuple[str, ...], key: bytes) -> Shard | None:
+def shard_of(rows: Iterable[Row], ill: Container[str], names: tuple[str, ...], key: bytes) -> Shard | None:
     """Train and hold-out, by person, in the order of their names; None where one of them is empty. ill: class 1."""
     ordered = sorted(rows, key=lambda row: row.subject)
     held = [row for row in ordered if is_held_out(row.subject, key)]
     kept = [row for row in ordered if not is_held_out(row.subject, key)]
-    return Shard(_split(kept, ill), _split(held, ill), names) if held and kept else None
+    if not (held and kept):
+        return None
+    return Shard(_split(kept, ill), _split(held, ill), names, sources=tuple(row.sources for row in kept))
 
 
 def is_held_out(subject: str, key: bytes) -> bool:
@@ -53,5 +56,5 @@ def is_held_out(subject: str, key: bytes) -> bool:
     return int.from_bytes(drawn[:8]) < HELD_OUT * 2**64
 
 
-def _split(rows: Sequence[Row], ill: frozenset[str]) -> Split:
+def _split(rows: Sequence[Row], ill: Container[str]) -> Split:
     return Split(np.stack([row.values for row in rows]), np.array([row.subject in ill for row in rows], np.int64))

@@ -43,8 +43,11 @@ class ClinicalResearch:
 
     def shard(self, records: Iterable[Record]) -> Shard | None:
         """See TrainingService."""
-        every = [record for record in records if record.subject]
-        ill = frozenset(record.subject for record in every if is_diagnosis(record, self.condition))
+        every = [(index, record) for index, record in enumerate(records) if record.subject]
+        ill: dict[str, tuple[int, ...]] = {}  # by whom the diagnoses are about
+        for index, record in every:
+            if is_diagnosis(record, self.condition):
+                ill[record.subject] = (*ill.get(record.subject, ()), index)
         columns = [_Column.of(name, every) for name in self.names]
         known = [set(column.latest) for column in columns]
         complete = set.intersection(*known)
@@ -55,31 +58,36 @@ class ClinicalResearch:
             left_out=len(set.union(*known) - complete),
             values_refused=sum(column.refused for column in columns),
         )
-        rows = (Row(who, np.array([column.latest[who] for column in columns], np.float32)) for who in complete)
+        rows = (_row(who, [column.latest[who] for column in columns], ill.get(who, ())) for who in complete)
         return shard_of(rows, ill, self.names, self.key)
+
+
+def _row(who: str, latest: list[tuple[float, int]], diagnoses: tuple[int, ...]) -> Row:
+    values, indices = zip(*latest, strict=True)
+    return Row(who, np.array(values, np.float32), tuple(dict.fromkeys((*indices, *diagnoses))))
 
 
 @dataclass
 class _Column:
-    """A feature: each person's latest value, and how many values were refused."""
+    """A feature: each person's latest value with its record's place, and how many values were refused."""
 
-    latest: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, tuple[float, int]] = field(default_factory=dict)
     refused: int = 0
 
     @classmethod
-    def of(cls, name: str, records: list[Record]) -> _Column:
+    def of(cls, name: str, records: list[tuple[int, Record]]) -> _Column:
         """The values of one unit: the one that the name says, else the one that most of them have."""
         code, unit = quantity_named(name)
-        observed = [record for record in records if record.type == OBSERVATION and code in record.codes]
-        units = Counter(_unit(record) for record in observed if _unit(record))
+        observed = [(index, record) for index, record in records if record.type == OBSERVATION and code in record.codes]
+        units = Counter(_unit(record) for _, record in observed if _unit(record))
         unit = unit or max(sorted(units), key=units.__getitem__, default="")
         column = cls()
-        for record in sorted(observed, key=lambda record: record.time):  # RFC 3339 in UTC: in order as text
+        for index, record in sorted(observed, key=lambda each: each[1].time):  # RFC 3339 in UTC: in order as text
             value = _value(record, unit)
             if value is None:
                 column.refused += 1
             else:
-                column.latest[record.subject] = value
+                column.latest[record.subject] = value, index
         return column
 
 
