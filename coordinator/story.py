@@ -6,6 +6,7 @@ physician is refused, an auditor verifies.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -221,6 +222,15 @@ def withdraw(story: Story) -> dict[str, Any]:
     return {"samples_after": history.samples[1], "root_after": history.roots[1]}
 
 
+def trace(story: Story) -> dict[str, Any]:
+    """A data officer: what was trained on, and what has seen one of the patient's images."""
+    story.hmchain("records", "trained", hospital=3)
+    image = ["records", "list", "--type", "labelled-image", "--subject", PATIENT_AT[1], "--limit", "1", "--json"]
+    name = json.loads(story.hmchain(*image, hospital=1))["record"][:16]
+    told = story.hmchain("records", "trained", name, hospital=1)
+    return {"trained": told.splitlines()}
+
+
 def check(story: Story) -> dict[str, Any]:
     """An auditor: every record, every reading, every model."""
     story.wait("end of the job", lambda h: h.jobs[1].closed)
@@ -238,5 +248,6 @@ STEPS: tuple[tuple[str, Callable[[Story], dict[str, Any] | None]], ...] = (
     ("The patient lets the physician read; both hospitals' nodes answer", read_records),
     ("The federation trains, on consented images", train),
     ("The patient withdraws, and revokes", withdraw),
+    ("A data officer asks which models saw what", trace),
     ("An auditor verifies", check),
 )

@@ -45,6 +45,7 @@ def records() -> None:
                          emergencies, review
     a person's own       person, accept, consent, get, emergency
     person or hospital   share, revoke, relay
+    data officer         trained
     anyone               audit
     services             timeline, cohort, alleles
     """

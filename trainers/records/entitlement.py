@@ -134,6 +134,44 @@ def consents_of(trail: Trail, person: str, salt: bytes) -> Consents:
     return lambda label: trail.consent(person, scopes.scope_of(salt, label))
 
 
+@dataclass(frozen=True)
+class Ground:
+    """The consent that decides over a record: for which label, which number in its series (0: there is none), whether
+    it is for the purpose, and whether its person is vouched for. With both, the record may be used.
+    """
+
+    label: str
+    number: int
+    given: bool
+    vouched: bool
+
+    @property
+    def stands(self) -> bool:
+        """Whether the record may be used."""
+        return self.given and self.vouched
+
+    def __str__(self) -> str:
+        return f"consent {self.number} to {self.label}" if self.number else "no consent"
+
+
+def ground(trail: Trail, vault: Vault, purpose: Purpose, holding: Holding) -> Ground | None:
+    """The consent by which this hospital itself may, or may not, use a record for a purpose.
+
+    None where the person's account is not known here, or the salt of its consents.
+    """
+    account = vault.account_of(holding.subject)
+    salt = vault.salt(account)
+    if salt is None:
+        return None
+
+    def known(label: str) -> tuple[str, frozenset[Purpose], int] | None:
+        given = trail.consents.get((account, scopes.scope_of(salt, label)))
+        return None if given is None else (label, *given)
+
+    label, purposes, number = scopes.decided(holding.kind, holding.type, holding.leaf, known) or ("", frozenset(), 0)
+    return Ground(label, number, purpose in purposes, account in trail.persons)
+
+
 def consented(trail: Trail, vault: Vault, purpose: Purpose, wanted: Wanted) -> Iterator[Holding]:
     """The registered records that this hospital itself may use for a purpose, by its persons' consents as of now.
 

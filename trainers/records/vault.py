@@ -99,6 +99,10 @@ class Vault(VaultFile):
         """A batch's records, by position."""
         return self._holdings(f"{SELECT} WHERE r.batch = ? ORDER BY r.position", batch.id)
 
+    def in_entry(self, number: int) -> list[Holding]:
+        """The records of the entry with this index on chain, by position."""
+        return self._holdings(f"{SELECT} WHERE b.number = ? ORDER BY r.position", number)
+
     def find(self, name: str) -> Holding:
         """The record whose leaf begins with these hexadecimal digits. Raises UsageError where none or several do."""
         digits = name.strip().lower()

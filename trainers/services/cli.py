@@ -15,7 +15,7 @@ from hmchain.files import write_secret
 from trainers.cli import with_config, with_password
 from trainers.config import Config
 from trainers.records.cli import archive_of
-from trainers.records.reading_cli import records
+from trainers.records.trained_cli import records
 
 if TYPE_CHECKING:
     from trainers.records.archive import Archive
