@@ -1,7 +1,7 @@
 """`hmchain story`: a tour of the system on a local consortium of real processes, each step a command as users type it.
 
 Two hospitals import records, a patient consents, a physician reads, the federation trains, the patient withdraws, the
-physician is refused, an auditor verifies.
+physician is refused, a data officer asks which models saw what, an auditor verifies.
 """
 
 from __future__ import annotations

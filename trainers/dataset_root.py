@@ -5,6 +5,8 @@
 
 The tree over the leaves is hmchain.merkle's. The HMAC blinds each leaf separately: without it anyone could confirm a
 guessed record, and with one blinding factor for all leaves, opening one leaf would open the rest.
+
+A node commits to what its records are as well: see trainers.training_sets.
 """
 
 from __future__ import annotations

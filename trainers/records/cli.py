@@ -290,7 +290,8 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
     """Erase records for good: their keys are destroyed, and no stored byte of them can be read again by anyone.
 
     Copies of the vault made before (backups) hold the keys still. The chain keeps that the record was there, and that
-    it was erased. If it is interrupted, start it again: it completes what was begun, also before a backup came back.
+    it was erased. Models that were trained on it stay: `trained` names them, from now on by the record's name alone.
+    If it is interrupted, start it again: it completes what was begun, also before a backup came back.
     """
     if bool(names) == bool(subject):
         raise UsageError("name records, or a person by --subject")

@@ -154,15 +154,11 @@ class Ground:
         return f"consent {self.number} to {self.label}" if self.number else "no consent"
 
 
-def ground(trail: Trail, vault: Vault, purpose: Purpose, holding: Holding) -> Ground | None:
-    """The consent by which this hospital itself may, or may not, use a record for a purpose.
+def ground(trail: Trail, account: str, salt: bytes, purpose: Purpose, holding: Holding) -> Ground:
+    """The consent by which a hospital itself may, or may not, use a record for a purpose.
 
-    None where the person's account is not known here, or the salt of its consents.
+    account: the person's; salt: that of its consents.
     """
-    account = vault.account_of(holding.subject)
-    salt = vault.salt(account)
-    if salt is None:
-        return None
 
     def known(label: str) -> tuple[str, frozenset[Purpose], int] | None:
         given = trail.consents.get((account, scopes.scope_of(salt, label)))

@@ -7,10 +7,11 @@ decided just before the update, and which decides now.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
@@ -18,7 +19,6 @@ from hmchain.contract import Event
 from hmchain.errors import DataError, UsageError
 from hmchain.history import History
 from hmchain.ledger import JobFeed
-from hmchain.permits import Purpose
 from hmchain.registry import Registry
 from hmchain.trail import Trail
 from trainers.config import Config
@@ -29,6 +29,10 @@ from trainers.records.holdings import Holding
 from trainers.records.persons import purpose_named
 from trainers.records.vault import Vault
 from trainers.training_sets import Place, TrainingSet, TrainingSets
+
+Person = tuple[str, bytes]
+"""A person's account, and the salt of its consents."""
+CONSENTS = frozenset({"ConsentChanged", "PersonVouched", "VouchWithdrawn"})  # events that decide what may be used
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,15 @@ def submissions(events: Iterable[Event], history: History, member: int) -> Itera
 
 @dataclass(frozen=True)
 class Trained:
-    """A record that an update was trained on. then: the consent that decided just before the update; now: since."""
+    """A record that updates of one job were trained on. then: the consent that decided just before each of them; now:
+    the one that decides today.
+    """
 
-    submission: Submission
+    submissions: tuple[Submission, ...]
     place: Place
     holding: Holding | None
-    then: Ground | None
-    now: Ground | None
+    then: Ground | None = None
+    now: Ground | None = None
 
     @property
     def state(self) -> str:
@@ -99,7 +105,7 @@ def _lack(ground: Ground) -> str:
 
 @dataclass
 class Provenance:
-    """All that is known of our updates. consents: the events of the Records contract, where there is one."""
+    """All that is known of our updates, in the order of the chain. consents: CONSENTS of the Records contract."""
 
     submissions: Sequence[Submission]
     sets: TrainingSets
@@ -130,24 +136,37 @@ class Provenance:
         return "" if noted == submission.root else f"the node noted for this update another set, {noted.hex()}"
 
     def records(self, wanted: Collection[Place] | None = None) -> Iterator[Trained]:
-        """The records of each update, those of a file excepted; where `wanted` is given only these."""
+        """The records of the updates, those of a file excepted; where `wanted` is given only these.
+
+        Once for all updates of a job that are of the same set, and between which no consent changed.
+        """
         if self.vault is None:
             return
-        past, present = _Grounds(self.vault), _Grounds(self.vault)
-        present.trail.apply(self.consents)
-        rest = deque(self.consents)
-        for submission in self.submissions:
-            while rest and rest[0].block < submission.block:
-                past.trail.apply([rest.popleft()])
-            listed = self.listed(submission)
+        past, present, person_of = Trail(), Trail(), cache(self._person)
+        present.apply(self.consents)
+        for said, together in self._runs():
+            past.apply(self.consents[past.revision : said])
+            listed = self.listed(together[0])
             if listed is None or not listed.purpose:
                 continue
             purpose = purpose_named(listed.purpose)
             for place in dict.fromkeys(place for row in listed.rows for place in row):
                 if wanted is None or place in wanted:
                     holding = self._holding(self.vault, place)
-                    then, now = (known.of(holding, purpose) for known in (past, present))
-                    yield Trained(submission, place, holding, then, now)
+                    person = person_of(holding.subject) if holding else None
+                    if holding is None or person is None:
+                        yield Trained(together, place, holding)
+                        continue
+                    then, now = (ground(trail, *person, purpose, holding) for trail in (past, present))
+                    yield Trained(together, place, holding, then, now)
+
+    def _runs(self) -> Iterator[tuple[int, tuple[Submission, ...]]]:
+        """Updates of one job, of the same set, and before which as many consents were given or withdrawn: how many."""
+        blocks = [event.block for event in self.consents]
+        runs: dict[tuple[int, int, bytes], list[Submission]] = {}
+        for each in self.submissions:
+            runs.setdefault((bisect_left(blocks, each.block), each.job, each.root), []).append(each)
+        return ((said, tuple(together)) for (said, _, _), together in runs.items())
 
     def _find(self, root: bytes) -> TrainingSet | str:
         """A list, or why there is none."""
@@ -158,33 +177,18 @@ class Provenance:
                 self._lists[root] = str(fault)
         return self._lists[root]
 
+    def _person(self, subject: str) -> Person | None:
+        """Account and salt; None where one of them is not known here."""
+        assert self.vault is not None
+        account = self.vault.account_of(subject)
+        salt = self.vault.salt(account)
+        return None if salt is None else (account, salt)
+
     def _holding(self, vault: Vault, place: Place) -> Holding | None:
         entry, position = place
         if entry not in self._entries:
             self._entries[entry] = {holding.position: holding for holding in vault.in_entry(entry)}
         return self._entries[entry].get(position)
-
-
-class _Grounds:
-    """What the consents of a trail say of records, looked up once each as long as the trail stays the same."""
-
-    def __init__(self, vault: Vault) -> None:
-        self.trail = Trail()
-        self._vault = vault
-        self._revision = 0
-        self._known: dict[tuple[int, Purpose], Ground | None] = {}
-
-    def of(self, holding: Holding | None, purpose: Purpose) -> Ground | None:
-        """The consent that decides over a record; None where whose it is is not known."""
-        if holding is None:
-            return None
-        if self._revision != self.trail.revision:
-            self._revision = self.trail.revision
-            self._known.clear()
-        key = holding.id, purpose
-        if key not in self._known:
-            self._known[key] = ground(self.trail, self._vault, purpose, holding)
-        return self._known[key]
 
 
 @contextmanager
@@ -207,6 +211,7 @@ def open_provenance(config: Config, keys: Keys) -> Iterator[Provenance]:
     registry = Registry.open(web3, None, consortium)
     vault = Vault.open(config.records.folder, keys, consortium)
     try:
-        yield Provenance(ours, sets, vault, list(registry.client.events(consortium.block, head)))
+        events = registry.client.events(consortium.block, head)
+        yield Provenance(ours, sets, vault, [event for event in events if event.name in CONSENTS])
     finally:
         vault.close()

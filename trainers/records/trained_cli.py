@@ -93,7 +93,7 @@ def _grouped(trained: Iterable[Trained]) -> list[list[Trained]]:
     """By job, record and consent: of each the rounds."""
     groups: dict[Any, list[Trained]] = {}
     for each in trained:
-        groups.setdefault((each.submission.job, each.place, each.then), []).append(each)
+        groups.setdefault((each.submissions[0].job, each.place, each.then), []).append(each)
     return list(groups.values())
 
 
@@ -124,9 +124,12 @@ def _made_of(listed: TrainingSet) -> str:
     return f"{listed.samples:,} samples of {count:,} records for {listed.purpose}"
 
 
-def _rounds(submissions: Iterable[Submission]) -> str:
+def _all_of(group: list[Trained]) -> list[Submission]:
+    return [submission for each in group for submission in each.submissions]
+
+
+def _rounds(every: list[Submission]) -> str:
     """Rounds as people write them, and those in which the update did not count."""
-    every = list(submissions)
     spared = _spans([each.round for each in every if not each.counted])
     many = "rounds" if len(every) > 1 else "round"
     return f"{many} {_spans([each.round for each in every])}" + (f" (not counted: {spared})" if spared else "")
@@ -150,7 +153,7 @@ def _line(group: list[Trained]) -> str:
     if first.holding is not None:
         name, type, subject = first.holding.name, first.holding.type, first.holding.subject
     consent = f"{first.then}, " if first.then else ""
-    where = f"job {first.submission.job}, {_rounds(each.submission for each in group)}"
+    where = f"job {first.submissions[0].job}, {_rounds(_all_of(group))}"
     return f"{name:<16}  {type:<22} {subject[:12] or '-':<12}  {where}: {consent}{first.state}"
 
 
@@ -183,8 +186,8 @@ def _record_facts(group: list[Trained]) -> dict[str, Any]:
         "subject": holding.subject if holding else None,
         "entry": entry,
         "position": position,
-        "job": first.submission.job,
-        "rounds": [each.submission.round for each in group],
+        "job": first.submissions[0].job,
+        "rounds": [submission.round for submission in _all_of(group)],
         "consent": {"scope": then.label, "number": then.number, "stood": then.stands} if then else None,
         "state": first.state,
     }
