@@ -45,19 +45,19 @@ def write_secret(path: Path, data: bytes) -> None:
     write_whole(path, data, 0o600)
 
 
-def read_file(path: Path, what: str) -> bytes:
+def read_file(path: Path, what: str, limit: int = MAX_BYTES) -> bytes:
     """The content of a file that the user named; `what` names it in errors ("the password file"). Raises UsageError."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except OSError as fault:
         raise UsageError(f"{what} {path} cannot be read: {fault.strerror}") from fault
-    if len(data) > MAX_BYTES:
+    if len(data) > limit:
         raise UsageError(f"{what} {path} is too large to be one")
     return data
 
 
-def read_secret(path: Path, what: str) -> bytes:
+def read_secret(path: Path, what: str, limit: int = MAX_BYTES) -> bytes:
     """read_file, for secrets: also refuses a file that its group or others could read. Raises UsageError."""
     try:
         mode = path.stat().st_mode
@@ -66,4 +66,4 @@ def read_secret(path: Path, what: str) -> bytes:
     if mode & 0o077 and not stat.S_ISDIR(mode):  # a folder is not what was meant, whoever can read it
         shown = f"mode {stat.S_IMODE(mode):04o}"
         raise UsageError(f"{what} {path} can be read by others ({shown}); do: chmod 600 {path}")
-    return read_file(path, what)
+    return read_file(path, what, limit)

@@ -30,6 +30,7 @@ from hmchain.jsontext import parse
 from trainers.keystore import Keys
 
 FORMAT = "hmchain-training-set/1"
+MAX_LIST = 1 << 30  # bytes of a sealed list: 64 features of 50,000 persons take 11 MB
 Place = tuple[int, int]
 """A record, by the number of its entry on chain and its position there."""
 Rows = tuple[tuple[Place, ...], ...]
@@ -131,7 +132,7 @@ class TrainingSets:
         path = self._list(root)
         if not path.exists():
             raise DataError(f"its list {path.name} is missing")
-        sealed = read_secret(path, "the list of a training set")
+        sealed = read_secret(path, "the list of a training set", MAX_LIST)
         try:
             found = TrainingSet.decode(zlib.decompress(self._unsealed(sealed)))
         except (DataError, zlib.error) as fault:
