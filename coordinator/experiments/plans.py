@@ -31,6 +31,8 @@ RECIPES: dict[str, dict[str, Any]] = {  # candidates, to choose from on validati
     "local momentum, cosine, shift and flip": TRAINING,
     "local momentum, cosine, shift and flip, every update counts": UNREFUSED,
     "likewise, 6 epochs": UNREFUSED | {"epochs": 6},
+    "likewise, 10 epochs, rate 0.03": UNREFUSED | {"epochs": 10, "learning_rate": 0.03},
+    "likewise, 10 epochs, rate 0.01": UNREFUSED | {"epochs": 10, "learning_rate": 0.01},
     "likewise, class balance": UNREFUSED | {"balanced": True},
     "likewise, weight decay 0.001": UNREFUSED | {"weight_decay": 0.001},
     "GroupNorm": {"architecture": "groupnorm-cnn"},
@@ -160,7 +162,7 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Scope], list[Row]]]] = {
     "figure5": ("The paper's Figure 5: AUC and ACC by round", _figure5),
     "noniid": (f"Label skew, learning rate {BEST_RATE:g}", _noniid),
     "recipe": (
-        f"Candidates for a better recipe, learning rate {BEST_RATE:g}: what they reach on data to choose by",
+        f"Candidates for a better recipe, learning rate {BEST_RATE:g} or as told: what they reach on data to choose by",
         _recipe,
     ),
     "attacks": (f"Malicious hospitals, scored or not, averaged or by the median, lr {BEST_RATE:g}", _attacks),
