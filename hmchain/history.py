@@ -256,6 +256,11 @@ def positions_of(bits: int) -> frozenset[int]:
     return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
 
 
+def bits_of(positions: Iterable[int]) -> int:
+    """The reverse of positions_of."""
+    return sum(1 << position for position in positions)
+
+
 def unroster(words: Iterable[int]) -> tuple[int, ...]:
     """Member numbers by position, from words of sixteen; 0 ends them (contracts/lib/Roster.sol)."""
     members = [word >> 16 * i & 0xFFFF for word in words for i in range(16)]

@@ -16,7 +16,7 @@ from hmchain.chain import ChainClient
 from hmchain.contract import Receipt
 from hmchain.errors import ChainError, ContractError
 from hmchain.feed import Feed
-from hmchain.history import History, JobRecord, Proposal, RoundRecord, blob_to_abi, positions_of
+from hmchain.history import History, JobRecord, Proposal, RoundRecord, bits_of, blob_to_abi, positions_of
 from hmchain.rounds import COORDINATOR, Phase, RoundState
 from hmchain.scores import commitment_of, pack
 from hmchain.stopwatch import Stopwatch
@@ -146,7 +146,7 @@ class ContractLedger:
 
     def attest_model(self, state: RoundState, candidate: Proposal) -> None:
         """See Ledger.attest_model."""
-        proposed = sum(1 << position for position in candidate.proposed)
+        proposed = bits_of(candidate.proposed)
         self._send(state, "attestModel", state.masters.index(self.member), proposed, candidate.model)
 
     def advance(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from hmchain.election import Committee, draw_clients, elect_masters
 from hmchain.errors import Reason
+from hmchain.history import bits_of
 from hmchain.judgement import Ballot, Judgement, judge
 from hmchain.members import Members, require
 from hmchain.phases import NONE, Outcome, draw_pending, first_state, next_phase, open_round, revealed, roll
@@ -128,7 +129,7 @@ class Protocol(Members):
         state = self._current(round, Phase.REPLY)
         _require_master(state, member, position)
         require(position not in state.attested, "AlreadyAttested", member)
-        require(proposed == state.proposed, "WrongProposal", sum(1 << each for each in state.proposed))
+        require(proposed == state.proposed, "WrongProposal", bits_of(state.proposed))
         require(model == self.candidate, "WrongModel", self.candidate)
         self._attest(replace(state, attested=state.attested | {position}))
 

@@ -13,6 +13,7 @@ from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Decoder, Receipt
 from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ContractError
+from hmchain.history import bits_of
 from hmchain.protocol import Protocol
 from hmchain.rounds import COORDINATOR, Phase, RoundState, Terms
 from hmchain.scores import commitment_of, pack, unpack
@@ -136,7 +137,7 @@ class SideBySide:
         )
 
     def attest(self, sender: int, round: int, position: int, proposed: frozenset[int], model: bytes) -> bool:
-        arguments = (round, position, sum(1 << each for each in proposed), model)
+        arguments = (round, position, bits_of(proposed), model)
         return self._both(
             sender, "attestModel", arguments, lambda: self.model.attest_model(sender, round, position, proposed, model)
         )

@@ -18,12 +18,14 @@ from hmchain.record import Code, Kind, Record
 from trainers import logs
 from trainers.cli import unlock, with_config, with_password
 from trainers.config import Config
+from trainers.importers.base import Context
 from trainers.importers.measures import times
 from trainers.records.holdings import Holding, Wanted
 
 if TYPE_CHECKING:
     from trainers.records.archive import Archive
     from trainers.records.importing import FileReport
+    from trainers.records.vault import Vault
 
 
 @contextmanager
@@ -165,11 +167,16 @@ def wanted(archive: Archive, options: dict[str, Any]) -> Wanted:
         if not bar:
             raise UsageError("--code is SYSTEM|CODE, such as http://loinc.org|8867-4")
         code = Code(system, value)
-    if subject and archive.vault.count(Wanted(subject=subject)) == 0:
-        subject = archive.context().pseudonym(subject)
+    subject = subject and pseudonym_of(archive.vault, subject)
     kind = Kind(options["kind"]) if options["kind"] else None
     since, until = (_moment(options[name], name, archive.context().zone) for name in ("since", "until"))
     return Wanted(kind, options["type_"], subject or None, since, until, code)
+
+
+def pseudonym_of(vault: Vault, subject: str) -> str:
+    """A person's pseudonym in the vault, by that itself or by the hospital's own number."""
+    known = vault.count(Wanted(subject=subject)) > 0
+    return subject if known else Context(vault.pseudonym_key).pseudonym(subject)
 
 
 def _moment(text: str, option: str, zone: tzinfo) -> str:

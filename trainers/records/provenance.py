@@ -17,8 +17,8 @@ from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.contract import Event
 from hmchain.errors import DataError, UsageError
+from hmchain.feed import Feed
 from hmchain.history import History
-from hmchain.ledger import JobFeed
 from hmchain.registry import Registry
 from hmchain.trail import Trail
 from trainers.config import Config
@@ -191,19 +191,32 @@ class Provenance:
         return self._entries[entry].get(position)
 
 
+@dataclass
+class _Log(History):
+    """The history, and the events that it was built up from."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """See History.apply."""
+        read = list(events)
+        super().apply(read)
+        self.events += read
+
+
 @contextmanager
 def open_provenance(config: Config, keys: Keys) -> Iterator[Provenance]:
     """Of all updates of this hospital on its consortium's chain. Raises HMChainError."""
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)
     client = ChainClient(web3, None, consortium.contract)
-    feed = JobFeed(client, consortium.block, wary=True)
+    feed = Feed(client, consortium.block, _Log, wary=True)
     history = feed.poll()
     assert feed.head is not None  # it was polled
     head, member = feed.head.number, history.member_of(keys.identity.account.address)
     if member is None:
         raise UsageError(f"account {keys.identity.account.address} is no member of this consortium")
-    ours = list(submissions(client.events(consortium.block, head), history, member))
+    ours = list(submissions(history.events, history, member))
     sets = TrainingSets(config.training_sets, keys)
     if not consortium.records:
         yield Provenance(ours, sets)

@@ -14,7 +14,7 @@ from hmchain.command import EXIT_CODES, given, json_option, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from trainers.cli import unlock, with_config, with_password
 from trainers.config import Config
-from trainers.importers.base import Context
+from trainers.records.cli import pseudonym_of
 from trainers.records.holdings import Holding, Wanted
 from trainers.records.reading_cli import records
 
@@ -81,9 +81,7 @@ def _places(vault: Vault | None, names: tuple[str, ...], subject: str) -> set[Pl
         raise UsageError("this consortium has no Records contract, and this hospital no records")
     holdings: Iterable[Holding] = [vault.find(name) for name in names]
     if subject:
-        known = vault.count(Wanted(subject=subject)) > 0
-        pseudonym = subject if known else Context(vault.pseudonym_key).pseudonym(subject)
-        holdings = list(vault.holdings(Wanted(subject=pseudonym)))
+        holdings = list(vault.holdings(Wanted(subject=pseudonym_of(vault, subject))))
         if not holdings:
             raise UsageError(f"there is no record about {subject}: was it erased?")
     return {(holding.batch.number, holding.position) for holding in holdings if holding.batch.number is not None}
