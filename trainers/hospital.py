@@ -49,7 +49,8 @@ class Learner(Protocol):
 @dataclass
 class Hospital:
     """A member in one job. `base` finds the model that a round starts from; `ballots` keeps a round's score words from
-    their commitment to their reveal; `note` is told of a round's update before it is submitted.
+    their commitment to their reveal; `data_stand` says whether the data may still be used, at the last moment before an
+    update leaves the hospital; `note` is told of a round's update before it is submitted.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Hospital:
     base: BaseModel
     watch: Stopwatch
     ballots: MutableMapping[int, list[int]] = field(default_factory=dict)
+    data_stand: Callable[[], bool] = lambda: True
     note: Callable[[int, BlobRef], None] = lambda round, blob: None
 
     def __post_init__(self) -> None:
@@ -99,12 +101,15 @@ class Hospital:
             self.learner.begin(base, self._seed(state.number), state.number)
 
     def submit(self, state: RoundState) -> bool:
-        """REQUEST: trains from the base model and submits the update."""
+        """REQUEST: trains from the base model and submits the update, unless the data may not be used any more."""
         record = self.ledger.record(state.number)
         if self._update is None or self._update[0] != state.number:
             base = self._begun[1] if self._begun and self._begun[0] == state.number else self.base(record)
             with self.watch.measure("training"):
                 self._update = state.number, self.learner.train(base, self._seed(state.number), state.number)
+        if not self.data_stand():
+            self._update = self._begun = None
+            return False
         _, blob = self.exchange.publish(self._update[1], update_header(self._digest, record, self.number))
         self.note(state.number, blob)
         self.ledger.submit_update(state, self.learner.samples, blob)

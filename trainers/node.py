@@ -156,6 +156,7 @@ class Node:
             parts.sets,
             parts.config.roles,
             parts.config.limits.training_seconds,
+            lambda: self._records is None or self._records.stand(),
         )
 
     def _wait(self, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hmchain.blobs import BlobRef, BlobStore
@@ -29,7 +29,10 @@ KEYRINGS = 16  # newest and as many oldest keyrings of a job that are tried: a c
 
 @dataclass(frozen=True)
 class Site:
-    """What a hospital's parts in all its jobs share. training_seconds: the most that one training may take."""
+    """What a hospital's parts in all its jobs share.
+
+    training_seconds: the most that one training may take. data_stand: whether the data may still be used, right now.
+    """
 
     member: int
     keys: Keys
@@ -42,6 +45,7 @@ class Site:
     sets: TrainingSets
     roles: Roles
     training_seconds: float
+    data_stand: Callable[[], bool]
 
 
 @dataclass(frozen=True)

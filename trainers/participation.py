@@ -102,6 +102,7 @@ class Participation:
             base,
             self._watch,
             site.state.ballots_of(self.job),
+            site.data_stand,
             lambda round, blob: site.sets.note(self.job, round, blob.sha256, site.data.root),
         )
 

@@ -209,6 +209,33 @@ def test_a_node_rewrites_what_it_trains_on_within_seconds_of_a_withdrawal(
         clinic.node.close()
 
 
+def test_what_was_trained_on_withdrawn_records_is_found_before_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_keeping, "LOOK_SECONDS", 3_600.0)
+    clinic = Clinic(tmp_path, PERSONS)
+    try:
+        assert not clinic.node.stand(), "what nobody looked at yet"
+        before = clinic.node.look()
+        assert before is not None
+        assert clinic.node.stand()
+        clinic.consent(0, Purpose.CLINICAL_RESEARCH, Purpose.GENOME)
+        assert clinic.node.stand(), "it was given again, and more"
+        assert clinic.node.look() is None
+        for index in range(PERSONS // 2):
+            clinic.consent(index)
+        assert not clinic.node.stand()
+        after = clinic.node.look()
+        assert after is not None, "the next look does not wait"
+        assert after.samples < before.samples
+        assert clinic.node.stand()
+        clinic.consent(0, Purpose.CLINICAL_RESEARCH)
+        assert clinic.node.stand(), "what came since can wait"
+    finally:
+        clinic.worker.close()
+        clinic.node.close()
+
+
 def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:
     clinic = Clinic(tmp_path, PERSONS)
     try:

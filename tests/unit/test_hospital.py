@@ -80,6 +80,19 @@ def test_everyone_does_its_part_once_and_the_round_ends(job: tuple[PlainJob, Cal
     assert not any(member.act(state) for member in members.values()), "the coordinator comes first"
 
 
+def test_what_may_not_be_used_any_more_is_not_sent(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:
+    plain, hospital = job
+    state = plain.ledger(0).state()
+    member = hospital(state.clients[0])
+    stand, looks = [False, True], []
+    member.data_stand = lambda: looks.append(member._update is not None) or stand.pop(0)  # type: ignore[func-returns-value]
+    assert not member.act(state)
+    assert (looks, plain.ledger(0).state().awaited) == ([True], state.awaited), "asked when it was trained, not before"
+    assert member._update is None, "the next one is trained anew"
+    assert member.act(state)
+    assert looks == [True, True]
+
+
 def test_whoever_starts_again_finds_its_salt_and_its_scores(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:
     plain, hospital = job
     coordinator = plain.ledger(0)

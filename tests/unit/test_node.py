@@ -181,6 +181,16 @@ def test_a_node_commits_to_its_data_once_and_again_when_they_are_others() -> Non
         assert registry.get_sample_value("hmchain_actions_total", {"action": "commitDataset"}) == number
 
 
+def test_a_hospital_asks_its_records_whether_its_data_stand() -> None:
+    member = MemberIdentity.create()
+    node = node_of(member, member.encryption.public)
+    node.step()
+    assert node._site is not None
+    assert node._site.data_stand(), "a file has no consents"
+    node._records = cast(Any, SimpleNamespace(stand=lambda: False))
+    assert not node._site.data_stand()
+
+
 def test_what_a_commitment_stands_for_is_on_disk_before_it_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,6 +196,7 @@ def entering(folder: Path, data: DataFacts = FITTING, enveloped: bool = True, **
         **vars(case.part._site)
         | {
             "data": data,
+            "data_stand": lambda: True,
             "keys": Keys(own, ()),
             "state": SimpleNamespace(ballots_of=lambda _: {}),
             "store": store,
@@ -213,6 +214,8 @@ def test_a_job_that_fits_is_opened_and_its_draws_entered(tmp_path: Path, say: Ca
     assert case.chain.sent == [("enrol", 1)]
     assert say() == ["job opened"]
     assert case.part._learner is not None
+    assert case.part._hospital is not None
+    assert case.part._hospital.data_stand is case.part._site.data_stand
     assert case.part._learner.seconds == 60.0, "as long as the hospital allows"
 
 

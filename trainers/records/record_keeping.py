@@ -50,6 +50,17 @@ class RecordKeeping:
         self._training = worker.is_training
         return facts
 
+    def stand(self) -> bool:
+        """Whether every record of the data may still be used, as of the chain's newest block. Raises ChainError.
+
+        Where one may not, the next look is at once.
+        """
+        stand = self._samples.stand(self._registry.trail())
+        if not stand:
+            say("a consent was withdrawn, or a record erased: nothing trained on it is sent")
+            self._looked = -LOOK_SECONDS
+        return stand
+
     def data(self) -> DataFacts | None:
         """The data to train on from now on, where they have changed, else None. Raises ChainError.
 

@@ -93,6 +93,12 @@ class ConsentedData:
         self._seen, self.chosen = seen, chosen
         return True
 
+    def stand(self, trail: Trail) -> bool:
+        """Whether every record that the file is made of may still be used."""
+        if (trail, trail.revision, self.vault.revision()) == self._seen:
+            return True
+        return self.chosen is not None and self.chosen <= {holding.id for holding in self._holdings(trail)}
+
     def clear(self) -> None:
         """Takes the file away, and any that was cut off: what nobody consents to any more is not left lying about."""
         for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
