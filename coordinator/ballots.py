@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hmchain.chain import ChainClient
 
 MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
+STATUSES = ("none", "active", "suspended", "removed")  # IConsortium.Status
+MAY_BE = {"suspend": (1,), "reinstate": (2,), "remove": (1, 2)}  # what a member is before, see changeStatus
 
 
 def listing(session: Session) -> list[dict[str, Any]]:
@@ -48,6 +50,21 @@ def state_of(carried: bool, expires: int, departures_then: int, now: int, depart
     """
     open_ = now <= expires and departures_then == departures
     return "carried" if carried else "open" if open_ else "closed"
+
+
+def check_motion(session: Session, motion: str, subject: Any) -> None:
+    """Refuses a vote that could only end in the consortium's refusal. subject: the candidate, or a member's number.
+
+    The contract would open it, as only the last vote carries a motion out. Raises UsageError, ContractError.
+    """
+    if motion == "admit":
+        number, _ = session.client.call("memberOf", subject[0])
+        if number:
+            raise UsageError(f"{subject[0]} is the account of member {number} already")
+        return
+    _, status, *_ = session.client.call("member", subject)
+    if status not in MAY_BE[motion]:
+        raise UsageError(f"member {subject} is {STATUSES[status]}: a vote to {motion} it could not be carried out")
 
 
 def check_candidate(contract: ChainClient, number: int, card: Card) -> None:

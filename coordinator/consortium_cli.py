@@ -109,17 +109,23 @@ def _brief(key: str) -> str:
 @with_password
 def propose(config: Config, password_file: Path | None, motion: str, subject: str) -> None:
     """Call a vote, and give the first vote for it: admit CARD, or suspend, reinstate, remove MEMBER (its number)."""
+    from coordinator.ballots import check_motion
     from coordinator.session import open_session
     from hmchain.card import Card
     from hmchain.chain import insist
 
+    about: Any
     if motion == "admit":
-        arguments: tuple[Any, ...] = ("proposeAdmission", Card.read(Path(subject)).to_abi())
+        about = Card.read(Path(subject)).to_abi()
+        arguments: tuple[Any, ...] = ("proposeAdmission", about)
     elif subject.isdecimal() and 0 < int(subject) < 2**16:
-        arguments = ("proposeMotion", MOTIONS.index(motion), int(subject))
+        about = int(subject)
+        arguments = ("proposeMotion", MOTIONS.index(motion), about)
     else:
         raise UsageError(f"{motion} takes a member's number, not {subject!r}; members list shows them")
-    contract = open_session(config, unlock(config, password_file)).ballots
+    session = open_session(config, unlock(config, password_file))
+    check_motion(session, motion, about)
+    contract = session.ballots
     receipt = insist(lambda: contract.transact(*arguments))
     ballot = next(event.args["ballot"] for event in receipt.events if event.name == "MotionOpened")
     _print_outcome(receipt, ballot)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from eth_account import Account
 
-from coordinator.ballots import MOTIONS, check_candidate, listing
+from coordinator.ballots import MOTIONS, check_candidate, check_motion, listing
 from coordinator.deploy import found
 from coordinator.session import Session
 from hmchain.card import Card
@@ -38,6 +39,13 @@ class Table:
     def propose_admission(self, name: bytes = b"New", operator: str = CANDIDATE, key: bytes = KEY) -> None:
         organisation = (operator, key, name.ljust(32, b"\0"))
         self.voters[0].transact("proposeAdmission", organisation)
+
+    def carry(self, motion: str, member: int) -> None:
+        number = self.voters[0].call("ballotCount") + 1
+        self.voters[0].transact("proposeMotion", MOTIONS.index(motion), member)
+        for voter in self.voters[1 : self.voters[0].call("quorum")]:
+            voter.transact("vote", number)
+        assert self.voters[0].call("ballot", number)[4], "carried"
 
 
 @pytest.fixture
@@ -77,6 +85,25 @@ def test_who_is_concerned_is_counted(table: Table) -> None:
         row = listing(table.session)[-1]
         assert (row["motion"], row["member"], row["needed"]) == (motion, 4, 3)
         assert row["candidate"] is row["key"] is None
+
+
+def test_which_votes_can_be_carried_out(table: Table) -> None:
+    """Against the contract: what is refused here could not be carried, and what is not refused can be."""
+    for done, may in (
+        (None, {"suspend", "remove"}),
+        ("suspend", {"reinstate", "remove"}),
+        ("reinstate", {"suspend", "remove"}),
+        ("remove", set()),
+    ):
+        if done is not None:
+            table.carry(done, 4)
+        allowed = set()
+        for motion in MOTIONS[1:]:
+            with suppress(UsageError):
+                check_motion(table.session, motion, 4)
+                allowed.add(motion)
+        assert allowed == may, done
+    check_motion(table.session, "admit", CARD.to_abi())
 
 
 def test_a_vote_ends_after_a_fortnight(table: Table) -> None:

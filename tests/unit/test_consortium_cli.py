@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 
 from coordinator.cli import main
 from coordinator.deploy import found
+from hmchain.card import Card
 from hmchain.consortium import Consortium
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
@@ -82,6 +84,18 @@ def test_a_vote_is_called_and_listed(typed: Typed) -> None:
     (row,) = json.loads(typed("members", "ballots", "--json"))
     assert (row["motion"], row["member"], row["votes"], row["state"]) == ("suspend", 2, 1, "open")
     assert "this member voted for it before" in typed("members", "vote", "1", code=4)
+
+
+def test_a_vote_that_could_only_end_in_a_refusal_is_not_called(typed: Typed, tmp_path: Path) -> None:
+    again = tmp_path / "again.json"
+    Card("South again", OTHER.address, bytes([9]) * 32).write(again)
+    assert f"{OTHER.address} is the account of member 2 already" in typed(
+        "members", "propose", "admit", str(again), code=2
+    )
+    told = typed("members", "propose", "reinstate", "2", code=2)
+    assert "member 2 is active: a vote to reinstate it could not be carried out" in told
+    assert "no member has this number" in typed("members", "propose", "remove", "3", code=4)
+    assert len(json.loads(typed("members", "ballots", "--json"))) == 1
 
 
 def test_a_job_is_created_once_and_shown(typed: Typed) -> None:
