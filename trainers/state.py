@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eth_account import Account
 from eth_utils import decode_hex, encode_hex
 
 from hmchain.consortium import Consortium
@@ -46,7 +47,7 @@ class NodeState:
                 raise UsageError(f"{path} is not a {FORMAT} file but {content['format']!r:.60}")
             told = content["format"], content["chain_id"], content["contract"]
             outbox = content["outbox"]
-            noted = None if outbox is None else (whole(outbox["nonce"]), decode_hex(outbox["raw"]))
+            noted = None if outbox is None else (whole(outbox["nonce"]), _transaction(outbox["raw"]))
             ballots = {_round_key(key): list(map(whole, words)) for key, words in content["ballots"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
             raise UsageError(f"{path} is damaged; without it (move it away) a running round may be missed") from fault
@@ -86,6 +87,16 @@ class NodeState:
         }
         write_secret(self.path, json.dumps(content, indent=1).encode() + b"\n")
         self.outbox, self.ballots = outbox, ballots
+
+
+def _transaction(text: str) -> bytes:
+    """A signed transaction. Raises ValueError for bytes that are none: no chain would ever take them."""
+    raw = decode_hex(text)
+    try:
+        Account.recover_transaction(raw)
+    except Exception as fault:  # rlp and eth_account have many for bytes that are not what they expect
+        raise ValueError("no signed transaction") from fault
+    return raw
 
 
 def _round_key(key: str) -> str:

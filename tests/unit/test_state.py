@@ -10,10 +10,12 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +29,13 @@ CONSORTIUM = Consortium(1337, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x"
 CONTENT = {"format": FORMAT, "chain_id": 1337, "contract": CONSORTIUM.contract, "outbox": None, "ballots": {}}
 ROUNDS = st.integers(0, 2**16)
 BALLOTS = st.dictionaries(st.tuples(ROUNDS, ROUNDS), st.lists(st.integers(0, 2**16 - 1), max_size=5), max_size=5)
+
+
+def transaction(nonce: int, data: bytes = b"") -> bytes:
+    """One that is signed."""
+    fields = {"chainId": 1337, "nonce": nonce, "value": 0, "gas": 21_000, "data": data}
+    fees = {"maxFeePerGas": 0, "maxPriorityFeePerGas": 0, "to": CONSORTIUM.contract}
+    return bytes(Account.from_key(b"\7" * 32).sign_transaction(fields | fees).raw_transaction)
 
 
 @pytest.fixture
@@ -48,11 +57,12 @@ def test_a_node_begins_with_nothing_and_writes_nothing(path: Path) -> None:
     assert not path.exists()
 
 
-@given(nonce=st.integers(0, 2**64 - 1), raw=st.binary(max_size=300), ballots=BALLOTS)
+@given(nonce=st.integers(0, 2**64 - 2), data=st.binary(max_size=300), ballots=BALLOTS)
 @settings(max_examples=25, deadline=None)
 def test_the_next_life_finds_what_was_kept(
-    tmp_path_factory: pytest.TempPathFactory, nonce: int, raw: bytes, ballots: dict[tuple[int, int], list[int]]
+    tmp_path_factory: pytest.TempPathFactory, nonce: int, data: bytes, ballots: dict[tuple[int, int], list[int]]
 ) -> None:
+    raw = transaction(nonce, data)
     path = tmp_path_factory.getbasetemp() / "kept_state.json"
     path.unlink(missing_ok=True)
     state = opened(path)
@@ -67,11 +77,11 @@ def test_the_next_life_finds_what_was_kept(
 
 
 def test_a_transaction_is_on_disk_when_note_returns(path: Path) -> None:
-    state = opened(path)
-    state.note(5, b"\1\2")
-    assert json.loads(path.read_text())["outbox"] == {"nonce": 5, "raw": "0x0102"}
-    state.note(6, b"\3")
-    assert opened(path).noted() == (6, b"\3"), "the last one"
+    state, (first, second) = opened(path), (transaction(5), transaction(6))
+    state.note(5, first)
+    assert json.loads(path.read_text())["outbox"] == {"nonce": 5, "raw": f"0x{first.hex()}"}
+    state.note(6, second)
+    assert opened(path).noted() == (6, second), "the last one"
     state.clear()
     assert json.loads(path.read_text())["outbox"] is None
 
@@ -96,15 +106,16 @@ def test_the_file_is_its_owners_alone(path: Path) -> None:
 
 def test_what_cannot_be_kept_has_not_happened(path: Path) -> None:
     state = opened(path)
-    state.note(1, b"\1")
+    state.note(1, transaction(1))
     ballots = state.ballots_of(1)
     ballots[1] = [300]
     with files_of_at_most(10):
-        for change in (lambda: state.note(2, b"\2"), state.clear, lambda: ballots.update({2: [1]}), ballots.clear):
+        note = partial(state.note, 2, transaction(2))
+        for change in (note, state.clear, lambda: ballots.update({2: [1]}), ballots.clear):
             with pytest.raises(StorageError, match="cannot write"):
                 change()
     for seen in (state, opened(path)):
-        assert seen.noted() == (1, b"\1")
+        assert seen.noted() == (1, transaction(1))
         assert dict(seen.ballots_of(1)) == {1: [300]}
 
 
@@ -144,7 +155,7 @@ def test_ballots_can_be_dropped_while_they_are_gone_through(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"chain_id": 1}, {"contract": "0x" + "11" * 20}], ids=str)
 def test_the_state_of_another_deployment_is_refused(change: dict[str, Any], path: Path) -> None:
-    opened(path).note(1, b"\1")
+    opened(path).note(1, transaction(1))
     with pytest.raises(UsageError, match=f"belongs to contract {CONSORTIUM.contract} on chain 1337, not to the one"):
         NodeState.open(path, replace(CONSORTIUM, **change))
 
@@ -171,6 +182,9 @@ def test_an_empty_state_as_it_is_written_opens(path: Path) -> None:
         {"outbox": {"nonce": float("inf"), "raw": "0x01"}},
         {"outbox": {"nonce": 1, "raw": "zz"}},
         {"outbox": {"nonce": 1, "raw": 7}},
+        {"outbox": {"nonce": 1, "raw": "0x"}},
+        {"outbox": {"nonce": 1, "raw": "0x02c0"}},
+        {"outbox": {"nonce": 1, "raw": f"0x{transaction(1)[:-1].hex()}"}},
         {"ballots": None},
         {"ballots": []},
         {"ballots": {"1/1": 7}},
@@ -246,7 +260,7 @@ def test_a_second_process_is_refused_while_the_first_one_lives(path: Path) -> No
 def test_a_state_can_be_held_again_and_beside_another_one(path: Path) -> None:
     for _ in range(2):
         with sole_use(path), sole_use(path.with_name("other.json")):
-            opened(path).note(1, b"\1")
+            opened(path).note(1, transaction(1))
             opened(path).clear()
 
 
