@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,9 @@ def anvil_command(program: str, port: int, state: Path, *options: str, block_sec
     return [program, "--silent", "--host", HOST, "--port", str(port), *mining, *kept, *options]
 
 
-def wait_for_chain(url: str) -> None:
-    """Waits until a chain answers. Raises ChainError after START_SECONDS."""
-    _wait(url, {"json": {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}}, ChainError)
+def wait_for_chain(url: str, runs: Callable[[], bool] = lambda: True) -> None:
+    """Waits until a chain answers. Raises ChainError after START_SECONDS, or once its process does not run any more."""
+    _wait(url, {"json": {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}}, ChainError, runs)
 
 
 def swarm_key() -> bytes:
@@ -145,9 +145,9 @@ class Kubo:
             **{f"Swarm.Transports.Network.{name}": False for name in network},
         }
 
-    def wait(self) -> None:
-        """Waits until the daemon answers. Raises DaemonError after START_SECONDS."""
-        _wait(f"http://{HOST}:{self.api_port}/api/v0/id", {}, DaemonError)
+    def wait(self, runs: Callable[[], bool] = lambda: True) -> None:
+        """Waits until the daemon answers. Raises DaemonError after START_SECONDS, or once it does not run any more."""
+        _wait(f"http://{HOST}:{self.api_port}/api/v0/id", {}, DaemonError, runs)
 
 
 def connect_all(kubos: Sequence[Kubo], key: bytes) -> None:
@@ -157,7 +157,7 @@ def connect_all(kubos: Sequence[Kubo], key: bytes) -> None:
         kubo.configure({identity: peer for identity, peer in identities.items() if identity != own})
 
 
-def _wait(url: str, arguments: Mapping[str, object], fault: type[HMChainError]) -> None:
+def _wait(url: str, arguments: Mapping[str, object], fault: type[HMChainError], runs: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -165,5 +165,7 @@ def _wait(url: str, arguments: Mapping[str, object], fault: type[HMChainError]) 
                 return
         except requests.RequestException:
             pass
+        if not runs():
+            raise fault(f"nothing answers at {url}, as its process has ended")
         time.sleep(0.05)
     raise fault(f"nothing answers at {url} after {START_SECONDS:g} s")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from coordinator import daemons
@@ -96,9 +97,9 @@ def start_daemons(local: Local, note: Note) -> None:
     processes.start("chain", command, chain / "anvil.log")
     for number, kubo in enumerate(local.kubos, start=1):
         processes.start(f"ipfs-{number}", kubo.command, local.hospitals[number - 1] / "ipfs.log")
-    daemons.wait_for_chain(local.url)
-    for kubo in local.kubos:
-        kubo.wait()
+    daemons.wait_for_chain(local.url, partial(processes.runs, "chain"))
+    for number, kubo in enumerate(local.kubos, start=1):
+        kubo.wait(partial(processes.runs, f"ipfs-{number}"))
     note(f"chain at {local.url}, {len(local.kubos)} IPFS daemons in a private swarm")
 
 

@@ -108,8 +108,9 @@ def _news(job: dict[str, Any], first: int) -> list[str]:
     if "clients" in job:
         who = job["clients"] if job["phase"] == "REQUEST" else job["masters"]
         lines.append(f"round {job['round']}  {job['phase']}: members {', '.join(map(str, who))}")
-    elif job["phase"] == "ENROLMENT":
-        lines.append(f"enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody yet'}")
+    elif job["phase"] in ("ENROLMENT", "WAITING"):
+        waits = f"round {job['round']}  WAITING for {job['needed']} members, " if job["phase"] == "WAITING" else ""
+        lines.append(f"{waits}enrolled: {', '.join(map(str, job['enrolled'])) or 'nobody yet'}")
     return lines
 
 

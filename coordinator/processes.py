@@ -65,9 +65,13 @@ class Processes:
         """The process with this name, if it runs."""
         return self._started[name].find() if name in self._started else None
 
+    def runs(self, name: str) -> bool:
+        """Whether the process with this name runs."""
+        return self.find(name) is not None
+
     def running(self) -> list[str]:
         """Names of those that run."""
-        return [name for name, process in self._started.items() if process.find()]
+        return [name for name in self._started if self.runs(name)]
 
     def start(self, name: str, command: Sequence[str], log: Path) -> None:
         """Starts a process, its output going to the end of `log`; one that runs already is left alone.

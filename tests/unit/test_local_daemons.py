@@ -15,6 +15,7 @@ import pytest
 from coordinator import daemons
 from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
 from coordinator.local import Local, blaming
+from coordinator.local_cli import _news
 from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
 
 
@@ -185,6 +186,15 @@ def test_what_does_not_answer_in_time_is_one_line(
             wait(taken.getsockname()[1])
 
 
+def test_what_has_ended_is_not_waited_for() -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind((HOST, 0))
+        with pytest.raises(
+            DaemonError, match=r"^nothing answers at http://127\.0\.0\.1:\d+\S*, as its process has ended$"
+        ):
+            Kubo("ipfs", Path(), 1, taken.getsockname()[1]).wait(lambda: False)
+
+
 def test_a_daemon_that_has_ended_is_blamed_for_what_came_of_it(tmp_path: Path) -> None:
     local = Local(tmp_path, "anvil", "ipfs", 1, (), ())
     (tmp_path / "chain").mkdir()
@@ -197,3 +207,14 @@ def test_a_daemon_that_has_ended_is_blamed_for_what_came_of_it(tmp_path: Path) -
             raise StorageError("full")
     finally:
         local.processes.stop_all()
+
+
+# ---------------------------------------------------------------- what is told meanwhile
+
+
+def test_who_is_enrolled_is_told_before_the_first_round_and_while_a_round_waits() -> None:
+    job = {"history": [], "round": 0, "phase": "ENROLMENT", "enrolled": [], "needed": 3}
+    assert _news(job, 0) == ["enrolled: nobody yet"]
+    assert _news(job | {"phase": "WAITING", "round": 4, "enrolled": [1, 5]}, 0) == [
+        "round 4  WAITING for 3 members, enrolled: 1, 5"
+    ]
