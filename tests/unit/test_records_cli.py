@@ -16,6 +16,7 @@ import pytest
 
 from coordinator.cli import main
 from hmchain.consortium import Consortium
+from hmchain.errors import ChainError, DaemonError
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Consent, Purpose, label_of
@@ -28,6 +29,7 @@ from trainers.records.cli import print_file
 from trainers.records.counting import Counter
 from trainers.records.importing import FileReport
 from trainers.records.persons import Signed, salt_of
+from trainers.records.releasing import Releasing
 from trainers.records.vault import Vault
 
 from .ward import Ward
@@ -549,9 +551,31 @@ def test_a_refusal_is_told_with_which_request_and_why(town: Town, tmp_path: Path
     _, as_patient = town.person("a third patient", "patient", 1)
     reader, as_physician = town.person("a third physician", "physician", 2)
     grant = str(tmp_path / "grant.json")
-    town(1, "share", "all", "--to", reader, "--purpose", "emr", "--out", grant, *as_patient)
+    given = town(1, "share", "all", "--to", reader, "--purpose", "emr", "--out", grant, *as_patient)
     assert "has not answered" in town(2, "get", grant, "--from", "1", "--wait", "0", *as_physician, code=4)
-    town(1, "revoke", grant, *as_patient)
+    assert "there is no grant 999" in town(1, "revoke", "999", *as_patient, code=2)
+    assert "only whoever gave a grant can revoke it" in town(1, "revoke", "1", *as_patient, code=2)
+    number = re.search(r"^grant (\d+), until", given)
+    assert number
+    assert f"grant {number[1]} is revoked" in town(1, "revoke", number[1], *as_patient)
     ended, out, err = typed("release", "--config", str(town.ward.folder / "1" / "hospital.toml"))
     assert (ended, out) == (0, "1 requests answered\n")
     assert re.search(r"^[\d-]{10} [\d:]{8} warning request refused  which=.+  reason=.+\n\Z", err), err
+
+
+def test_who_watches_outlives_a_chain_and_a_daemon_that_are_away_for_a_while(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = [ChainError("no chain"), DaemonError("no daemon")]
+    asked: list[BaseException] = [*away, KeyboardInterrupt()]
+
+    def step(_: Releasing) -> bool:
+        raise asked.pop(0)
+
+    monkeypatch.setattr(Releasing, "step", step)
+    config = ("--config", str(town.ward.folder / "1" / "hospital.toml"))
+    _, _, err = typed("release", "--watch", *config)
+    assert (asked, err.count("will try again")) == ([], 2)
+    asked.append(away[0])
+    ended, _, err = typed("release", *config)
+    assert (ended, err) == (4, "hmchain: no chain\n")

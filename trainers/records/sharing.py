@@ -133,6 +133,17 @@ def revoked(archive: Archive, person: MemberIdentity | None, signed: Signed) -> 
     return replace(signed, permit=terms, signature=_signature(archive, terms, person))
 
 
+def granted(archive: Archive, number: int) -> Signed:
+    """A grant that is on chain, by its number: its terms, without a signature and what its scope stands for.
+
+    Raises UsageError where there is none.
+    """
+    known = archive.trail().grants.get(number)
+    if known is None:
+        raise UsageError(f"there is no grant {number}")
+    return Signed(known.terms, SENDER)
+
+
 def relay(archive: Archive, *several: Signed) -> list[bool]:
     """Sends permits to the chain from this hospital's account, and remembers the salts of consents.
 

@@ -205,19 +205,24 @@ def share(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.argument("file", metavar="GRANT", type=FilePath)
+@click.argument("grant", metavar="GRANT")
 @as_person(required=False)
 @with_config
 @with_password
 def revoke(
-    config: Config, password_file: Path | None, file: Path, person: Path | None, person_password_file: Path | None
+    config: Config, password_file: Path | None, grant: str, person: Path | None, person_password_file: Path | None
 ) -> None:
-    """Revoke a grant, by its file. No key goes out from now on; what was read before stays with the reader."""
+    """Revoke a grant, by its file or its number. No key goes out from now on; what was read stays with the reader.
+
+    A number is that of a grant on chain, as share prints it; the file also revokes one that was not relayed yet.
+    """
     from trainers.records import sharing
 
-    given, who = Signed.read(file), person_of(person, person_password_file) if person else None
+    number = int(grant) if grant.isdecimal() and len(grant) < 20 and not Path(grant).exists() else None
+    given = Signed.read(Path(grant)) if number is None else None
+    who = person_of(person, person_password_file) if person else None
     with archive_of(config, password_file) as archive:
-        signed = sharing.revoked(archive, who, given)
+        signed = sharing.revoked(archive, who, given or sharing.granted(archive, number or 0))
         sharing.relay(archive, signed)
         click.echo(f"grant {sharing.number_of(archive, signed)} is revoked")
 
