@@ -32,8 +32,8 @@ from hmchain.weights import Weights, digest_of, specification
 from trainers.dataset_root import dataset_root
 from trainers.datasets import Dataset
 from trainers.hospital import BaseModel, Hospital, base_model
-from trainers.learner import LocalLearner, Pad
-from trainers.networks import Compute, initial_model, network_of
+from trainers.learner import LocalLearner, pad_of
+from trainers.networks import Compute, initial_model
 from trainers.splits import Shard
 from trainers.team import Team, TeamLearner
 
@@ -96,7 +96,7 @@ class Setup:
         exchange: Exchange,
     ) -> dict[int, Hospital]:
         """The members by number. They share an exchange, and a scratch network to compute on."""
-        pad = Pad(network_of(self.manifest, {self.manifest.architecture}))
+        pad = pad_of(self.manifest, {self.manifest.architecture})
         compute, malicious, hospitals = Compute(), malicious_members(self.options), {}
         for number, (identity, shard) in enumerate(zip(identities, self.shards, strict=True), start=1):
             ledger = ledger_of(number)

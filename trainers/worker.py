@@ -307,8 +307,8 @@ class _Bench:
 
     def _new_learner(self, manifest: Manifest) -> LocalLearner:
         shard = self._shard
-        from trainers.learner import LocalLearner, Pad
-        from trainers.networks import Compute, network_of
+        from trainers.learner import LocalLearner, pad_of
+        from trainers.networks import Compute
 
         self._limit_threads()
-        return LocalLearner(manifest, shard, Pad(network_of(manifest, self._options.modules)), Compute())
+        return LocalLearner(manifest, shard, pad_of(manifest, self._options.modules), Compute())

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from hmchain.errors import UsageError
 from hmchain.manifest import TABULAR, Manifest
 from hmchain.server import FIRST_MOMENT, SECOND_MOMENT
+from trainers.learner import LocalLearner, pad_of
 from trainers.networks import (
     ARCHITECTURES,
+    Compute,
     build,
     initial_model,
     initial_weights,
@@ -22,6 +26,8 @@ from trainers.networks import (
     network_of,
     source_digest,
 )
+from trainers.networks.of_job import same_bytes
+from trainers.splits import Shard, Split
 
 OF_IMAGES = sorted(set(ARCHITECTURES) - set(TABULAR))
 JOB = Manifest("stripes", 1, ("a", "b", "c"), seed=5)
@@ -171,6 +177,24 @@ def test_trying_a_network_out_leaves_no_trace(module: str):
     assert network.training
     assert network.state_dict()["norm.num_batches_tracked"] == 0
     assert all(torch.equal(network.state_dict()[name], array) for name, array in plain.state_dict().items())
+
+
+def test_dropout_is_the_same_whoever_trains_beside_it(module: str):
+    """torch has one generator for all threads."""
+    job = replace(job_of(f"{module}:Says"), epochs=3, batch_size=4)
+    base, images = initial_model(job, [job.architecture]), np.random.default_rng(1)
+    split = Split(images.integers(0, 256, (24, 28, 28), dtype=np.uint8), np.arange(24) % 3)
+    pad = pad_of(job, [job.architecture])
+    assert pad.draws
+    assert not pad_of(job_of(f"{module}:Net"), [f"{module}:Net"]).draws
+    learner = LocalLearner(job, Shard(split, split), pad, Compute("cpu", False))
+    before = torch.get_rng_state()
+    alone = [learner.train(base, seed, 1) for seed in range(6)]
+    assert torch.equal(before, torch.get_rng_state())
+    assert not same_bytes(alone[0], alone[1])
+    with ThreadPoolExecutor(6) as threads:
+        beside = list(threads.map(lambda seed: learner.train(base, seed, 1), range(6)))
+    assert all(map(same_bytes, alone, beside))
 
 
 def test_what_a_module_draws_for_its_buffers_follows_from_the_seed(module: str):

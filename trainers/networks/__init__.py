@@ -4,7 +4,7 @@ A manifest names an architecture; every node builds it from its own code, never 
 """
 
 from trainers.networks.compute import Compute, computing
-from trainers.networks.custom import refuse_custom_network, source_digest
+from trainers.networks.custom import drawing, draws_numbers, refuse_custom_network, source_digest
 from trainers.networks.of_job import initial_model, network_of
 from trainers.networks.tensors import load_weights, weights_of
 from trainers.networks.zoo import ARCHITECTURES, build, initial_weights
@@ -14,6 +14,8 @@ __all__ = [
     "Compute",
     "build",
     "computing",
+    "drawing",
+    "draws_numbers",
     "initial_model",
     "initial_weights",
     "load_weights",

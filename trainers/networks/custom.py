@@ -7,7 +7,9 @@ has the digest that everybody agreed on.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,6 +27,7 @@ from hmchain.weights import SERVER_PREFIX
 from trainers.networks.compute import Compute
 from trainers.splits import SIDE
 
+_ONE_AT_A_TIME = threading.Lock()
 RESERVED = (SERVER_PREFIX, "__")  # the server's moments, and what safetensors keeps for itself
 
 
@@ -74,6 +77,26 @@ def custom_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
     return network
 
 
+def draws_numbers(network: nn.Module, job: Manifest) -> bool:
+    """Whether a custom network draws numbers from torch while it trains, as dropout does."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.default_generator.get_state()
+        deepcopy(network).train()(Compute("cpu", False).inputs(_blank(job, 2)))
+        return not torch.equal(before, torch.default_generator.get_state())
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Lets the calling thread alone draw numbers from torch, from those that `seed` begins with.
+
+    torch has one generator for all threads: what a network drew would depend on which others train beside it.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
 def _check_state(network: nn.Module, architecture: str) -> None:
     """Checks that all weights can travel: float32 or int64, and no reserved names. Raises UsageError."""
     for name, value in network.state_dict().items():
@@ -92,11 +115,9 @@ def _try_out(network: nn.Module, job: Manifest) -> None:
     except (Exception, SystemExit) as fault:  # as above
         raise UsageError(f"{name} cannot be copied: {type(fault).__name__}: {str(fault)[:200]}") from fault
     for train, count in ((True, 2), (False, 1)):  # the smallest batch of each
-        shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
-        batch = torch.zeros(shape, dtype=torch.float32 if job.features else torch.uint8)
         try:
             with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(train):  # dropout draws from torch's stream
-                answers = copy.train(train)(compute.inputs(batch))
+                answers = copy.train(train)(compute.inputs(_blank(job, count)))
         except (Exception, SystemExit) as fault:  # as above
             said = f"{type(fault).__name__}: {str(fault)[:200]}"
             raise UsageError(f"{name} does not take {job.sample_kind}: {said}") from fault
@@ -108,6 +129,12 @@ def _try_out(network: nn.Module, job: Manifest) -> None:
             raise UsageError(f"{name} must answer {count} {job.sample_kind} with floats {expected}, not {found}")
         if train and not answers.requires_grad:
             raise UsageError(f"{name} has nothing that could be trained")
+
+
+def _blank(job: Manifest, count: int) -> torch.Tensor:
+    """So many samples of a job, as they are stored, all zero."""
+    shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
+    return torch.zeros(shape, dtype=torch.float32 if job.features else torch.uint8)
 
 
 def _sources(architecture: str) -> Iterator[tuple[str, Path]]:
