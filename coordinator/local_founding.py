@@ -91,8 +91,6 @@ def prepare(
     manifest_of(named)
     ports = daemons.free_ports(1 + 2 * hospitals)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"{key} = {json.dumps(value)}" for key, value in named.items()]
-    write_whole(folder / JOB, ("\n".join(lines) + "\n").encode())
     local = Local(
         folder=folder,
         anvil=daemons.find("anvil"),
@@ -101,7 +99,9 @@ def prepare(
         swarm_ports=tuple(ports[1 : 1 + hospitals]),
         api_ports=tuple(ports[1 + hospitals :]),
     )
-    local.write()
+    local.write()  # before anything else: `hmchain down --remove` then knows the folder, however soon we are killed
+    lines = [f"{key} = {json.dumps(value)}" for key, value in named.items()]
+    write_whole(folder / JOB, ("\n".join(lines) + "\n").encode())
     for number, (hospital, kubo, shard) in enumerate(zip(local.hospitals, local.kubos, shards, strict=True), start=1):
         make_hospital(hospital, f"Hospital {number}", local.url, kubo.api)
         write_shard(hospital / "data.npz", shard)

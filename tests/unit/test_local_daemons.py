@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from coordinator import daemons
+from coordinator import daemons, local_founding
 from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
-from coordinator.local import Local, blaming
+from coordinator.local import Local, blaming, down
 from coordinator.local_cli import _news
+from coordinator.local_founding import prepare, up
 from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
 
 
@@ -207,6 +208,23 @@ def test_a_daemon_that_has_ended_is_blamed_for_what_came_of_it(tmp_path: Path) -
             raise StorageError("full")
     finally:
         local.processes.stop_all()
+
+
+def test_a_consortium_whose_making_was_killed_early_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("anvil", "ipfs"):
+        program(tmp_path / ".tools" / "bin", name)
+    monkeypatch.setattr(local_founding, "write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "local", 2, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0})
+    with pytest.raises(UsageError, match="was not founded to the end: hmchain down --remove"):
+        up(tmp_path / "local", 2, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0}, print)
+    assert down(tmp_path / "local") == []
 
 
 # ---------------------------------------------------------------- what is told meanwhile
