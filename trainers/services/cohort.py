@@ -1,6 +1,6 @@
 """Biomedical research: how many persons of a hospital meet criteria, over consented records, small counts kept back.
 
-    query.toml   title = "Diabetes under statins"
+    query.toml   title = "Diabetes on statins"
                  [population]                               who is counted at all
                  all = ["http://snomed.info/sct|44054006"]
                  [[groups]]                                 divides them: each is in the first group it meets,
