@@ -34,14 +34,16 @@ def main() -> None:
     In one process, to see what it does:
       hmchain run                      train a federation on real images, on a chain inside this process
       hmchain verify runs/my-run       execute its ledger again and recompute every global model
+      hmchain dashboard --run DIR      look at it in a browser; or at a live consortium, with --config
       hmchain experiment table3        the paper's tables and figures, run again
-      hmchain dashboard --run DIR      look at it in a browser; or at a live chain, with --chain and --contract
-      hmchain up | down                a local consortium of real processes: anvil, IPFS daemons, nodes
+    \b
+    On this machine, in real processes:
+      hmchain up | down                a consortium of hospitals: anvil, IPFS daemons, nodes
       hmchain story                    a tour of everything, on such a consortium
     \b
     One hospital:
       hmchain init DIR                 make its keys and a commented hospital.toml
-      hmchain node                     watch the chain and do its part
+      hmchain node                     watch the chain and do this hospital's part
       hmchain status                   chain, blobs, members, jobs
     \b
     Records:
@@ -59,13 +61,15 @@ for command in (experiment, dashboard, up, down, init, node, status, deploy, mem
 
 
 @main.command(epilog=EXIT_CODES)
-@click.option("--dataset", default="organamnist-sample", show_default=True, help="A 2D MedMNIST set, or NAME.npz.")
+@click.option(
+    "--dataset", default="organamnist-sample", show_default=True, help="A 2D MedMNIST set, or NAME of a NAME.npz."
+)
 @click.option("--members", default=20, show_default=True, help="Hospitals in the consortium.")
 @click.option("--fraction", default=0.25, show_default=True, help="Share of them that trains in a round.")
 @click.option("--masters", default=4, show_default=True, help="Masters that judge a round; 3f+1 tolerates f faults.")
 @click.option("--rounds", default=10, show_default=True, help="Rounds of the job, failed ones included.")
 @click.option("--epochs", default=3, show_default=True, help="Local epochs a round.")
-@click.option("--batch-size", default=128, show_default=True, help="Samples a batch in local training.")
+@click.option("--batch-size", default=128, show_default=True, help="Samples in a batch of local training.")
 @click.option("--lr", "learning_rate", default=0.1, show_default=True, help="Learning rate of local SGD.")
 @click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
 @click.option(
@@ -86,8 +90,8 @@ for command in (experiment, dashboard, up, down, init, node, status, deploy, mem
 @click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
 @click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")
 @data_root_option("Folder with NAME.npz. [default: medmnist's own download]")
-@click.option("--workers", type=int, help="Clients that train at a time; the model is the same. [default: one a core]")
-@click.option("--validate", is_flag=True, help="Measure the last model on the validation split too: choose by that.")
+@click.option("--workers", type=int, help="Clients that train at once; the model is the same. [default: one per core]")
+@click.option("--validate", is_flag=True, help="Measure the last model on the validation split too, to choose by it.")
 @click.option("--no-chain", is_flag=True, help="Same protocol in plain Python: no EVM, blobs or encryption.")
 @click.option("--out", type=FilePath, default=None, help="New folder for the run. [default: runs/NAME-TIME]")
 @json_option("Print the summary as JSON, and nothing else.")
@@ -146,8 +150,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("folder", metavar="[DIR]", type=FilePath, required=False)
-@data_root_option("As for run; to measure the model again.")
-@click.option("--config", "-c", type=FilePath, help="A hospital.toml: check a job, not a run's DIR.")
+@data_root_option("Folder with NAME.npz, to measure every round's model again.")
+@click.option("--config", "-c", type=FilePath, help="A hospital.toml: check a job of its consortium, not a DIR.")
 @click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
 @click.option(
     "--allow-module", "modules", multiple=True, help="A custom network, package.module:Class, that may be imported."
@@ -164,11 +168,12 @@ def verify(
     password_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Check a run in DIR, or a job of a hospital's consortium, from ledger and blobs alone.
+    """Check a run in DIR, or a job of a consortium, from chain and blobs alone.
 
-    A run in DIR: executes every recorded transaction again (or opens the recorded chain), recomputes every aggregate
-    from the clients' updates, and compares the report with both. A job: does the same on the hospital's own chain and
-    blobs, for which it needs the hospital's keys. Prints VALID, or INVALID and the first thing that is wrong.
+    A run in DIR: executes every recorded transaction again (or opens the chain that the run used), recomputes every
+    model from the clients' updates, and compares the report with both. A job (--config and --job): recomputes every
+    model from the hospital's own chain and blobs, for which it needs the hospital's keys. Prints VALID, or INVALID and
+    the first thing that is wrong.
     """
     if (folder is None) == (config is None) or (config is None) != (number is None):
         raise UsageError("name a run's folder, or a hospital's --config and the --job to check")
@@ -217,8 +222,9 @@ def _valid_text(verdict: dict[str, Any]) -> str:
 @click.argument("folder", metavar="[DIR]", type=FilePath, default=Path("story"))
 @guarded
 def story(folder: Path) -> None:
-    """Show everything once, in DIR, with real processes on this machine: about two minutes.
+    """Show everything once, with real processes: about two minutes.
 
+    All files and processes are in DIR, a new folder, on this machine.
     Two hospitals import records, a patient consents, a physician reads, the federation trains on what is consented to,
     the patient withdraws, an auditor verifies. Every step is a command that you could type yourself, and is shown.
     """

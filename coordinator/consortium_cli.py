@@ -26,10 +26,11 @@ if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no us
 @with_config
 @with_password
 def deploy(config: Config, password_file: Path | None, cards: tuple[Path, ...], out: Path) -> None:
-    """Found a consortium of the members whose cards (member.json) are named, once and for all.
+    """Found a consortium of the members whose cards are named.
 
-    Deploys the contract from this hospital's account, enters the founders and gives up every right that deploying
-    gave: from then on members are admitted and removed by vote. Name your own card, too, to be a founder.
+    A CARD is the member.json that `hmchain init` made at each hospital; name your own as well, to be a founder. Deploys
+    the contract from this hospital's account, enters the founders, and gives up every right that deploying gave: from
+    then on members are admitted and removed by vote.
     """
     from coordinator.deploy import connect_any, found
     from hmchain import registry
@@ -108,7 +109,10 @@ def _brief(key: str) -> str:
 @with_config
 @with_password
 def propose(config: Config, password_file: Path | None, motion: str, subject: str) -> None:
-    """Call a vote, and give the first vote for it: admit CARD, or suspend, reinstate, remove MEMBER (its number)."""
+    """Call a vote, and cast the first vote for it.
+
+    SUBJECT is, for admit, the newcomer's card (member.json); for suspend, reinstate and remove, the member's number.
+    """
     from coordinator.ballots import check_motion
     from coordinator.session import open_session
     from hmchain.card import Card
@@ -133,14 +137,14 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
 
 @members.command(epilog=EXIT_CODES)
 @click.argument("ballot", type=click.IntRange(1, 2**63))
-@click.option("--card", type=FilePath, help="Vote only if it admits whom this card (member.json) names, with its key.")
+@click.option("--card", type=FilePath, help="Vote only if the ballot admits this card (member.json), with its key.")
 @with_config
 @with_password
 def vote(config: Config, password_file: Path | None, ballot: int, card: Path | None) -> None:
     """Vote for a motion; the vote that completes the majority carries it out.
 
-    To admit a member, name the card that it handed over itself: what is sealed to it is sealed to the key in the
-    ballot, which its proposer wrote.
+    To admit a member, name with --card the card that you got from the newcomer itself. The proposer wrote the
+    newcomer's key into the ballot, and whatever is sealed to the newcomer will be sealed to that key.
     """
     from coordinator.ballots import check_candidate
     from coordinator.session import open_session
@@ -166,8 +170,8 @@ def _print_outcome(receipt: Receipt, ballot: int) -> None:
 def rotate(config: Config, password_file: Path | None) -> None:
     """Replace this hospital's operator account and encryption key. Stop the node first.
 
-    Two transactions: the old account names the new keys, the new account takes over. Cut short, do it again. The old
-    keys stay in keys/retired, so that old envelopes stay readable.
+    Two transactions: the old account names the new keys, the new account takes over. If it is interrupted, start it
+    again. The old keys stay in keys/retired, so that old envelopes stay readable.
     """
     from coordinator.rotation import rotate as rotate_keys
     from coordinator.session import open_session
@@ -208,7 +212,11 @@ def print_example(context: click.Context) -> None:
 @with_config
 @with_password
 def create_job(config: Config, password_file: Path | None, file: Path) -> None:
-    """Create a job that this hospital coordinates. Its node hands out the key and opens the first round."""
+    """Create a job that this hospital coordinates.
+
+    JOB.toml describes it; --example prints one. This hospital's node then hands out the job's key and opens the first
+    round.
+    """
     from coordinator.jobs import create, read_manifest
     from coordinator.session import open_session
     from hmchain.blobs import open_store

@@ -13,11 +13,11 @@ from hmchain.errors import UsageError
 
 @click.command(epilog=EXIT_CODES)
 @click.option("--run", "folder", type=FilePath, help="Folder of a finished hmchain run.")
-@click.option("--config", "-c", type=FilePath, help="A hospital.toml: its consortium, by its nodes.")
+@click.option("--config", "-c", type=FilePath, help="A hospital.toml: its consortium, through its Ethereum nodes.")
 @click.option("--chain", help="URL of an Ethereum node; needs --contract.")
 @click.option("--contract", help="With --chain: address of the consortium's contract.")
 @click.option("--records", help="With --chain: address of its Records contract, where there is one.")
-@click.option("--port", default=8088, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--port", default=8088, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0: a free one.")
 @click.option("--db", help="SQLAlchemy URL of the index. [default: a temporary SQLite file]")
 @click.option("--rebuild", is_flag=True, help="Forget the index and read the chain from its beginning.")
 @data_root_option("Folder with NAME.npz, for the button that verifies.")
@@ -36,13 +36,13 @@ def dashboard(
     """Show what the contracts' events say, in a browser on this machine.
 
     \b
-    hmchain dashboard --run runs/my-run                            a finished run: its ledger is executed again
-    hmchain dashboard --config hospital.toml                       the consortium of a hospital, live
-    hmchain dashboard --chain http://127.0.0.1:8545 --contract 0x…   any consortium, live
+    hmchain dashboard --run runs/my-run                             a finished run: its ledger is executed again
+    hmchain dashboard --config hospital.toml                        the consortium of a hospital, live
+    hmchain dashboard --chain http://127.0.0.1:8545 --contract 0x…  any consortium, live
 
     It only reads, listens on the loopback interface alone and asks no host but the chain's node. With
-    --db sqlite:///index.sqlite (or postgresql+psycopg://…) the index is kept, and the next start goes on where this one
-    stopped. Ctrl-C ends it.
+    --db sqlite:///index.sqlite (or postgresql+psycopg://…) the index is kept, and the next start continues from where
+    this one stopped. Ctrl-C ends it.
     """
     if sum(given is not None for given in (folder, config, chain)) != 1:
         raise UsageError("name one source: a run's folder with --run, a hospital's --config, or a node with --chain")

@@ -19,7 +19,7 @@ NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 @click.command(epilog=EXIT_CODES)
 @click.argument("name", type=click.Choice(NAMES))
 @click.option(
-    "--datasets", default="breastmnist,pneumoniamnist,organamnist", show_default=True, help="Names, with commas."
+    "--datasets", default="breastmnist,pneumoniamnist,organamnist", show_default=True, help="Names, comma-separated."
 )
 @click.option("--seeds", default=5, show_default=True, help="Runs of each setting, with seeds from 0.")
 @click.option(
@@ -28,9 +28,9 @@ NAMES = ("table3", "table4", "figure5", "noniid", "recipe", "attacks")
 @click.option("--members", type=click.IntRange(2), default=100, show_default=True, help="Hospitals in a federation.")
 @click.option("--out", type=FilePath, default=Path("results"), show_default=True, help="Folder of results.")
 @data_root_option("Folder with NAME.npz.")
-@click.option("--jobs", type=click.IntRange(1), default=None, help="Runs at a time. [default: one a core]")
+@click.option("--jobs", type=click.IntRange(1), default=None, help="Runs at a time. [default: one per core]")
 @click.option("--only", default="", metavar="TEXT", help="Run only the rows whose label contains TEXT; draw all.")
-@click.option("--draw-only", is_flag=True, help="Run nothing: tables and figures of the results that are there.")
+@click.option("--draw-only", is_flag=True, help="Run nothing: draw tables and figures of the results that are there.")
 @json_option("Print what was done as JSON, and nothing else.")
 @guarded
 def experiment(
@@ -46,10 +46,11 @@ def experiment(
     draw_only: bool,
     as_json: bool,
 ) -> None:
-    """Run an experiment of the paper's, and write its tables and figures.
+    """Run an experiment of the paper, and write its tables and figures.
 
-    Every run is in a process of its own and leaves one small file below OUT; what is there is not run again, so that an
-    interrupted experiment goes on where it was.
+    table3, table4 and figure5 are the paper's; noniid has label skew, attacks malicious hospitals, and recipe chooses a
+    better recipe on the validation split. Every run is a process of its own and leaves one small file in the folder of
+    results. A run whose file is there is not run again, so an interrupted experiment continues where it stopped.
     """
     with loading():
         from coordinator.experiments.cells import PAPER

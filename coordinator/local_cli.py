@@ -21,14 +21,14 @@ DEFAULT = Path("local")
 @click.command(epilog=EXIT_CODES)
 @click.argument("folder", metavar="[DIR]", type=FilePath, default=DEFAULT)
 @click.option("--hospitals", default=5, show_default=True, type=click.IntRange(2, 50), help="Hospitals, all members.")
-@click.option("--dataset", default="organamnist-sample", show_default=True, help="Divided among them; as for run.")
+@click.option("--dataset", default="organamnist-sample", show_default=True, help="Data divided among them; as for run.")
 @data_root_option("Folder with NAME.npz.")
 @click.option("--partition", default="iid", show_default=True, help="iid, or dirichlet:A for label skew.")
 @click.option("--rounds", default=10, show_default=True, help="Rounds of the job.")
 @click.option("--fraction", default=0.4, show_default=True, help="Share of the hospitals that trains in a round.")
 @click.option("--masters", default=None, type=int, help="Masters of a round. [default: 4, or as many as there are]")
 @click.option("--epochs", default=3, show_default=True, help="Local epochs a round.")
-@click.option("--batch-size", default=128, show_default=True, help="Samples a batch in local training.")
+@click.option("--batch-size", default=128, show_default=True, help="Samples in a batch of local training.")
 @click.option("--lr", "learning_rate", default=0.1, show_default=True, help="Learning rate of local SGD.")
 @click.option("--seed", default=0, show_default=True, help="For partition, initial weights, shuffles and draws.")
 @click.option("--wait", default=1, show_default=True, help="Rounds to watch before the command ends; 0 for none.")
@@ -43,10 +43,11 @@ def up(
     wait: int,
     **job: Any,
 ) -> None:
-    """Start a consortium on this machine: a chain (anvil), and for each hospital an IPFS daemon and a node.
+    """Start a consortium of real processes on this machine, and one job.
 
-    Every one is a process of its own, on loopback, with its own keys, data and folder below DIR. They keep running when
-    this command ends; `hmchain down` stops them, and `hmchain up` continues where they were.
+    There is a chain (anvil), and for each hospital an IPFS daemon and a node: each a process of its own, on loopback.
+    Each hospital has its own keys, data and folder in DIR. The processes keep running when this command ends;
+    `hmchain down` stops them, and `hmchain up` starts those that have ended, to continue where they stopped.
     """
     from coordinator import local_founding
 
@@ -60,7 +61,7 @@ def up(
     try:
         _watch(here, wait, note)
     except KeyboardInterrupt:
-        click.echo("they keep running")
+        click.echo("the processes keep running")
     first = folder / "hospital-1" / "hospital.toml"
     click.echo(f"look:  hmchain status --config {first}    less {folder}/hospital-1/node.log")
     click.echo(f"stop:  hmchain down {folder}")

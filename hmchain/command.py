@@ -18,7 +18,7 @@ from hmchain.interrupts import INTERRUPTED
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 not valid, 2 wrong usage, 3 data set, 4 chain, 5 blobs or weights,
-6 local disk or memory, 70 a defect of ours, 130 interrupted.
+6 local disk or memory, 70 a defect of hmchain, 130 interrupted.
 """
 DEFECT = 70
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -36,8 +36,8 @@ def json_option(text: str = "Print JSON, and nothing else.") -> Option:
 
 
 def given(value: str, name: str) -> str:
-    """A parameter's value. For "-" it is asked for, or the next line of standard input: what is personal then stands in
-    no list of processes and in no shell's history. Raises UsageError where standard input has none.
+    """A parameter's value. For "-" it is asked for, or read from standard input, as one line: a personal value then
+    appears in no list of processes and in no shell's history. Raises UsageError where standard input has none.
     """
     if value != "-":
         return value

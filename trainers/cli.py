@@ -98,8 +98,8 @@ def init(folder: Path, name: str | None, password_file: Path | None) -> None:
 def node(config: Config, password_file: Path | None) -> None:
     """Watch the chain and do this hospital's part: train, judge, propose, attest.
 
-    It is safe to kill at any moment: started again, it continues from the chain's state. What does not work at the
-    start ends it with one line; what stops working later is waited for.
+    It is safe to kill at any moment: started again, it continues from the chain's state. A fault at the start ends it
+    with one line; whatever fails later, it waits and tries again.
     """
     from trainers import health, logs
     from trainers.node import Node
@@ -134,7 +134,10 @@ def node(config: Config, password_file: Path | None) -> None:
 @with_config
 @json_option("Print everything as one JSON object.")
 def status(config: Config, as_json: bool) -> None:
-    """Show chain, blobs, members and jobs as this hospital sees them: round, phase, deadline, and who is awaited."""
+    """Show chain, blobs, members and jobs as this hospital sees them.
+
+    Of each job: its round and phase, the time left, who is awaited, and how the latest rounds ended.
+    """
     from trainers.status import status as look
 
     seen = look(config)

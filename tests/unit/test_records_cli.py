@@ -125,7 +125,7 @@ def test_a_files_name_does_not_command_the_terminal(capsys: pytest.CaptureFixtur
         (["consent", "all", "--purpose", "emergency", "SIGNED"], "'emergency' is not one of"),
         (["consent", "all", "--purpose", "marketing", "SIGNED"], "'marketing' is not one of"),
         (["consent", "all", "--purpose", "ehr"], "Missing option '--as'"),
-        (["trained", "--round", "1"], "--round is of a job: name it with --job"),
+        (["trained", "--round", "1"], "--round needs --job: each job has its own rounds"),
         (["trained", "--job", "0"], "0 is not in the range"),
         (["trained", "--job", "1", "--round", "0"], "0 is not in the range"),
         (["trained", "abcd", "--subject", "4711"], "name records, or a person by --subject"),
@@ -350,7 +350,7 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     misspelt = ["consent", "type:obsrevation", "--withdraw", *as_patient]
     _, _, told_of = typed(*misspelt, "--config", str(town.ward.folder / "1" / "hospital.toml"))
     assert told_of.startswith("note: this hospital holds no record of type obsrevation")
-    assert "note: consent for all still stands, and is withdrawn by itself" in told_of
+    assert "note: consent for all still stands; withdraw it separately" in told_of
 
     get = ["get", grant, "--from", "1", "--wait", "0", *as_physician]
     assert "there is no member 9" in town(2, *get[:3], "9", *get[4:], code=2)

@@ -43,11 +43,11 @@ def records() -> None:
     """Records: bring them in, share them under consent, prove who read what.
 
     \b
-    at the hospital      deploy, vouch, import, list, show, link, erase, verify, release, delegate
+    a hospital           deploy, import, list, show, link, erase, verify, vouch, delegate, relay, release
                          emergencies, review
-    a person's own       person, accept, consent, get, emergency
-    person or hospital   share, revoke, relay
-    data officer         trained
+    a person             person, accept, consent, get, emergency
+    person or hospital   share, revoke
+    a data officer       trained
     anyone               audit
     services             timeline, cohort, alleles
     """
@@ -57,7 +57,11 @@ def records() -> None:
 @with_config
 @with_password
 def deploy(config: Config, password_file: Path | None) -> None:
-    """Deploy the consortium's Records contract, once, and write it into consortium.json for all members."""
+    """Deploy the consortium's Records contract, if it has none.
+
+    `hmchain deploy` has done this already for any newer consortium. Writes the contract into consortium.json: hand that
+    file to all members.
+    """
     from dataclasses import replace
 
     from hmchain import registry
@@ -75,9 +79,14 @@ def deploy(config: Config, password_file: Path | None) -> None:
 
 @records.command(name="import", epilog=EXIT_CODES)
 @click.argument("paths", metavar="PATH...", type=FilePath, nargs=-1, required=True)
-@click.option("--source", default="auto", show_default=True, help="auto, or one importer for all files.")
+@click.option(
+    "--source",
+    default="auto",
+    show_default=True,
+    help="auto, or one importer for all files: fhir, hl7v2, dicom, labs, …",
+)
 @click.option("--subject", default="", help="The hospital's number of the person, for files that name nobody; - asks.")
-@click.option("--zone", default="", help="Time zone of times without one. [default: the configuration's]")
+@click.option("--zone", default="", help="Time zone of times that name none. [default: the configuration's]")
 @json_option()
 @with_config
 @with_password
@@ -151,7 +160,7 @@ def with_filter(command: Callable[..., None]) -> Callable[..., None]:
                 "--subject", default="", help="The hospital's own number for a person, or a pseudonym; - asks."
             ),
             click.option("--since", default="", help="Earliest time: 2020, 2020-05 or 2020-05-31T12:00:00Z."),
-            click.option("--until", default="", help="Time that records come before, written likewise."),
+            click.option("--until", default="", help="Only records before this time, written likewise."),
             click.option("--code", default="", metavar="SYSTEM|CODE", help="Such as http://loinc.org|8867-4."),
         )
     ):
@@ -198,7 +207,7 @@ def _moment(text: str, option: str, zone: tzinfo) -> str:
 def list_(
     config: Config, password_file: Path | None, limit: int | None, only_count: bool, as_json: bool, **options: Any
 ) -> None:
-    """List records without opening them, a page at a time however many there are. With --json, one object a line."""
+    """List this hospital's records, without opening them. With --json, one object per line."""
     with archive_of(config, password_file) as archive:
         which = wanted(archive, options)
         if only_count:
@@ -233,12 +242,12 @@ def _line(holding: Holding) -> str:
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("name", metavar="RECORD")
-@click.option("--attachment", type=FilePath, help="Write what the record carries beside its text to this file.")
+@click.option("--attachment", type=FilePath, help="Write its image, recording or document to this file.")
 @json_option()
 @with_config
 @with_password
 def show(config: Config, password_file: Path | None, name: str, attachment: Path | None, as_json: bool) -> None:
-    """Open one of the hospital's own records. RECORD is what list shows: the first digits are enough."""
+    """Open one of the hospital's own records. RECORD is its name as list shows it; the first digits are enough."""
     with archive_of(config, password_file) as archive:
         holding = archive.vault.find(name)
         record = archive.reading.open(holding)
@@ -262,9 +271,9 @@ def content_of(record: Record) -> dict[str, Any]:
 @with_config
 @with_password
 def link(config: Config, password_file: Path | None, subject: str, account: str, undo: bool) -> None:
-    """Note which account a patient signs with. Stays in the vault.
+    """Note which account a patient signs with; this stays in the vault.
 
-    NUMBER is the hospital's own for that person (- asks).
+    NUMBER is the hospital's own number for that person (- asks).
     """
     from trainers.records.persons import checked_account
 
@@ -294,11 +303,12 @@ def link(config: Config, password_file: Path | None, subject: str, account: str,
 @with_config
 @with_password
 def erase(config: Config, password_file: Path | None, names: tuple[str, ...], subject: str, yes: bool) -> None:
-    """Erase records for good: their keys are destroyed, and no stored byte of them can be read again by anyone.
+    """Erase records for good, by destroying their keys.
 
-    Copies of the vault made before (backups) hold the keys still. The chain keeps that the record was there, and that
-    it was erased. Models that were trained on it stay: `trained` names them, from now on by the record's name alone.
-    If it is interrupted, start it again: it completes what was begun, also before a backup came back.
+    Backups of the vault made before still hold the keys, and readers keep what was released to them. The chain still
+    shows that the record was there, and that it was erased. Models that were trained on it stay: `trained` names them,
+    from now on by the record's name alone. If erasing is interrupted, start it again: it completes what was begun, also
+    after an older backup was brought back.
     """
     if bool(names) == bool(subject):
         raise UsageError("name records, or a person by --subject")
@@ -333,9 +343,9 @@ def ask_yes(text: str) -> bool:
 @with_config
 @with_password
 def verify(config: Config, password_file: Path | None, quick: bool, as_json: bool) -> None:
-    """Check every record of this hospital against chain and blobs, and the chain of entries of all hospitals.
+    """Check every record of this hospital against chain and blobs.
 
-    Prints VALID, or the first thing that is not.
+    Checks the chain of entries of all hospitals as well. Prints VALID, or INVALID and the first thing that is wrong.
     """
     from trainers.records.verify import verify as check
 

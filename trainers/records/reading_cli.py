@@ -41,18 +41,18 @@ __all__ = ["records"]
     type=click.IntRange(1),
     multiple=True,
     required=True,
-    help="Number of a member to ask; several are asked in one transaction.",
+    help="A member's number: whom to ask. Given several times, all are asked in one transaction.",
 )
 @click.option("--wanted", default="all", show_default=True, help="Part of the grant's scope, such as type:imaging.")
 @click.option(
     "--institution",
     type=click.IntRange(0, LAST_LABEL),
     default=0,
-    help="Number of the organisation that the grant was made to.",
+    help="Number of the organisation that the grant was made to, if it was not made to you.",
 )
-@click.option("--use", type=click.IntRange(1), default=None, help="Open the answer to this earlier use again.")
+@click.option("--use", type=click.IntRange(1), default=None, help="Ask nothing: open the answer to this earlier use.")
 @click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
-@click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
+@click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds to wait for the answer.")
 @as_person(required=True)
 @with_config
 @with_password
@@ -69,9 +69,10 @@ def get(
     person: Path,
     person_password_file: Path | None,
 ) -> None:
-    """Read records under a grant, as a person: a signed request on chain, answered by the holder's node.
+    """Read records under a grant, as a person.
 
-    Every record is proved to be the one that was registered. Prints one JSON object a line.
+    GRANT is the grant's file. The signed request is logged on chain, and answered by the holder's node. Every record is
+    proved to be the one that was registered. Prints one JSON object per line.
     """
     from trainers.records import receiving, sharing
 
@@ -155,9 +156,11 @@ def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) ->
 @click.argument("identifier", metavar="NUMBER")
 @click.option("--from", "holder", type=click.IntRange(1), required=True, help="Number of the member to ask.")
 @click.option("--reason", default="", help="Why; sealed to the holder, and committed to on chain; - asks.")
-@click.option("--number", type=click.IntRange(1), default=None, help="Open the answer to this earlier emergency again.")
+@click.option(
+    "--number", type=click.IntRange(1), default=None, help="Ask nothing: open this earlier emergency's answer."
+)
 @click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
-@click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds, for the holder's answer.")
+@click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds to wait for the answer.")
 @as_person(required=True)
 @with_config
 @with_password
@@ -197,12 +200,15 @@ def emergency(
 
 
 @records.command(epilog=EXIT_CODES)
-@click.option("--all", "everyone", is_flag=True, help="Also those reviewed already, and other holders'.")
+@click.option("--all", "everyone", is_flag=True, help="List also those reviewed already, and other holders'.")
 @json_option()
 @with_config
 @with_password
 def emergencies(config: Config, password_file: Path | None, everyone: bool, as_json: bool) -> None:
-    """List the emergency accesses that this hospital has to review: about which patient, for which reason."""
+    """List the emergency accesses that this hospital has to review.
+
+    Each says about which patient it was, and for which reason.
+    """
     from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:
@@ -222,7 +228,10 @@ def emergencies(config: Config, password_file: Path | None, everyone: bool, as_j
 @with_config
 @with_password
 def review(config: Config, password_file: Path | None, number: int, upheld: bool, report: str) -> None:
-    """Review an emergency access: the holder's duty, after 72 hours the right of any other but the reader's member."""
+    """Review an emergency access. NUMBER is as emergencies lists it.
+
+    This is the holder's duty; after 72 hours every other member may do it, except the reader's own.
+    """
     from trainers.records import reviewing
 
     with archive_of(config, password_file) as archive:
@@ -231,7 +240,7 @@ def review(config: Config, password_file: Path | None, number: int, upheld: bool
 
 
 @records.command(epilog=EXIT_CODES)
-@click.option("--watch", is_flag=True, help="Go on until interrupted.")
+@click.option("--watch", is_flag=True, help="Keep answering until interrupted.")
 @with_config
 @with_password
 def release(config: Config, password_file: Path | None, watch: bool) -> None:

@@ -35,8 +35,9 @@ def as_person(required: bool) -> Callable[[Callable[..., None]], Callable[..., N
     """Adds --as and --person-password-file; the command is handed both as paths."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        what = "The person's folder." if required else "The person's folder; left out, the hospital itself acts."
-        command = click.option("--person-password-file", type=FilePath, help="Holds the person's password.")(command)
+        what = "The person's folder." if required else "The person's folder. [default: the hospital itself acts]"
+        holds = "Holds the person's password. [default: a prompt]"
+        command = click.option("--person-password-file", type=FilePath, help=holds)(command)
         return click.option("--as", "person", type=FilePath, required=required, help=what)(command)
 
     return decorate
@@ -50,7 +51,7 @@ def person_of(folder: Path, password_file: Path | None) -> MemberIdentity:
 
 
 def note_unknown_type(archive: Archive, label: str) -> None:
-    """Types are names that importers give, so a misspelt one is a scope as well, of nothing."""
+    """Warns of a type that no record here has: a misspelt type is a valid scope, too, but covers nothing."""
     kind, _, name = label.partition(":")
     if kind == "type" and not archive.vault.count(Wanted(type=name)):
         click.echo(f"note: this hospital holds no record of type {name}; records list shows their names", err=True)
@@ -61,7 +62,7 @@ def note_unknown_type(archive: Archive, label: str) -> None:
 @click.option("--password-file", type=FilePath, help="Holds the password for the new keys. [default: a prompt]")
 @guarded
 def person(folder: Path, password_file: Path | None) -> None:
-    """Make a person's keys in DIR: a patient's, a physician's, a researcher's. No hospital has them."""
+    """Make a person's keys in DIR: a patient's, a physician's, a researcher's. No hospital gets them."""
     password = keystore.read_password(password_file) if password_file else ask("Password for the new keys", twice=True)
     made = persons.create(folder, password)
     click.echo(f"account {made.account.address}: hand it to the organisation that vouches for you")
@@ -69,7 +70,7 @@ def person(folder: Path, password_file: Path | None) -> None:
 
 @records.command(epilog=EXIT_CODES)
 @click.argument("role", type=ROLES)
-@click.option("--out", type=FilePath, required=True, help="The acceptance's file, which the hospital needs.")
+@click.option("--out", type=FilePath, required=True, help="Write the acceptance to this file, for the hospital.")
 @as_person(required=True)
 @with_config
 @with_password
@@ -81,9 +82,10 @@ def accept(
     person: Path,
     person_password_file: Path | None,
 ) -> None:
-    """Accept, as a person, that this hospital vouches for you in a role. Hand it the file within seven days.
+    """Accept, as a person, that this hospital vouches for you in a role.
 
-    Nobody can vouch for you without it. The hospital then replaces whoever vouched for you before.
+    Hand the file to the hospital within seven days: without it nobody can vouch for you. The hospital then replaces
+    whoever vouched for you before.
     """
     from trainers.records import sharing
 
@@ -99,7 +101,7 @@ def accept(
 @with_config
 @with_password
 def vouch(config: Config, password_file: Path | None, file: Path | None, withdraw: str) -> None:
-    """Vouch for a person, who has accepted it in the file that `hmchain records accept` made."""
+    """Vouch for a person. ACCEPTANCE is the file that the person made with `hmchain records accept`."""
     from trainers.records import sharing
 
     if (file is None) != bool(withdraw):
@@ -117,7 +119,7 @@ def vouch(config: Config, password_file: Path | None, file: Path | None, withdra
 @records.command(epilog=EXIT_CODES)
 @click.argument("label", metavar="SCOPE")
 @click.option("--purpose", "purposes", type=PURPOSES, multiple=True, help="A purpose; may be given several times.")
-@click.option("--withdraw", is_flag=True, help="Consent to nothing for this scope from here on.")
+@click.option("--withdraw", is_flag=True, help="Withdraw the consent for this scope.")
 @click.option("--out", type=FilePath, help="Write what was signed to this file as well, for other hospitals.")
 @as_person(required=True)
 @with_config
@@ -134,8 +136,8 @@ def consent(
 ) -> None:
     """Consent, as a person, to purposes for a scope; this hospital relays it and pays the gas.
 
-    SCOPE is all, kind:clinical, type:imaging or record:<its 64 digits>. A consent replaces the one given before for the
-    same scope. For a record, the most specific scope that has ever been given or withdrawn decides.
+    SCOPE says which records: all, kind:clinical, type:imaging or record:<its 64 digits>. A consent replaces the earlier
+    one for the same scope. For each record, the most specific scope that you ever gave or withdrew consent for decides.
     """
     from trainers.records import sharing
 
@@ -151,7 +153,7 @@ def consent(
         sharing.relay(archive, signed)
         note_unknown_type(archive, label)
         if withdraw and (others := sharing.still_consented(archive, who)):
-            click.echo(f"note: consent for {', '.join(others)} still stands, and is withdrawn by itself", err=True)
+            click.echo(f"note: consent for {', '.join(others)} still stands; withdraw it separately", err=True)
     click.echo(f"{label}: " + (", ".join(sorted(purposes)) if purposes else "consent withdrawn"))
 
 
@@ -161,9 +163,9 @@ def consent(
 @click.option("--purpose", type=PURPOSES, required=True, help="What the records may be read for.")
 @UNTIL
 @DAYS
-@click.option("--consent-of", default="", metavar="ACCOUNT", help="Whose records they are, in a hospital's grant.")
+@click.option("--consent-of", default="", metavar="ACCOUNT", help="In a hospital's grant: whose records they are.")
 @click.option("--consent-scope", default="all", show_default=True, help="The scope of that person's consent.")
-@click.option("--out", type=FilePath, required=True, help="The grant's file, which the reader needs.")
+@click.option("--out", type=FilePath, required=True, help="Write the grant to this file, for the reader.")
 @as_person(required=False)
 @with_config
 @with_password
@@ -183,8 +185,9 @@ def share(
 ) -> None:
     """Let READER read a scope for a purpose, for a limited time. Hand the reader the file.
 
-    A person shares its own records (--as). A hospital shares records that are about nobody, or, with --consent-of, a
-    person's: such a grant works only while that person consents to its purpose.
+    SCOPE says which records: all, kind:clinical, type:imaging or record:<its 64 digits>. A person shares their own
+    records (--as). A hospital shares records that are about nobody, or, with --consent-of, a person's: such a grant
+    works only while that person consents to its purpose.
     """
     from trainers.records import sharing
 
@@ -214,7 +217,7 @@ def revoke(
 ) -> None:
     """Revoke a grant, by its file or its number. No key goes out from now on; what was read stays with the reader.
 
-    A number is that of a grant on chain, as share prints it; the file also revokes one that was not relayed yet.
+    GRANT is a number, as share prints it, or the grant's file, which also revokes one that was not relayed yet.
     """
     from trainers.records import sharing
 
@@ -232,9 +235,10 @@ def revoke(
 @with_config
 @with_password
 def relay(config: Config, password_file: Path | None, files: tuple[Path, ...]) -> None:
-    """Bring consents and grants that persons signed onto the chain, and remember what their scopes stand for.
+    """Bring consents and grants that persons signed onto the chain.
 
-    Several are one transaction, which costs 21,000 gas less for each after the first.
+    The vault remembers what their scopes stand for. Several files go in one transaction, which costs 21,000 gas less
+    for each after the first.
     """
     from trainers.records import sharing
 
@@ -255,7 +259,7 @@ def relay(config: Config, password_file: Path | None, files: tuple[Path, ...]) -
 def delegate(
     config: Config, password_file: Path | None, account: str, purpose: str, until: str, days: int, end: bool
 ) -> None:
-    """Let a person of the staff use grants made to this organisation, for one purpose."""
+    """Let somebody of the staff, by ACCOUNT, use grants made to this organisation, for one purpose."""
     from trainers.records import sharing
 
     expiry = 0 if end else sharing.expiry_of(until, days)

@@ -45,18 +45,19 @@ def trained(
     round_: int | None,
     as_json: bool,
 ) -> None:
-    """List what this hospital's updates were trained on, under which consents, and whether those still stand.
+    """List what this hospital's updates were trained on.
 
-    Without a RECORD or --subject, --job lists all that it has seen of ours, and no option only the sets. Each list is
-    compared with the chain; where one is missing, or not what was committed to, that is said, and the exit code is 1.
-    Records that are held out judge the updates of others, and are never trained on. Nothing is opened.
+    Names the consents, and whether they still stand. With --job and no RECORD or --subject, lists every record of ours
+    that the job has seen; with none of the three, only the sets. Each set's list is compared with the chain: where the
+    list is missing, or not what was committed to, the set is NOT PROVED, and the exit code is 1. Records that are held
+    out judge the updates of others, and are never trained on. No record is opened.
     """
     from trainers.records.provenance import open_provenance
 
     if names and subject:
         raise UsageError("name records, or a person by --subject")
     if round_ and not job:
-        raise UsageError("--round is of a job: name it with --job")
+        raise UsageError("--round needs --job: each job has its own rounds")
     subject = given(subject, "number")
     with open_provenance(config, unlock(config, password_file)) as known:
         wanted = _places(known.vault, names, subject)

@@ -34,10 +34,10 @@ QUERY = click.option("--query", type=FilePath, default=None, help="With --sum: t
 @json_option()
 @guarded
 def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """One person's records as a timeline: latest values, trends, what is abnormal or in conflict.
+    """Show one person's records as a timeline: latest values, trends, what is abnormal or in conflict.
 
-    DIR is what `hmchain records get --out DIR` wrote; several, of several hospitals, are merged, each known by its
-    folder's name. All of them must be about one person.
+    DIR is what `hmchain records get --out DIR` wrote. Several folders, of several hospitals, are merged; each is called
+    by its folder's name. All of them must be about one person.
     """
     from trainers.services import timeline_views
     from trainers.services.timeline import records_in
@@ -59,7 +59,7 @@ def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None
 @SUM
 @QUERY
 @click.option(
-    "--threshold", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Persons; 1 hides none."
+    "--threshold", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Counts below it are suppressed."
 )
 @click.option("--out", type=FilePath, default=None, help="Write to this file. [default: print]")
 @json_option()
@@ -75,10 +75,11 @@ def cohort(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Count this hospital's persons who meet a QUERY, a TOML file, over records consented for biomedical research.
+    """Count this hospital's persons who meet a query.
 
-    Counts below the threshold are suppressed, and totals that would tell them. The answer is signed by this hospital.
-    With --sum: check the answers of several hospitals, and add them.
+    QUERY is a TOML file; only records consented for biomedical research count. Counts below the threshold are
+    suppressed, and so are totals that would reveal them. The answer is signed by this hospital. With --sum: check the
+    answers of several hospitals, and add them.
     """
     from trainers.services import answers
     from trainers.services import cohort as service
@@ -99,9 +100,11 @@ def cohort(
 @FILES
 @SUM
 @QUERY
-@click.option("--minimum", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Persons at a site.")
 @click.option(
-    "--out", type=FilePath, default=None, help="Write to this file; .vcf writes one of sites. [default: print]"
+    "--minimum", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Fewest persons at a site."
+)
+@click.option(
+    "--out", type=FilePath, default=None, help="Write to this file; with --sum, .vcf writes a VCF. [default: print]"
 )
 @json_option()
 @with_config
@@ -116,10 +119,11 @@ def alleles(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Count alleles at each site a QUERY, a TOML file, asks for, over genomes consented for genome engineering.
+    """Count alleles at the sites that a query asks for.
 
-    Nothing is told of a site where fewer persons than the minimum have a call. The answer is signed by this hospital.
-    With --sum: check the answers of several hospitals, and add them to allele frequencies.
+    QUERY is a TOML file; only genomes consented for genome engineering count. A site where fewer persons than the
+    minimum have a call is left out. The answer is signed by this hospital. With --sum: check the answers of several
+    hospitals, and compute allele frequencies.
     """
     from trainers.services import alleles as service
     from trainers.services import answers
