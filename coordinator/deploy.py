@@ -10,11 +10,12 @@ from web3 import Web3
 from web3.types import Wei
 
 from hmchain.blobs import BlobRef, BlobStore
-from hmchain.chain import ChainClient, answering, base_fee, wait_for_receipt
+from hmchain.chain import ChainClient
 from hmchain.contract import Receipt
 from hmchain.endpoints import open_chain, shown
 from hmchain.envelope import Identity, seal
 from hmchain.errors import ChainError, UsageError
+from hmchain.ethereum import answering, base_fee, wait_for_receipt
 from hmchain.exchange import model_header
 from hmchain.history import blob_to_abi
 from hmchain.identity import MemberIdentity

@@ -14,10 +14,11 @@ from coordinator.options import EMBEDDED
 from coordinator.replay import explain, replay
 from coordinator.report import GasTable
 from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
-from hmchain.chain import ChainClient, Deployment, find_deployment
+from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Event
 from hmchain.envelope import Identity
 from hmchain.errors import ChainError, UsageError, VerificationError
+from hmchain.ethereum import Deployment, find_deployment
 from hmchain.history import History, JobRecord
 
 

@@ -14,8 +14,9 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.types import Wei
 
-from hmchain.chain import ChainClient, answering, base_fee, fees, wait_for_receipt
+from hmchain.chain import ChainClient
 from hmchain.errors import StorageError, UsageError
+from hmchain.ethereum import answering, base_fee, fees, wait_for_receipt
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from trainers import keystore

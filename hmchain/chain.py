@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
 
@@ -20,29 +19,16 @@ from web3.types import BlockIdentifier, TxParams, TxReceipt
 from hmchain.contract import Artifact, Decoder, Event, Function, Receipt, revert_data
 from hmchain.endpoints import TRANSPORT_FAULTS, Endpoints
 from hmchain.errors import ChainBehind, ChainError, ContractError, HMChainError, NonceClash
+from hmchain.ethereum import Head, fault_of, fees, is_nonce_taken, wait_for_receipt, whole_number
 
 GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not used is not spent
-TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
 RESEND_SECONDS = 15.0  # after which a transaction in an outbox is sent again: a restarted node forgets its mempool
-FIRST_POLL = 0.002  # seconds until the second look for a receipt: development chains mine at once
-LAST_POLL = 0.25  # seconds between looks later on
 TRIES = 10  # of a command whose hospital's node sends from the same account
 LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
 
-# How geth, Besu, anvil and eth-tester answer a transaction that they already have, one that they can never take, and
-# one whose nonce another transaction has.
+# How geth, Besu, anvil and eth-tester answer a transaction that they already have, and one that they can never take.
 ALREADY_SENT = re.compile(r"\b(already known|already imported|known transaction)")
 HOPELESS = ("less than block base fee", "insufficient funds", "exceeds block gas limit", "intrinsic gas")
-NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underpriced", "underpriced replacement")
-
-
-@dataclass(frozen=True)
-class Head:
-    """A block: its number, its hash in hex, and its time in seconds since 1970, which deadlines are compared with."""
-
-    number: int
-    hash: str
-    time: int
 
 
 class Outbox(Protocol):
@@ -132,18 +118,18 @@ class ChainClient:
     def chain_id(self) -> int:
         """The chain's number (EIP-155). Raises ChainError."""
         with self._translated():
-            return _number(self.web3.eth.chain_id)
+            return whole_number(self.web3.eth.chain_id)
 
     def head(self) -> int:
         """The number of the latest block. Raises ChainError."""
         with self._translated():
-            return _number(self.web3.eth.block_number)
+            return whole_number(self.web3.eth.block_number)
 
     def block(self, which: BlockIdentifier = "latest") -> Head:
         """A block, by default the latest. Raises ChainError."""
         with self._translated():
             block = self.web3.eth.get_block(which)
-            return Head(_number(block["number"]), Web3.to_hex(block["hash"]), _number(block["timestamp"]))
+            return Head(whole_number(block["number"]), Web3.to_hex(block["hash"]), whole_number(block["timestamp"]))
 
     def events(self, first: int, last: int) -> Iterator[Event]:
         """The contract's events in blocks first..last, in order. Raises ChainError."""
@@ -184,12 +170,12 @@ class ChainClient:
         assert self._outbox is not None
         nonce, raw = noted
         with self._translated():
-            block = _number(self.web3.eth.block_number)
-            executed = _number(self.web3.eth.get_transaction_count(self.sender, "latest"))
+            block = whole_number(self.web3.eth.block_number)
+            executed = whole_number(self.web3.eth.get_transaction_count(self.sender, "latest"))
             if executed >= nonce:
                 self._gap_since = None
             if executed == nonce:
-                block = _number(self._deliver(raw)["blockNumber"])
+                block = whole_number(self._deliver(raw)["blockNumber"])
         if executed < nonce:
             self._wait_for_gap(executed, nonce)
         self._gap_since = None
@@ -233,14 +219,14 @@ class ChainClient:
             self.web3.eth.send_raw_transaction(raw)
         except Web3RPCError as refusal:
             text = str(refusal).lower()
-            if any(known in text for known in NONCE_TAKEN):
+            if is_nonce_taken(refusal):
                 with suppress(TransactionNotFound):  # taken by this very transaction: another node had passed it on
                     return self.web3.eth.get_transaction_receipt(cast(Any, keccak(raw)))
             if self._outbox is not None and any(known in text for known in HOPELESS):
                 self._outbox.clear()
             if not ALREADY_SENT.search(text):
                 raise
-        return wait_for_receipt(self.web3, keccak(raw), TIMEOUT_SECONDS if self._outbox is None else RESEND_SECONDS)
+        return wait_for_receipt(self.web3, keccak(raw), None if self._outbox is None else RESEND_SECONDS)
 
     def _take_nonce(self, address: ChecksumAddress) -> int:
         if self._outbox is not None:  # other commands of this hospital send from the same account
@@ -258,7 +244,7 @@ class ChainClient:
     def _receipt(self, raw: TxReceipt) -> Receipt:
         with self._translated():
             events = tuple(self._decoder.events(raw["logs"]))
-            gas, block = _number(raw["gasUsed"]), _number(raw["blockNumber"])
+            gas, block = whole_number(raw["gasUsed"]), whole_number(raw["blockNumber"])
             return Receipt(gas, block, encode_hex(raw["transactionHash"]), events)
 
     @contextmanager
@@ -272,9 +258,9 @@ class ChainClient:
             raise self._decoder.error(revert_data(fault)) from fault
         except TRANSPORT_FAULTS as fault:
             self._nonce = None
-            if isinstance(fault, Web3RPCError) and any(text in str(fault).lower() for text in NONCE_TAKEN):
+            if is_nonce_taken(fault):
                 raise NonceClash("another transaction of this account came first") from fault
-            raise _no_answer(fault) from fault
+            raise fault_of(fault) from fault
 
 
 def insist(send: Callable[[], Receipt]) -> Receipt:
@@ -285,87 +271,3 @@ def insist(send: Callable[[], Receipt]) -> Receipt:
         except NonceClash:
             time.sleep(0.5)
     return send()
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """How a contract was created: the bytecode sent (with constructor arguments), its address, and the block number."""
-
-    bytecode: bytes
-    address: str
-    block: int
-
-
-def find_deployment(web3: Web3, transaction: str) -> Deployment | None:
-    """The contract that a transaction (its hash in hex) created; None where there is none. Raises ChainError."""
-    with answering():
-        try:
-            creation = web3.eth.get_transaction(cast(Any, transaction))
-            receipt = web3.eth.get_transaction_receipt(cast(Any, transaction))
-        except TransactionNotFound:
-            return None
-        if receipt["status"] != 1 or not receipt["contractAddress"]:
-            return None
-        return Deployment(bytes(creation["input"]), receipt["contractAddress"], receipt["blockNumber"])
-
-
-def wait_for_receipt(web3: Web3, transaction: bytes, seconds: float | None = None) -> TxReceipt:
-    """The receipt of a transaction (its 32-byte hash), once it is in a block. Raises ChainError after `seconds`.
-
-    Polls often at first, then less and less. web3's own loop polls at a fixed rate: at ten times a second, waiting
-    would take most of a round on a chain that mines at once.
-    """
-    seconds = TIMEOUT_SECONDS if seconds is None else seconds
-    deadline, pause = time.monotonic() + seconds, FIRST_POLL
-    while True:
-        try:
-            receipt = web3.eth.get_transaction_receipt(cast(Any, transaction))
-            if receipt["blockHash"] is not None:
-                return receipt
-        except TransactionNotFound:
-            pass
-        if time.monotonic() > deadline:
-            raise ChainError(f"transaction {encode_hex(transaction)} is in no block after {seconds:g} s")
-        time.sleep(pause)
-        pause = min(2 * pause, LAST_POLL)
-
-
-def base_fee(web3: Web3) -> int:
-    """The latest block's base fee in wei per gas (EIP-1559); 0 where a consortium gives gas away."""
-    return web3.eth.get_block("latest").get("baseFeePerGas", 0)
-
-
-def fees(web3: Web3, base: int) -> dict[str, int]:
-    """A transaction's fee fields at a base fee, in wei per gas (EIP-1559). Twice the base fee covers six full blocks.
-
-    Where gas has a price, nodes want a tip as well: geth at least 1 wei.
-    """
-    tip = web3.eth.max_priority_fee if base else 0
-    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Turns what the libraries raise about a node that is gone, or answers nonsense, into ChainError."""
-    try:
-        yield
-    except TRANSPORT_FAULTS as fault:
-        raise _no_answer(fault) from fault
-
-
-def _number(answer: Any) -> int:
-    """A number that a node gave. Raises TypeError for anything else, which web3 passes on as it is."""
-    if type(answer) is not int:
-        raise TypeError(f"{answer!r:.60} is no number")
-    return answer
-
-
-def _no_answer(fault: Exception) -> ChainError:
-    if isinstance(fault, Web3RPCError) and "insufficient funds" in str(fault).lower():
-        return ChainError("this chain asks for fees, and the account that sends has not enough for them: fund it")
-    return ChainError(f"the chain does not answer as it should: {_one_line(fault)}")
-
-
-def _one_line(fault: Exception) -> str:
-    text = " ".join(str(fault).split())
-    return f"{type(fault).__name__}: {text[:200]}" if text else type(fault).__name__

@@ -15,9 +15,9 @@ from typing import Any
 from eth_utils import is_checksum_address
 from web3 import Web3
 
-from hmchain.chain import find_deployment
 from hmchain.contract import Artifact
 from hmchain.errors import ChainError, UsageError
+from hmchain.ethereum import find_deployment
 from hmchain.files import read_file, write_whole
 from hmchain.jsontext import parse
 

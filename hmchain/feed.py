@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from hmchain.chain import ChainClient, Head
+from hmchain.chain import ChainClient
 from hmchain.contract import Event, Receipt
 from hmchain.errors import ChainBehind
+from hmchain.ethereum import Head
 
 PATIENCE_SECONDS = 60.0  # that a node may stay behind before the chain counts as set back
 

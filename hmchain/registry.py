@@ -9,10 +9,11 @@ from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
-from hmchain.chain import ChainClient, find_deployment, insist
+from hmchain.chain import ChainClient, insist
 from hmchain.consortium import Consortium
 from hmchain.contract import Artifact, Receipt
 from hmchain.errors import ChainError, UsageError
+from hmchain.ethereum import find_deployment
 from hmchain.feed import Feed
 from hmchain.history import ACTIVE
 from hmchain.permits import KIND_NUMBERS

@@ -13,9 +13,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from hmchain.chain import Head
 from hmchain.contract import Receipt
 from hmchain.errors import UsageError
+from hmchain.ethereum import Head
 from hmchain.rounds import MAX_CLIENTS, Phase
 
 # Seconds of the longest step that do not go into blobs: the worker scores up to MAX_CLIENTS updates, and a transaction

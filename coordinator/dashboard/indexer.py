@@ -24,8 +24,9 @@ from coordinator.dashboard.store import (
     unknown_costs,
     unknown_times,
 )
-from hmchain.chain import LOG_SPAN, Head
+from hmchain.chain import LOG_SPAN
 from hmchain.errors import ChainBehind, ChainError, HMChainError, StorageError
+from hmchain.ethereum import Head
 
 PAUSE_SECONDS = 1.0  # between looks at the chain
 JOBS = 20  # the last ones, whose present state is asked for

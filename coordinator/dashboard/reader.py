@@ -15,10 +15,11 @@ from web3.exceptions import TransactionNotFound
 from web3.types import FilterParams, LogReceipt
 
 from coordinator.dashboard.store import Cost, Origin
-from hmchain.chain import ChainClient, Head, answering
+from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Decoder, Event
 from hmchain.endpoints import Endpoints
 from hmchain.errors import ChainError
+from hmchain.ethereum import Head, answering
 from hmchain.rounds import Phase
 
 CONTRACTS = ("HMChain", "Ballots", "Records")  # no two of them have an event of the same name

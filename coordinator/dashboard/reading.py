@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine
 from coordinator.dashboard.chronicle import Chronicle
 from coordinator.dashboard.sheet import Sheet
 from coordinator.dashboard.store import Cost, Cursor, costs_of, cursor_of, events_between, marks, times_of
-from hmchain.chain import Head
 from hmchain.contract import Event
 from hmchain.errors import HMChainError
+from hmchain.ethereum import Head
 from hmchain.history import History
 from hmchain.trail import Trail
 

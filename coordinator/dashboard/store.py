@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from hmchain.chain import Head
 from hmchain.contract import Event
 from hmchain.errors import StorageError
+from hmchain.ethereum import Head
 
 BUSY_SECONDS = 30  # that a writer waits for another one on the same SQLite file
 

@@ -13,9 +13,9 @@ from eth_utils import keccak
 
 from hmchain import scopes
 from hmchain.blobs import open_store
-from hmchain.chain import Head
 from hmchain.consortium import Consortium
 from hmchain.contract import Event
+from hmchain.ethereum import Head
 from hmchain.history import History
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Purpose, Role, bits_of

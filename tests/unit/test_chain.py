@@ -15,10 +15,12 @@ from web3.providers.base import BaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from hmchain import chain as module
-from hmchain.chain import ChainClient, base_fee, find_deployment, wait_for_receipt
+from hmchain import ethereum
+from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Decoder, Event
 from hmchain.embedded import EmbeddedChain, Provider
 from hmchain.errors import _REFUSAL_TEXT, ChainBehind, ChainError, ContractError, NonceClash, StorageError
+from hmchain.ethereum import base_fee, find_deployment, wait_for_receipt
 
 OWNER, MEMBER = Account.create(), Account.create()
 ORGANISATION = (MEMBER.address, b"\1" * 32, b"Hospital".ljust(32, b"\0"))
@@ -212,7 +214,7 @@ def test_a_node_that_is_gone_is_a_chain_error() -> None:
 def test_a_transaction_in_no_block_is_not_waited_for_for_ever(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(ethereum, "TIMEOUT_SECONDS", 0.01)
     with pytest.raises(ChainError, match=r"is in no block after 0\.01 s"):
         wait_for_receipt(deployed.web3, b"\1" * 32)
 

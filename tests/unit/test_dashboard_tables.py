@@ -14,8 +14,8 @@ from coordinator.dashboard.reading import View
 from coordinator.dashboard.sheet import moment
 from coordinator.dashboard.tables import SHEETS, training
 from coordinator.dashboard.timeline import timeline
-from hmchain.chain import Head
 from hmchain.contract import Event
+from hmchain.ethereum import Head
 from hmchain.permits import NOBODY, Purpose
 from hmchain.rounds import Phase, Terms
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from hmchain.chain import Head
 from hmchain.contract import Receipt
 from hmchain.errors import UsageError
+from hmchain.ethereum import Head
 from hmchain.rounds import MAX_CLIENTS, Phase
 from trainers.health import Health, longest_step, serve
 

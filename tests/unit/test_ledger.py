@@ -13,11 +13,12 @@ from eth_account import Account
 from coordinator.deploy import Founder, create_job, found_consortium
 from hmchain import feed as module
 from hmchain.blobs import BlobRef
-from hmchain.chain import ChainClient, Head
+from hmchain.chain import ChainClient
 from hmchain.cid import cid_of
 from hmchain.contract import Event
 from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ChainBehind, ChainError, ContractError
+from hmchain.ethereum import Head
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest

@@ -20,9 +20,9 @@ from eth_account.messages import SignableMessage, encode_defunct
 from eth_account.signers.local import LocalAccount
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hmchain.chain import Head
 from hmchain.consortium import Consortium
 from hmchain.errors import UsageError, VerificationError
+from hmchain.ethereum import Head
 from hmchain.files import read_file, write_secret
 from hmchain.history import History
 from hmchain.jsontext import parse
