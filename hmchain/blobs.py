@@ -7,19 +7,16 @@ one byte beyond the recorded size is read, and SHA-256 and CID are compared befo
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import secrets
-import time
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from hmchain.cid import Cid, cid_of
-from hmchain.errors import BlobError, DaemonError, Reason, StorageError, UsageError
+from hmchain.errors import BlobError, Reason, StorageError, UsageError
 
 IPFS_PREFIX = "ipfs:"
 ADDRESS = re.compile(r"[a-z]+:|/(ip4|ip6|dns[46]?)/", re.IGNORECASE)  # how addresses begin, and folders do not
@@ -93,7 +90,7 @@ class DirectoryStore:
 
     def get(self, ref: BlobRef, limit: int) -> bytes:
         """See BlobStore.get."""
-        _check_limit(ref, limit)
+        check_limit(ref, limit)
         try:
             with self._path(ref).open("rb") as file:
                 data = file.read(ref.size + 1)
@@ -101,7 +98,7 @@ class DirectoryStore:
             raise BlobError(f"blob {ref.cid} is not in {self._root}", Reason.UNAVAILABLE) from None
         except OSError as error:
             raise StorageError(f"cannot read blob {ref.cid} in {self._root}: {error.strerror}") from error
-        return _proved(data, ref)
+        return proved(data, ref)
 
     def used(self) -> int:
         """See BlobStore.used."""
@@ -119,100 +116,6 @@ class DirectoryStore:
             if self._fsync:
                 file.flush()
                 os.fsync(file.fileno())
-
-
-class IpfsStore:
-    """Blobs in a Kubo daemon, through its RPC API; put also pins them there.
-
-    address is the daemon's multiaddr, such as /ip4/127.0.0.1/tcp/5001; timeout, in seconds, bounds each put and get.
-    The daemon belongs to the hospital, so it is trusted not to flood us; what it fetches from others is checked.
-    """
-
-    def __init__(self, address: str, timeout: float = 60.0) -> None:
-        # Imported here: it takes a while, and a node that uses a folder does not need it.
-        import ipfshttpclient
-
-        # The client passes an argument that urllib3 2 ignores, with a warning that users can do nothing about.
-        warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning, r"urllib3\.")
-        self._address = address
-        self._timeout = timeout
-        # requests' errors, which are OSErrors, come through while an answer is being streamed; the last three are
-        # what the client makes of the answer of a server that is no IPFS daemon.
-        self._faults = (ipfshttpclient.exceptions.Error, OSError, LookupError, TypeError, AssertionError)
-        self._unreachable = ipfshttpclient.exceptions.ConnectionError
-        self._late = (ipfshttpclient.exceptions.TimeoutError, TimeoutError)
-        try:
-            # Not connect(): that refuses every daemon released since 2021, for its version alone.
-            self._client: Any = ipfshttpclient.Client(address, timeout=timeout)
-        except (ipfshttpclient.exceptions.AddressError, ValueError) as error:
-            raise UsageError(f"{address!r} is not the address of an IPFS daemon") from error
-
-    def put(self, data: bytes) -> BlobRef:
-        """See BlobStore.put. Raises DaemonError also where the daemon's CID is not ours."""
-        ref = BlobRef.of(data)
-        try:
-            answer = self._client.add(
-                io.BytesIO(data),
-                cid_version=1,
-                raw_leaves=True,
-                chunker="size-262144",
-                opts={"cid-base": "base32"},
-            )
-            name = str(answer["Hash"])
-        except self._faults as error:
-            raise DaemonError(self._failed(f"store {ref.cid}", error)) from error
-        if name != str(ref.cid):
-            raise DaemonError(f"the IPFS daemon at {self._address} stored {ref.cid} as {name[:80]!r}")
-        return ref
-
-    def get(self, ref: BlobRef, limit: int) -> bytes:
-        """See BlobStore.get."""
-        _check_limit(ref, limit)
-        try:
-            data = self._read(ref)
-        except self._faults as error:
-            kind = DaemonError if isinstance(error, self._unreachable) else BlobError
-            raise kind(self._failed(f"fetch {ref.cid}", error)) from error
-        if len(data) == ref.size and cid_of(data) != ref.cid:
-            # The CID is a digest, too: a daemon that works would have refused these bytes, whoever sent them.
-            message = f"the IPFS daemon at {self._address} gives other bytes for {ref.cid}"
-            raise DaemonError(message, Reason.WRONG_DIGEST)
-        return _proved(data, ref)
-
-    def used(self) -> int:
-        """See BlobStore.used."""
-        try:
-            return int(self._client.repo.stat(opts={"size-only": "true"})["RepoSize"])
-        except (*self._faults, ValueError) as error:
-            raise DaemonError(self._failed("say what it holds", error)) from error
-
-    def _read(self, ref: BlobRef) -> bytes:
-        """The bytes of ref, at most one more than ref.size. The client's timeout is for a packet, ours for the whole.
-
-        Raises TimeoutError, or OSError for an answer that ends early.
-        """
-        deadline = time.monotonic() + self._timeout
-        data = bytearray()
-        with self._client.cat(str(ref.cid), length=ref.size + 1, stream=True) as chunks:
-            for chunk in chunks:
-                data += chunk
-                if len(data) > ref.size:
-                    break
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-        # Kubo ends an answer early where it cannot find the next block.
-        if len(data) < ref.size:
-            raise OSError(f"the answer ended after {len(data):,} of {ref.size:,} bytes")
-        return bytes(data)
-
-    def _failed(self, action: str, error: BaseException) -> str:
-        if isinstance(error, self._unreachable):
-            why = "it is not reachable"
-        elif isinstance(error, self._late):
-            why = f"no answer, or no end of it, within {self._timeout:g} s"
-        else:
-            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        return f"the IPFS daemon at {self._address} cannot {action}: {why}"
 
 
 class LimitedStore:
@@ -248,6 +151,8 @@ def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0, durable:
     store: BlobStore
     check_spec(str(spec))
     if isinstance(spec, str) and spec.startswith(IPFS_PREFIX):
+        from hmchain.ipfs import IpfsStore  # its client takes a while to import, and a folder does not need it
+
         store = IpfsStore(spec.removeprefix(IPFS_PREFIX), timeout)
     else:
         store = DirectoryStore(Path(spec), durable)
@@ -268,12 +173,13 @@ def _size_of(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _check_limit(ref: BlobRef, limit: int) -> None:
+def check_limit(ref: BlobRef, limit: int) -> None:
+    """Raises BlobError(TOO_LARGE) for a blob of more than limit bytes."""
     if ref.size > limit:
         raise BlobError(f"blob {ref.cid} has {ref.size:,} bytes, {limit:,} are allowed", Reason.TOO_LARGE)
 
 
-def _proved(data: bytes, ref: BlobRef) -> bytes:
+def proved(data: bytes, ref: BlobRef) -> bytes:
     """data, if it is what ref names; the cheapest comparison comes first. Raises BlobError(WRONG_DIGEST)."""
     if len(data) != ref.size:
         raise BlobError(f"blob {ref.cid} does not have the recorded {ref.size:,} bytes", Reason.WRONG_DIGEST)

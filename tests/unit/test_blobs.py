@@ -21,9 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmchain.blobs import BlobRef, BlobStore, DirectoryStore, IpfsStore, LimitedStore, open_store
+from hmchain.blobs import BlobRef, BlobStore, DirectoryStore, LimitedStore, open_store
 from hmchain.cid import CHUNK_SIZE, Cid, cid_of
 from hmchain.errors import BlobError, DaemonError, HMChainError, Reason, StorageError, UsageError
+from hmchain.ipfs import IpfsStore
 from tests.unit.full_disk import files_of_at_most
 
 BLOB = bytes(range(256)) * 4

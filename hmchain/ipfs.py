@@ -1,0 +1,105 @@
+"""Blobs in a Kubo daemon, through its RPC API."""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from typing import Any
+
+import ipfshttpclient
+from ipfshttpclient import exceptions
+
+from hmchain.blobs import BlobRef, check_limit, proved
+from hmchain.cid import cid_of
+from hmchain.errors import BlobError, DaemonError, Reason, UsageError
+
+# What the client raises. requests' errors, which are OSErrors, come through while an answer is being streamed; the last
+# three are what the client makes of the answer of a server that is no IPFS daemon.
+FAULTS = (exceptions.Error, OSError, LookupError, TypeError, AssertionError)
+
+
+class IpfsStore:
+    """Blobs in a Kubo daemon, through its RPC API; put also pins them there.
+
+    address is the daemon's multiaddr, such as /ip4/127.0.0.1/tcp/5001; timeout, in seconds, bounds each put and get.
+    The daemon belongs to the hospital, so it is trusted not to flood us; what it fetches from others is checked.
+    """
+
+    def __init__(self, address: str, timeout: float = 60.0) -> None:
+        # The client passes an argument that urllib3 2 ignores, with a warning that users can do nothing about.
+        warnings.filterwarnings("ignore", "The 'strict' parameter", FutureWarning, r"urllib3\.")
+        self._address = address
+        self._timeout = timeout
+        try:
+            # Not connect(): that refuses every daemon released since 2021, for its version alone.
+            self._client: Any = ipfshttpclient.Client(address, timeout=timeout)
+        except (exceptions.AddressError, ValueError) as error:
+            raise UsageError(f"{address!r} is not the address of an IPFS daemon") from error
+
+    def put(self, data: bytes) -> BlobRef:
+        """See BlobStore.put. Raises DaemonError also where the daemon's CID is not ours."""
+        ref = BlobRef.of(data)
+        try:
+            answer = self._client.add(
+                io.BytesIO(data),
+                cid_version=1,
+                raw_leaves=True,
+                chunker="size-262144",
+                opts={"cid-base": "base32"},
+            )
+            name = str(answer["Hash"])
+        except FAULTS as error:
+            raise DaemonError(self._failed(f"store {ref.cid}", error)) from error
+        if name != str(ref.cid):
+            raise DaemonError(f"the IPFS daemon at {self._address} stored {ref.cid} as {name[:80]!r}")
+        return ref
+
+    def get(self, ref: BlobRef, limit: int) -> bytes:
+        """See BlobStore.get."""
+        check_limit(ref, limit)
+        try:
+            data = self._read(ref)
+        except FAULTS as error:
+            kind = DaemonError if isinstance(error, exceptions.ConnectionError) else BlobError
+            raise kind(self._failed(f"fetch {ref.cid}", error)) from error
+        if len(data) == ref.size and cid_of(data) != ref.cid:
+            # The CID is a digest, too: a daemon that works would have refused these bytes, whoever sent them.
+            message = f"the IPFS daemon at {self._address} gives other bytes for {ref.cid}"
+            raise DaemonError(message, Reason.WRONG_DIGEST)
+        return proved(data, ref)
+
+    def used(self) -> int:
+        """See BlobStore.used."""
+        try:
+            return int(self._client.repo.stat(opts={"size-only": "true"})["RepoSize"])
+        except (*FAULTS, ValueError) as error:
+            raise DaemonError(self._failed("say what it holds", error)) from error
+
+    def _read(self, ref: BlobRef) -> bytes:
+        """The bytes of ref, at most one more than ref.size. The client's timeout is for a packet, ours for the whole.
+
+        Raises TimeoutError, or OSError for an answer that ends early.
+        """
+        deadline = time.monotonic() + self._timeout
+        data = bytearray()
+        with self._client.cat(str(ref.cid), length=ref.size + 1, stream=True) as chunks:
+            for chunk in chunks:
+                data += chunk
+                if len(data) > ref.size:
+                    break
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+        # Kubo ends an answer early where it cannot find the next block.
+        if len(data) < ref.size:
+            raise OSError(f"the answer ended after {len(data):,} of {ref.size:,} bytes")
+        return bytes(data)
+
+    def _failed(self, action: str, error: BaseException) -> str:
+        if isinstance(error, exceptions.ConnectionError):
+            why = "it is not reachable"
+        elif isinstance(error, (exceptions.TimeoutError, TimeoutError)):
+            why = f"no answer, or no end of it, within {self._timeout:g} s"
+        else:
+            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        return f"the IPFS daemon at {self._address} cannot {action}: {why}"
