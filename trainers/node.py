@@ -26,13 +26,14 @@ from hmchain.errors import (
 from hmchain.history import History, JobRecord
 from hmchain.ledger import JobFeed
 from trainers.coordination import Coordination
+from trainers.data_facts import NO_DATA
 from trainers.logs import defect, say, warn
 from trainers.opening import Site
 from trainers.participation import Participation
 from trainers.parts import Parts
 from trainers.records.answering import Answering
 from trainers.records.record_keeping import RecordKeeping
-from trainers.worker import NO_DATA, StillWorking
+from trainers.worker import StillWorking
 
 JOBS_PER_MEMBER = 4  # open jobs of each creator, its oldest, that a node attends to
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline

@@ -19,10 +19,11 @@ from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest_of, specification
 from trainers.config import Roles
+from trainers.data_facts import DataFacts
 from trainers.keystore import Keys
 from trainers.state import NodeState
 from trainers.training_sets import TrainingSets
-from trainers.worker import DataFacts, Worker
+from trainers.worker import Worker
 
 KEYRINGS = 16  # newest and as many oldest keyrings of a job that are tried: a coordinator can publish any number
 

@@ -12,11 +12,13 @@ from hmchain.consortium import Consortium
 from hmchain.endpoints import open_chain
 from hmchain.registry import Registry
 from trainers.config import Config
+from trainers.data_facts import NO_DATA, DataFacts
 from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.state import NodeState
 from trainers.training_sets import TrainingSet, TrainingSets
-from trainers.worker import NO_DATA, DataFacts, Worker, WorkerOptions
+from trainers.worker import Worker
+from trainers.worker_process import WorkerOptions
 
 
 @dataclass(frozen=True)

@@ -6,72 +6,26 @@ The worker ends with its node, however that ends.
 
 from __future__ import annotations
 
-import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hmchain.errors import DataError, HMChainError, StorageError, TrainingError, UsageError
+from hmchain.errors import HMChainError, TrainingError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 from trainers import child
+from trainers.data_facts import DataFacts
+from trainers.worker_process import WorkerOptions, serve
 
-if TYPE_CHECKING:  # their modules bring torch, which the node does without
-    from trainers.learner import LocalLearner
-    from trainers.splits import Shard
-    from trainers.training_sets import TrainingSet
-
-
-KEPT_LEARNERS = 4
 SLICE_SECONDS = 1.0  # that a training is waited for at a time
 
 
 class StillWorking(HMChainError):
     """The training process is at work; ask again. Until then the node does what needs no computing."""
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a node must know of its data: number of samples to train on, channels (0 where it has features), largest
-    label + 1 (of multi-label data the number of findings), salted Merkle root (32 bytes), names of features.
-
-    file: the SHA-256 of the data file. listing: what the root commits to, as trainers.training_sets encodes it.
-    """
-
-    samples: int
-    channels: int
-    classes: int
-    root: bytes
-    features: tuple[str, ...] = ()
-    multi_label: bool = False
-    file: bytes = b""
-    listing: bytes = field(default=b"", repr=False)
-
-    def listed(self, contents: TrainingSet) -> DataFacts:
-        """The same, with the root that commits to what the data are made of as well."""
-        return replace(self, root=contents.root, listing=contents.encode())
-
-
-NO_DATA = DataFacts(0, 0, 0, bytes(32))
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How the worker runs: the data file, torch's threads, MiB of memory (0: no limit), seconds of idleness after which
-    it ends, and the custom networks that it may import.
-    """
-
-    data: Path
-    threads: int = 1
-    memory_mib: int = 0
-    idle_seconds: float = 60.0
-    modules: frozenset[str] = frozenset()
 
 
 class Worker:
@@ -228,87 +182,3 @@ class RemoteLearner:
     def scores(self, weights: Sequence[Weights]) -> list[int]:
         """See Learner."""
         return [self.score(each) for each in weights]
-
-
-# ---------------------------------------------------------------- the worker's end
-
-
-def serve(pipe: connection.Connection, options: WorkerOptions, file: bytes) -> None:
-    """Answers calls until the pipe closes. file: the SHA-256 of the data to use; where it is empty, any."""
-    child.belong_to_parent()
-    if options.memory_mib:
-        limit = options.memory_mib * 2**20
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    bench = _Bench(options, file)
-    while True:
-        try:
-            name, arguments = pipe.recv()
-        except (EOFError, OSError):
-            return
-        pipe.send(_answered(getattr(bench, name), arguments))
-
-
-def _answered(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """The result, or the fault as an exception that survives the pipe."""
-    try:
-        return call(*arguments)
-    except (DataError, UsageError, StorageError, TrainingError) as fault:
-        return fault
-    except MemoryError:
-        return TrainingError("the training process has not enough memory: is its limit too low?")
-    except Exception as fault:  # torch's (RuntimeError: no memory), a custom network's, or a defect
-        return TrainingError.of(fault)
-
-
-class _Bench:
-    """The worker's state, the data and a learner for each job, and the calls that it answers."""
-
-    def __init__(self, options: WorkerOptions, file: bytes) -> None:
-        self._options = options
-        self._file = file
-        self._learner = lru_cache(KEPT_LEARNERS)(self._new_learner)
-
-    def facts(self, salt_secret: bytes) -> DataFacts:
-        from trainers.dataset_root import dataset_root, salt_of
-
-        shard = self._shard
-        train, multi_label = shard.train, shard.train.findings > 0
-        classes = train.findings or 1 + max(int(split.labels.max()) for split in (train, shard.holdout))
-        root = dataset_root(train, salt_of(train, salt_secret))
-        return DataFacts(len(train), train.channels, classes, root, shard.features, multi_label, shard.digest)
-
-    def initial(self, manifest: Manifest) -> Weights:
-        from trainers.networks import initial_model
-
-        self._limit_threads()
-        return initial_model(manifest, self._options.modules)
-
-    def train(self, manifest: Manifest, base: Weights, seed: int, round: int) -> Weights:
-        return self._learner(manifest).train(base, seed, round)
-
-    def score(self, manifest: Manifest, weights: Weights) -> int:
-        return self._learner(manifest).score(weights)
-
-    def _limit_threads(self) -> None:
-        import torch
-
-        torch.set_num_threads(self._options.threads)
-
-    @property
-    def _shard(self) -> Shard:
-        if "shard" not in vars(self):
-            from trainers.splits import load_shard
-
-            shard, path = load_shard(self._options.data), self._options.data
-            if self._file not in (b"", shard.digest):
-                raise DataError(f"{path} is not the file that was committed to: start the node again, to commit to it")
-            self.shard = shard
-        return self.shard
-
-    def _new_learner(self, manifest: Manifest) -> LocalLearner:
-        shard = self._shard
-        from trainers.learner import LocalLearner, pad_of
-        from trainers.networks import Compute
-
-        self._limit_threads()
-        return LocalLearner(manifest, shard, pad_of(manifest, self._options.modules), Compute())

@@ -28,6 +28,7 @@ from hmchain.registry import Registry
 from hmchain.stopwatch import Stopwatch
 from tests.consenting_hospital import DIABETES, GLUCOSE, HBA1C, ConsentingHospital, write_cohort, write_recordings
 from trainers import config as configuration
+from trainers.data_facts import NO_DATA
 from trainers.datasets import Dataset
 from trainers.importers.base import Context
 from trainers.keystore import Keys
@@ -42,7 +43,8 @@ from trainers.services.neuro import NAMES
 from trainers.splits import Shard, load_shard
 from trainers.team import Team
 from trainers.training_sets import TrainingSet
-from trainers.worker import NO_DATA, Worker, WorkerOptions
+from trainers.worker import Worker
+from trainers.worker_process import WorkerOptions
 
 PERSONS = 40  # of whom a fifth is held out, by chance: none of forty would be one test in ten thousand
 FOREVER = 2**40 - 1

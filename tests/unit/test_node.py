@@ -29,11 +29,11 @@ from hmchain.history import History, JobRecord, RoundRecord
 from hmchain.identity import MemberIdentity
 from hmchain.manifest import Manifest
 from trainers.config import Config
+from trainers.data_facts import NO_DATA, DataFacts
 from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.node import IDLE_POLLS, JOBS_PER_MEMBER, LONGEST_PAUSE, ForeignKey, Node, RotatedAway, _attended
 from trainers.training_sets import TrainingSet, TrainingSets
-from trainers.worker import NO_DATA, DataFacts
 
 TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
 NONE: frozenset[int] = frozenset()

@@ -19,9 +19,9 @@ from hmchain.history import JobRecord
 from hmchain.keyring import MAX_BYTES, seal_key
 from hmchain.manifest import Manifest
 from hmchain.weights import digest, encode
+from trainers.data_facts import NO_DATA, DataFacts
 from trainers.networks import initial_weights
 from trainers.opening import RefusedJob, Site, key_of, misfit, open_job
-from trainers.worker import NO_DATA, DataFacts
 
 MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1)
 INITIAL = initial_weights(MANIFEST.architecture, 1, 2, MANIFEST.seed)

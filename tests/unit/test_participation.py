@@ -23,13 +23,14 @@ from hmchain.manifest import Manifest
 from hmchain.rounds import COORDINATOR, Phase, RoundState
 from hmchain.weights import digest, encode
 from trainers.config import Roles
+from trainers.data_facts import NO_DATA, DataFacts
 from trainers.hospital import Hospital
 from trainers.keystore import Keys
 from trainers.networks import initial_weights
 from trainers.opening import OpenJob, Site
 from trainers.participation import Participation
 from trainers.turns import INTERVAL_SECONDS
-from trainers.worker import NO_DATA, DataFacts, RemoteLearner
+from trainers.worker import RemoteLearner
 
 MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1, rounds=20)
 TERMS = MANIFEST.terms()

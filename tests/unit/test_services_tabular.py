@@ -29,6 +29,7 @@ from tests.consenting_hospital import (
 )
 from tests.samples import RECORDS, needs_samples
 from trainers.config import Data
+from trainers.data_facts import DataFacts
 from trainers.parts import Parts
 from trainers.records import record_keeping
 from trainers.records.record_keeping import RecordKeeping, service_of
@@ -39,7 +40,6 @@ from trainers.services.neuro import Neuroscience
 from trainers.services.rows import HELD_OUT, Row, is_held_out, shard_of
 from trainers.services.tabular import ClinicalResearch
 from trainers.splits import Shard, load_shard
-from trainers.worker import DataFacts
 
 KEY = bytes(range(32))
 RESEARCH = Purpose.CLINICAL_RESEARCH

@@ -24,11 +24,13 @@ from hmchain.errors import DataError, TrainingError, UsageError
 from hmchain.manifest import Manifest
 from hmchain.weights import Weights
 from trainers import worker as module
+from trainers.data_facts import DataFacts
 from trainers.dataset_root import dataset_root, salt_of
 from trainers.learner import LocalLearner, Pad
 from trainers.networks import Compute, build, initial_weights, source_digest
 from trainers.splits import Shard, Split, write_shard
-from trainers.worker import DataFacts, RemoteLearner, StillWorking, Worker, WorkerOptions
+from trainers.worker import RemoteLearner, StillWorking, Worker
+from trainers.worker_process import WorkerOptions
 
 MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1, epochs=1, batch_size=4)
 INITIAL = initial_weights(MANIFEST.architecture, 1, 2, MANIFEST.seed)
@@ -355,7 +357,8 @@ def test_it_dies_with_its_node_however_that_ends(data: Path) -> None:
         import sys, time
         from multiprocessing import active_children
         from pathlib import Path
-        from trainers.worker import Worker, WorkerOptions
+        from trainers.worker import Worker
+        from trainers.worker_process import WorkerOptions
         Worker(WorkerOptions(Path(sys.argv[1]))).facts(b"secret")
         print(active_children()[0].pid, flush=True)
         time.sleep(60)

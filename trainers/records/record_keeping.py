@@ -7,6 +7,7 @@ import time
 from hmchain.errors import HMChainError
 from hmchain.record import Code
 from trainers.config import Data
+from trainers.data_facts import NO_DATA, DataFacts
 from trainers.logs import say, warn
 from trainers.parts import Parts
 from trainers.records.persons import named
@@ -17,7 +18,6 @@ from trainers.services.imaging import Imaging
 from trainers.services.neuro import Neuroscience
 from trainers.services.tabular import ClinicalResearch
 from trainers.training_sets import TrainingSet
-from trainers.worker import NO_DATA, DataFacts
 
 LOOK_SECONDS = 10.0  # between looks
 
