@@ -7,27 +7,17 @@ passing fault take the same path. The only state that is not on chain is what st
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator
 from threading import Event as Flag
 
 from hmchain.contract import Receipt
-from hmchain.errors import (
-    BlobError,
-    ChainError,
-    ContractError,
-    DataError,
-    HMChainError,
-    NonceClash,
-    StorageError,
-    TrainingError,
-    UsageError,
-)
-from hmchain.history import History, JobRecord
+from hmchain.errors import ChainError, ContractError, HMChainError, NonceClash, UsageError
+from hmchain.history import History
 from hmchain.ledger import JobFeed
 from trainers.coordination import Coordination
 from trainers.data_facts import NO_DATA
-from trainers.logs import defect, say, warn
+from trainers.faults import FaultLog
+from trainers.logs import say
+from trainers.open_jobs import attended
 from trainers.opening import Site
 from trainers.participation import Participation
 from trainers.parts import Parts
@@ -35,7 +25,6 @@ from trainers.records.answering import Answering
 from trainers.records.record_keeping import RecordKeeping
 from trainers.worker import StillWorking
 
-JOBS_PER_MEMBER = 4  # open jobs of each creator, its oldest, that a node attends to
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened, in which nothing is owed yet
 STORE_CHECK_SECONDS = 30.0  # between checks that the blob store works
@@ -61,7 +50,7 @@ class Node:
         self._jobs: dict[int, tuple[Participation, Coordination | None]] = {}
         self._generation = 0
         self._put_off: dict[int, tuple[float, int]] = {}  # jobs left alone: until when, after how many failures
-        self._noted: dict[int | None, str] = {}
+        self._faults = FaultLog(parts.health)
         self._waits = ""
         self._data = parts.data
         self._answering: Answering | None = None
@@ -81,11 +70,11 @@ class Node:
             try:
                 pause = 0.0 if self.step() else poll * (1 if self._is_busy() else IDLE_POLLS)
                 failures = 0
-                self._noted.pop(None, None)
+                self._faults.forget()
             except (RotatedAway, ForeignKey):
                 raise
             except Exception as fault:  # nothing that others sent may end a hospital's node
-                self._note(fault, None)
+                self._faults.note(fault)
                 pause = _pause(poll, failures, LONGEST_PAUSE)
                 failures = 0 if isinstance(fault, ContractError) else failures + 1
             self._parts.worker.tidy()
@@ -115,22 +104,19 @@ class Node:
         self._check_store()
         if parts.client.sender in history.retired:
             raise RotatedAway(f"account {parts.client.sender} was rotated away: start the node with the new keys")
-        if self._site is None:
-            self._site = self._join(history)
-        if self._site is None:
+        site = self._site = self._site or self._join(history)
+        if site is None or site.member not in history.active:
             return False
-        active = self._site.member in history.active
-        site = self._site
-        return active and (self._take_up_data(site) or self._commit(history, site) or self._work(history))
+        return self._take_up_data(site) or self._commit(history, site) or self._work(history)
 
     def _is_busy(self) -> bool:
         """Whether there is an open job that this node attends to."""
-        return any(_attended(self._feed.history, self._parts.config.roles.jobs))
+        return any(attended(self._feed.history, self._parts.config.roles.jobs))
 
     # ------------------------------------------------------------------ membership
 
     def _join(self, history: History) -> Site | None:
-        """What our parts in all jobs share, once we are a member; None before. Raises ForeignKey."""
+        """What our parts in all jobs share; None until we are a member of a sealed consortium. Raises ForeignKey."""
         parts = self._parts
         member = history.member_of(parts.client.sender)
         if member is None:
@@ -146,18 +132,18 @@ class Node:
             )
         say("we are a member", member=member, name=history.names[member])
         return Site(
-            member,
-            parts.keys,
-            parts.client,
-            self._feed,
-            parts.store,
-            parts.worker,
-            self._data,
-            parts.state,
-            parts.sets,
-            parts.config.roles,
-            parts.config.limits.training_seconds,
-            lambda: self._records is None or self._records.stand(),
+            member=member,
+            keys=parts.keys,
+            client=parts.client,
+            feed=self._feed,
+            store=parts.store,
+            worker=parts.worker,
+            data=self._data,
+            state=parts.state,
+            sets=parts.sets,
+            roles=parts.config.roles,
+            training_seconds=parts.config.limits.training_seconds,
+            data_stand=lambda: self._records is None or self._records.stand(),
         )
 
     def _wait(self, what: str) -> None:
@@ -166,7 +152,7 @@ class Node:
         self._waits = what
 
     def _commit(self, history: History, site: Site) -> bool:
-        """Commits to our data set on chain, unless the chain has that commitment already. Keeps first what it is of."""
+        """Commits to our data set on chain, unless that was done already; what it commits to is kept on disk first."""
         if site.data.listing:
             site.sets.keep(site.data.root, site.data.listing)
         told = history.roots.get(site.member), history.samples.get(site.member)
@@ -180,7 +166,7 @@ class Node:
     def _work(self, history: History) -> bool:
         """Attends to each job in turn. A fault in one job does not affect the others."""
         working = False
-        for number, job in _attended(history, self._parts.config.roles.jobs):
+        for number, job in attended(history, self._parts.config.roles.jobs):
             if time.monotonic() < self._put_off.get(number, (0.0, 0))[0]:
                 continue
             try:
@@ -189,7 +175,7 @@ class Node:
                 working = True
                 continue
             except (ContractError, NonceClash) as fault:
-                self._note(fault, number)
+                self._faults.note(fault, number)
                 self._put_off.pop(number, None)
                 continue
             except ChainError:
@@ -198,7 +184,7 @@ class Node:
                 self._postpone(number, fault)
                 continue
             self._put_off.pop(number, None)
-            self._noted.pop(number, None)
+            self._faults.forget(number)
             if acted:
                 return True
         for number in [number for number in self._jobs if history.jobs[number].closed]:
@@ -251,7 +237,7 @@ class Node:
         failures = self._put_off.get(job, (0.0, 0))[1]
         pause = _pause(self._parts.config.chain.poll_seconds, failures, LONGEST_PAUSE if opened else LONGEST_UNOPENED)
         self._put_off[job] = time.monotonic() + pause, failures + 1
-        self._note(fault, job)
+        self._faults.note(fault, job)
 
     def _check_store(self) -> None:
         """Reports to health whether the blob store works. What needs no blobs goes on without it."""
@@ -263,22 +249,7 @@ class Node:
             self._parts.health.stored(True)
         except HMChainError as fault:
             self._parts.health.stored(False)
-            self._note(fault, None)
-
-    def _note(self, fault: Exception, job: int | None) -> None:
-        """Counts a fault, and logs it unless it is the same as last time."""
-        unreachable = isinstance(fault, ChainError) and not isinstance(fault, ContractError | NonceClash)
-        self._parts.health.failed(_kind(fault), unreachable)
-        text, facts = f"{type(fault).__name__}: {fault}", {} if job is None else {"job": job}
-        if self._noted.get(job) == text:
-            return
-        self._noted[job] = text
-        if isinstance(fault, ContractError):
-            say("somebody was faster", **facts, reason=str(fault))
-        elif isinstance(fault, HMChainError):
-            warn("will try again", **facts, reason=str(fault))
-        else:
-            defect(fault, **facts)
+            self._faults.note(fault)
 
     def _told(self, call: str, receipt: Receipt) -> None:
         """Counts and logs a transaction, and has the chain read at least as far."""
@@ -289,38 +260,5 @@ class Node:
         say(call, **facts, gas=receipt.gas, block=receipt.block)
 
 
-def _attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, JobRecord]]:
-    """The open jobs that this hospital attends to: a limited number of each creator, so that nobody can flood it.
-
-    The limit is by creator, not by coordinator: whoever creates a job may name anyone as its coordinator.
-    """
-    created: Counter[int] = Counter()
-    for number, job in history.jobs.items():
-        if job.closed or (wanted and number not in wanted) or _never_starts(history, job):
-            continue
-        created[job.creator] += 1
-        if created[job.creator] <= JOBS_PER_MEMBER:
-            yield number, job
-
-
-def _never_starts(history: History, job: JobRecord) -> bool:
-    """Whether a job waits to be started by a coordinator that is suspended or removed."""
-    member = None if job.rounds else history.member_of(job.coordinator)
-    return member is not None and member not in history.active
-
-
 def _pause(poll: float, failures: int, longest: float) -> float:
     return float(min(poll * 2 ** min(failures, 16), longest))
-
-
-def _kind(fault: Exception) -> str:
-    kinds = {
-        ContractError: "refused",
-        ChainError: "chain",
-        BlobError: "blobs",
-        StorageError: "disk",
-        TrainingError: "training",
-        DataError: "data",
-        UsageError: "usage",
-    }
-    return next((name for kind, name in kinds.items() if isinstance(fault, kind)), "defect")

@@ -1,4 +1,4 @@
-"""A node: whether it is a member, which jobs are its concern, and what it does about faults."""
+"""A node: whether it is a member, what it commits to, and what it does about faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from eth_account import Account
 
 from coordinator.deploy import found
-from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
@@ -25,55 +24,14 @@ from hmchain.errors import (
     TrainingError,
     UsageError,
 )
-from hmchain.history import History, JobRecord, RoundRecord
 from hmchain.identity import MemberIdentity
-from hmchain.manifest import Manifest
+from tests.unit.test_open_jobs import created
 from trainers.config import Config
 from trainers.data_facts import NO_DATA, DataFacts
 from trainers.health import Health
 from trainers.keystore import Keys
-from trainers.node import IDLE_POLLS, JOBS_PER_MEMBER, LONGEST_PAUSE, ForeignKey, Node, RotatedAway, _attended
+from trainers.node import IDLE_POLLS, LONGEST_PAUSE, ForeignKey, Node, RotatedAway
 from trainers.training_sets import TrainingSet, TrainingSets
-
-TERMS = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1).terms()
-NONE: frozenset[int] = frozenset()
-
-
-def created(*jobs: tuple[int, str]) -> History:
-    """Jobs, numbered from 1, by who created each of them and whom it names as coordinator."""
-    blob = BlobRef.of(b"")
-    records = (JobRecord(number, *job, b"", b"", TERMS, blob, blob) for number, job in enumerate(jobs, 1))
-    return History(jobs={record.number: record for record in records})
-
-
-def attended(history: History, wanted: frozenset[int] = NONE) -> list[int]:
-    return [number for number, _ in _attended(history, wanted)]
-
-
-def test_of_one_members_open_jobs_the_oldest_are_looked_after() -> None:
-    history = created(*[(1, "0x1")] * (JOBS_PER_MEMBER + 2))
-    assert attended(history) == [1, 2, 3, 4]
-    history.jobs[2].closed = True
-    assert attended(history) == [1, 3, 4, 5]
-    assert attended(history, frozenset({5, 6})) == [5, 6], "which a hospital decides by itself"
-
-
-def test_made_up_coordinators_make_nobody_look_after_more() -> None:
-    assert attended(created(*((1, f"0x{number}") for number in range(20)))) == [1, 2, 3, 4]
-
-
-def test_jobs_in_anothers_name_do_not_count_as_its_own() -> None:
-    junk, honest = [(1, "0x2")] * 6, [(2, "0x2"), (2, "0x2")]
-    assert attended(created(*junk, *honest)) == [1, 2, 3, 4, 7, 8]
-
-
-def test_a_job_that_waits_for_a_barred_coordinator_is_no_open_one() -> None:
-    history = created(*[(1, "0x2")] * JOBS_PER_MEMBER, (1, "0x1"), (1, "0x9"))
-    history.members = {1: "0x1", 2: "0x2"}
-    history.active = {1}
-    assert attended(history) == [5, 6], "the last one's coordinator is no member"
-    history.jobs[1].rounds[1] = RoundRecord(1, b"", (), ())
-    assert attended(history) == [1, 5, 6], "a job that runs does without it"
 
 
 def test_a_refusal_that_persists_is_logged_once(
