@@ -116,11 +116,11 @@ def copy_of(suite: str, root: Path) -> Path:
 
 
 def is_found(mutant: Mutant, root: Path) -> bool:
-    """Whether forge fails on it, in a copy. Raises SystemExit where it is no mutant of today's contracts."""
+    """Whether forge's tests fail on a copy with the mutant. Raises SystemExit where the contract has changed there."""
     file = root / "contracts" / mutant.file
     content = file.read_text()
     if content.count(mutant.before) != 1:
-        sys.exit(f"{mutant.file} does not say {mutant.before!r} once: write the mutant anew")
+        sys.exit(f"{mutant.file} does not say {mutant.before!r} once: adapt the mutant")
     file.write_text(content.replace(mutant.before, mutant.after))
     shutil.rmtree(root / ".build/forge-cache/invariant", ignore_errors=True)  # what made the last mutant fail
     command = [forge(), "test", "--root", str(root), "--use", str(solc.use()), "--match-contract", mutant.suite]

@@ -156,7 +156,7 @@ def check_names(where: str, told: dict[str, Any], names: Iterable[str], round: i
 
 
 def compare(where: str, told: dict[str, Any], facts: dict[str, Any], round: int | None = None) -> None:
-    """Raises VerificationError at the first of the facts that the report tells otherwise."""
+    """Raises VerificationError for the first fact that the report states otherwise."""
     for name, fact in facts.items():
         if not same(told.get(name), fact):
             difference = f"{name} = {SHORT.repr(told.get(name)):.100}, the chain {fact!r:.100}"
@@ -175,7 +175,7 @@ def same(told: Any, fact: Any) -> bool:
 
 
 def check_possible(where: str, told: dict[str, Any], fits: bool, round: int | None = None) -> None:
-    """Raises VerificationError unless what is told, one name and its value, is possible."""
+    """Raises VerificationError where the report gives a name a value that it cannot have."""
     if not fits:
         ((name, value),) = told.items()
         raise VerificationError(f"{where} says {name} = {SHORT.repr(value):.100}, which cannot be", round)
@@ -188,7 +188,7 @@ def is_metric(name: str, value: Any) -> bool:
 
 
 def are_malicious(told: Any, attack: str, members: Collection[int]) -> bool:
-    """Whether these members can have attacked in that way: some, but not all; none where it is no attack."""
+    """Whether these can be the attackers: some members, but not all, or none where there is no attack."""
     numbers = type(told) is list and all(type(number) is int for number in told)
     possible = numbers and told == sorted(set(told) & set(members)) and len(told) < len(members)
     return bool(possible and (attack != ATTACKS[0]) == bool(told))
@@ -204,7 +204,7 @@ def is_partition(told: Any) -> bool:
 
 
 def are_seconds(told: Any) -> bool:
-    """Whether it is the time that parts of a run took, and all of it."""
+    """Whether these can be the times that a run and its parts took."""
     if type(told) is not dict or not {"total"} <= told.keys() <= {"total", *TIMES}:
         return False
     return all(type(each) is float and isfinite(each) and each >= 0 for each in told.values())

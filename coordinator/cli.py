@@ -127,7 +127,7 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
 
 
 def verify_command(folder: Path, data_root: Path | None, architecture: str) -> str:
-    """What a shell takes to check a run with all that it needs."""
+    """The command line that checks a run, with every option that this run needs."""
     data = [] if data_root is None else ["--data-root", str(data_root)]
     module = ["--allow-module", architecture] if ":" in architecture else []
     return shlex.join(["hmchain", "verify", str(folder), *data, *module])

@@ -129,7 +129,7 @@ def faults(local: Local) -> Iterator[str]:
 
 @contextmanager
 def blaming(local: Local) -> Iterator[None]:
-    """Where a daemon has ended, that is told, and not what came of it: perhaps another program has its port."""
+    """If a daemon has ended, reports that and not what it led to: perhaps another program has its port."""
     try:
         yield
     except HMChainError as fault:

@@ -16,7 +16,7 @@ from trainers.parts import connect
 
 @dataclass(frozen=True)
 class Session:
-    """A client of the HMChain contract, and the consortium's history as of when the session was opened."""
+    """A client of the HMChain contract, and the consortium's history when the session was opened."""
 
     client: ChainClient
     history: History

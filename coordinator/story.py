@@ -206,7 +206,7 @@ def train(story: Story) -> dict[str, Any]:
 
 
 def withdraw(story: Story) -> dict[str, Any]:
-    """The patient changes its mind: another root before the next round, and no key to the physician."""
+    """The patient withdraws: another root before the next round, and no more keys for the physician."""
     before = story.history().roots[1]
     story.hmchain("records", "consent", "all", "--withdraw", *story.signed("patient"), hospital=1)
     story.wait("other root of hospital 1", lambda h: h.roots[1] != before)

@@ -61,7 +61,7 @@ def verify(folder: Path, data_root: Path | None, console: Console, modules: Coll
 
 
 def strangers(folder: Path, run: RunFile, job: JobRecord) -> list[str]:
-    """Names of what lies in a run's folder and is no part of the run."""
+    """Names of the files in a run's folder that are no part of the run."""
     ours = {RUN, KEY, SUMMARY, METRICS, CURVES, run.blobs, *((LEDGER,) if run.chain == EMBEDDED else ())}
     strange = [entry.name for entry in folder.iterdir() if entry.name not in ours]
     if run.blobs == BLOBS:  # its own; other runs may share another

@@ -140,7 +140,7 @@ class Decoder:
                 yield decoder.decode(log)
 
     def error(self, data: bytes) -> ContractError:
-        """The error in revert data, of any contract of ours; one named "Reverted" where it is none of them."""
+        """The error in revert data, of any of our contracts; an error named "Reverted" for any other data."""
         abi = _errors().get(data[:4])
         if abi is None:
             return ContractError("Reverted", (encode_hex(data[:36]),) if data else ())

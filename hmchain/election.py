@@ -61,7 +61,7 @@ def elect_masters(
     """The masters of `round`. The caller makes sure that at least `count` members are enrolled.
 
     A committee serves `term_rounds` rounds; a master that left the draws is replaced at its position. At the end of its
-    term, or when it is dismissed, the whole committee is elected anew, and the outgoing one sits this election out
+    term, or when it is dismissed, a new committee is elected, and the outgoing one sits this election out
     unless the consortium is too small for two committees.
     """
     over = dismissed or not outgoing.members or round - outgoing.since >= term_rounds

@@ -118,7 +118,7 @@ class Permit:
 
 @dataclass(frozen=True)
 class Acceptance(Permit):
-    """A person accepts that a member vouches for it, in a role.
+    """A person accepts that a member vouches for them, in a role.
 
     nonce: one more than how often the person has accepted before. deadline: the last second, since 1970, in which the
     acceptance is valid.

@@ -62,7 +62,7 @@ def use() -> Path:
 def _install_native() -> bool:
     """Download the native compiler into SOLCX_BINARY_PATH; False where there is none for this machine or network."""
     try:
-        # py-solc-x waits for ever on a silent network, so ask first.
+        # py-solc-x waits forever on a silent network, so ask first.
         requests.get(BINARY_DOWNLOAD_BASE.format("linux", "list.json"), timeout=TIMEOUT).raise_for_status()
         solcx.install_solc(version())
     except (requests.RequestException, SolcError, SolcInstallationError, DownloadError, OSError, ValueError):

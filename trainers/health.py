@@ -24,7 +24,7 @@ SPARE_SECONDS = 300.0
 
 
 def longest_step(blob_seconds: float) -> float:
-    """The most seconds that a node may go without looking at the chain.
+    """The longest that a node may go without looking at the chain, in seconds.
 
     A master fetches the updates of all clients, one after the other, each for as long as the store may take for a blob,
     and scores them before it looks again.

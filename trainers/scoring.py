@@ -37,7 +37,7 @@ class Metrics:
 
 
 def predict(network: nn.Module, split: Split, compute: Compute | None = None) -> NDArray[np.float32]:
-    """The probability of each class, float32 (N, classes), for a split's inputs. A row of NO_ANSWER is none."""
+    """The probability of each class for a split's inputs, float32 (N, classes); NO_ANSWER in rows without any."""
     compute = compute or Compute()
     compute.place(network).eval()
     outputs = []

@@ -90,7 +90,7 @@ class NodeState:
 
 
 def _transaction(text: str) -> bytes:
-    """A signed transaction. Raises ValueError for bytes that are none: no chain would ever take them."""
+    """A signed transaction. Raises ValueError for any other bytes: no chain would ever take them."""
     raw = decode_hex(text)
     try:
         Account.recover_transaction(raw)

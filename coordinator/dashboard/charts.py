@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A series of points in ascending order of x. Its number among the lines decides on its colour and dashes."""
+    """A series of points in ascending order of x. Its place among the lines decides its colour and dashes."""
 
     label: str
     points: Sequence[Point]

@@ -1,4 +1,4 @@
-"""What hmchain.history leaves out: when things happened, when members were last heard of, ballots, reputations.
+"""What hmchain.history leaves out: when things happened, when members were last heard from, ballots, reputations.
 
 All of it follows from events, like hmchain.history, which pages read beside it.
 """

@@ -99,7 +99,7 @@ class Indexer:
                 stop.wait(PAUSE_SECONDS)
 
     def _now(self) -> dict[int, Present]:
-        """Where the jobs that were created last stand, as of the last block that was taken in."""
+        """Where the newest jobs stand, as of the last block in the index."""
         with _stored(), self._engine.connect() as connection:
             cursor = cursor_of(connection)
         return {now.job: now for now in self._reader.presents(cursor.next_block - 1, JOBS)} if cursor else {}

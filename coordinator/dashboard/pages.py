@@ -196,7 +196,7 @@ class Pages:
         return self._page("table.html", "Table", lambda view: self._searched(request, view, name), place="data")
 
     def verify(self, _: Request) -> Response:
-        """Begins a verification, and shows the page that tells of it."""
+        """Begins a verification, and shows the page that reports on it."""
         if self._verification is None:
             raise HTTPException(404, "Only a run's folder can be verified here")
         self._verification.start()

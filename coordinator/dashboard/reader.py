@@ -82,7 +82,7 @@ class Reader:
         }
 
     def origin(self) -> Origin:
-        """Asked anew: another chain may have come behind the same URL. Raises ChainError."""
+        """Asked each time, because the URL may lead to another chain by now. Raises ChainError."""
         with answering():
             chain_id = str(self._web3.eth.chain_id)
         return Origin(chain_id, self.block(0).hash, self._client.address, self._records)
@@ -116,7 +116,7 @@ class Reader:
         return Cost(transaction, block, call, receipt["gasUsed"])
 
     def presents(self, block: int, most: int) -> list[Present]:
-        """Where the jobs that were created last stand, as of a block. Raises ChainError."""
+        """Where the newest jobs stand, as of a block. Raises ChainError."""
         count = self._client.call("jobCount", block=block)
         return [self._present(job, block) for job in range(max(1, count - most + 1), count + 1)]
 
@@ -134,7 +134,7 @@ class Reader:
         return NodeFacts(url, software, self._optional("peer_count", url), bool(self._optional("syncing", url)))
 
     def _optional(self, what: str, url: str | None) -> Any:
-        """Many nodes keep this to themselves, and development nodes have none of it."""
+        """What a node may decline to say: many do, and development nodes know none of it."""
         try:
             with answering():
                 return getattr(self._web3.net if what == "peer_count" else self._web3.eth, what) if url else None

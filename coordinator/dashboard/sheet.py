@@ -43,7 +43,7 @@ class Sheet:
     rows: list[Row]
 
     def names(self) -> list[str]:
-        """Of its columns."""
+        """The names of its columns."""
         return [column.name for column in self.columns]
 
     def records(self) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ class Outcome:
 
 
 class Verification:
-    """Verifies one run, one time after the other."""
+    """Verifies one run, never twice at a time."""
 
     def __init__(self, folder: Path, data_root: Path | None = None) -> None:
         self._command = [*COMMAND, "verify", str(folder), "--json"]

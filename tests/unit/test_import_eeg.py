@@ -421,7 +421,7 @@ def test_samples_that_are_cut_off_or_not_finite_and_markers_that_are_none_are_re
     assert "cut off" in reason(brainvision(tmp_path, samples=b""))
     header = VHDR.replace("INT_16", "IEEE_FLOAT_32")
     assert "not finite" in reason(brainvision(tmp_path, header, samples=np.array([1, np.nan], "<f4").tobytes()))
-    assert "a marker that is none" in reason(brainvision(tmp_path, markers=VMRK.replace(",3,1,0", ",x,1,0")))
+    assert "a malformed marker" in reason(brainvision(tmp_path, markers=VMRK.replace(",3,1,0", ",x,1,0")))
     assert "not a BrainVision marker file" in reason(brainvision(tmp_path, markers="[Marker Infos]"))
 
 

@@ -145,7 +145,7 @@ def test_every_kind_of_allele_is_read(tmp_path: Path, alt: str) -> None:
         ("1 10 . A T . . . DP:GT 3:0/1 0/1", "GT is not the first key of FORMAT"),
         ("1 10 . A T . . . 9X 0/1 0/1", "FORMAT has no keys"),
         ("1 10 . A T . . . GT 0/1:5 0/1", "a sample has more values than FORMAT has keys"),
-        ("1 10 . A T . . . GT 0/x 0/1", "a genotype that is none"),
+        ("1 10 . A T . . . GT 0/x 0/1", "a malformed genotype"),
         ("1 10 . A T . . . GT 0/2 0/1", "a genotype of an allele that is not there"),
     ],
 )

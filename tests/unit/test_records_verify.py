@@ -199,6 +199,6 @@ def test_a_key_that_was_put_back_after_it_was_erased(own_ward: Ward) -> None:
 def test_entries_that_are_not_those_of_the_contract(stock: Archive) -> None:
     entries = stock.trail().entries
     entry = entries.pop()
-    is_invalid(stock, "the contract has 2 entries, its events tell of 1")
+    is_invalid(stock, "the contract has 2 entries, its events show 1")
     entries.append(replace(entry, timestamp=entry.timestamp + 1))
     is_invalid(stock, "entry 2 is not the one that the contract keeps the hash of")

@@ -86,17 +86,17 @@ def check_complete(archive: Archive, trail: Trail) -> None:
         ("emergencies", client.call("emergencyCount", block=head.number), len(trail.emergencies)),
     ):
         if count != seen:
-            raise VerificationError(f"the contract counts {count} {what}, its events tell of {seen}")
+            raise VerificationError(f"the contract counts {count} {what}, its events show {seen}")
     for grant in trail.grants.values():
         number, expiry, uses, nonce = client.call("grantOf", grant.terms.abi(), block=head.number)
         if uses != len(grant.uses):
-            raise VerificationError(f"grant {grant.number} was used {uses} times, events tell of {len(grant.uses)}")
+            raise VerificationError(f"grant {grant.number} was used {uses} times, its events show {len(grant.uses)}")
         if (number, expiry, nonce) != (grant.number, grant.terms.expiry, grant.terms.nonce):
-            raise VerificationError(f"grant {grant.number} is not as the events tell of it")
+            raise VerificationError(f"grant {grant.number} is not as its events say")
     for case in trail.emergencies.values():
         told = case.holder, VERDICTS.index(case.verdict)
         if tuple(client.call("emergencyOf", case.reader, case.number, block=head.number)[1:3]) != told:
-            raise VerificationError(f"emergency {case.number} is not as the events tell of it")
+            raise VerificationError(f"emergency {case.number} is not as its events say")
 
 
 def _clock(archive: Archive) -> Callable[[int], str]:

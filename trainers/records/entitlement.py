@@ -110,14 +110,14 @@ class Entitlement:
         return consents_of(trail, terms.consent_of, salt)
 
     def _of(self, person: str) -> Iterator[Holding]:
-        """A person's records; those about nobody where there is no person."""
+        """A person's records, or, where `person` is nobody, those that are about nobody."""
         if person != NOBODY:
             return self.vault.of_subjects(self.vault.pseudonyms_of(person))
         return self.vault.of_subjects([""])
 
 
 def _kept(trail: Trail, holdings: Iterable[Holding]) -> Iterator[Holding]:
-    """Without what the chain knows as erased: a vault that was restored from a backup has the keys of that again."""
+    """The holdings that the chain does not know as erased: a vault restored from a backup has such keys again."""
     return (holding for holding in holdings if holding.leaf not in trail.erased.get(holding.batch.number or 0, ()))
 
 

@@ -46,7 +46,7 @@ class Batch:
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> Self:
-        """From id, kind, root, sha256, cid, size, count, number."""
+        """A batch from a row of id, kind, root, sha256, cid, size, count, number."""
         id, kind, root, sha256, cid, size, count, number = row
         return cls(id, Kind(kind), root, BlobRef(sha256, Cid(codec_for(size), cid), size), count, number)
 
@@ -71,11 +71,11 @@ class Holding:
 
     @property
     def kind(self) -> Kind:
-        """Its batch's."""
+        """The record's kind, which is its batch's."""
         return self.batch.kind
 
     def cut(self, blob: bytes) -> bytes:
-        """Its ciphertext, out of its batch's blob."""
+        """The record's ciphertext, cut out of its batch's blob."""
         return blob[self.offset : self.offset + self.length]
 
     @property
@@ -85,7 +85,7 @@ class Holding:
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> Self:
-        """A row of SELECT."""
+        """A holding from a row of SELECT."""
         batch = Batch.of((row[1], row[8], *row[15:20], row[14]))
         place, known = row[2:8], row[9:13]
         return cls(row[0], *place, *known, bool(row[13]), batch)  # type: ignore[call-arg]
@@ -106,7 +106,7 @@ class Wanted:
     erased: bool | None = None
 
     def sql(self) -> tuple[str, list[str | int]]:
-        """A condition and its values."""
+        """The SQL condition that selects these records, and the values for its parameters."""
         named = (
             ("b.kind = ?", self.kind.value if self.kind else ""),
             ("r.type = ?", self.type),

@@ -29,7 +29,7 @@ class FileReport:
 
     @property
     def shown_path(self) -> str:
-        """Its path as a terminal may have it: others chose its name, so it is escaped where it could steer that."""
+        """The path, safe to print: others chose the name, so whatever could steer a terminal is escaped."""
         return str(self.path) if str(self.path).isprintable() else ascii(str(self.path))
 
     def to_json(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class FileReport:
 
 @dataclass
 class ImportReport:
-    """What became of all."""
+    """What became of all files."""
 
     files: list[FileReport] = field(default_factory=list)
 

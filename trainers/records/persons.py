@@ -154,7 +154,7 @@ def _address(value: Any) -> str:
 
 
 def _word(value: Any) -> bytes:
-    """Thirty-two bytes."""
+    """Thirty-two bytes, from JSON. Raises ValueError."""
     word = bytes.fromhex(value)
     if len(word) != 32:
         raise ValueError("not 32 bytes")

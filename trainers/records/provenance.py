@@ -80,7 +80,7 @@ class Trained:
 
     @property
     def state(self) -> str:
-        """What has become of it."""
+        """Whether the record may still be used, in words."""
         if self.holding is None:
             return "not in this vault"
         if self.holding.erased:
@@ -206,7 +206,7 @@ class _Log(History):
 
 @contextmanager
 def open_provenance(config: Config, keys: Keys) -> Iterator[Provenance]:
-    """Of all updates of this hospital on its consortium's chain. Raises HMChainError."""
+    """The provenance of all updates of this hospital on its consortium's chain. Raises HMChainError."""
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)
     client = ChainClient(web3, None, consortium.contract)

@@ -29,7 +29,7 @@ MAX_RECORDS = 20_000  # of one release: the parts that one letter can list
 REFUSED = bytes(32)  # in place of an envelope, where there is nobody to write a letter to
 FIRST_PAUSE, LAST_PAUSE = 30.0, 3600.0  # seconds until a letter that could not be had is asked for again
 EMERGENCY_TRIES = 3  # in which an emergency comes before all readings
-MAX_TRIES = 30  # for about a day; then it is refused: nobody can make a holder look for it for ever
+MAX_TRIES = 30  # for about a day; then it is refused: nobody can make a holder look for it forever
 
 Chosen = Callable[[dict[str, Any]], Iterable[Holding]]
 
@@ -116,7 +116,7 @@ class Releasing:
         return self.rules.in_emergency(self.registry.trail(), case, request)
 
     def _under_grant(self, use: Use, request: dict[str, Any]) -> Iterable[Holding]:
-        """Likewise."""
+        """By the chain as it is when this is asked."""
         trail, head = self.registry.trail(), self.registry.feed.head
         assert head is not None
         return self.rules.under_grant(trail, use, head.time, request)

@@ -50,7 +50,7 @@ class Case:
 
 
 def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
-    """What this hospital is to review; with `everyone`, all there ever was. Raises HMChainError."""
+    """The emergencies that this hospital has to review; with `everyone`, all there ever were. Raises HMChainError."""
     trail, member, client = archive.trail(), archive.member, archive.registry.client
     for record in trail.emergencies.values():
         if not everyone and (record.holder != member or record.verdict is not None):

@@ -59,7 +59,7 @@ def deadline(archive: Archive, seconds: int = WORD_SECONDS) -> int:
 
 
 def consent(archive: Archive, person: MemberIdentity, label: str, purposes: frozenset[Purpose]) -> Signed:
-    """Signs a person's consent to purposes for a label, in place of what it said before. Raises HMChainError."""
+    """Signs a person's consent to purposes for a label, in place of an earlier one. Raises HMChainError."""
     salt, account = salt_of(person), person.account.address
     scope = scopes.scope_of(salt, label)
     permit = Consent(account, scope, purposes, archive.trail().next_consent(account, scope), deadline(archive))

@@ -89,7 +89,7 @@ def _places(vault: Vault | None, names: tuple[str, ...], subject: str) -> set[Pl
 
 
 def _grouped(trained: Iterable[Trained]) -> list[list[Trained]]:
-    """By job, record and consent: of each the rounds."""
+    """Grouped by job, record and consent, so that each is printed once, with its rounds."""
     groups: dict[Any, list[Trained]] = {}
     for each in trained:
         groups.setdefault((each.submissions[0].job, each.place, each.then), []).append(each)

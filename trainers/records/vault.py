@@ -243,4 +243,4 @@ class Vault(VaultFile):
         try:
             yield
         except (BlobError, ValueError, TypeError) as fault:
-            raise StorageError(f"{self._path} is damaged: it holds a row that is none") from fault
+            raise StorageError(f"{self._path} is damaged: it holds a row that cannot be read") from fault

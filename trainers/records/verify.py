@@ -15,7 +15,7 @@ from trainers.records.storing import open_record
 
 
 def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
-    """Raises VerificationError with the first thing that is wrong. A batch at a time is in memory, whatever there is.
+    """Raises VerificationError with the first thing that is wrong. Only one batch at a time is in memory.
 
     quick leaves out what needs blobs and keys.
     """
@@ -46,7 +46,7 @@ def check_entries(archive: Archive, trail: Trail) -> None:
     block = archive.registry.feed.head.number
     count = client.call("entryCount", block=block)
     if count != len(trail.entries):
-        raise VerificationError(f"the contract has {count} entries, its events tell of {len(trail.entries)}")
+        raise VerificationError(f"the contract has {count} entries, its events show {len(trail.entries)}")
     if trail.entries and client.call("entryHash", count, block=block) != trail.entries[-1].hash():
         raise VerificationError(f"entry {count} is not the one that the contract keeps the hash of")
 

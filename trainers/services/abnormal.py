@@ -51,7 +51,7 @@ def _limits(given: Any) -> Limits:
 
 
 def number(text: Any) -> Decimal | None:
-    """A finite decimal, None for what is none."""
+    """A finite decimal, None for anything else."""
     try:
         value = Decimal(str(text))
     except InvalidOperation:
@@ -60,5 +60,5 @@ def number(text: Any) -> Decimal | None:
 
 
 def objects(content: Any) -> list[Mapping[str, Any]]:
-    """The objects of a list that somebody else wrote; none where it is no list."""
+    """The objects in a list that somebody else wrote; none of anything but a list."""
     return [item for item in content if isinstance(item, Mapping)] if isinstance(content, list) else []

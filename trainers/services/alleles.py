@@ -89,7 +89,7 @@ def count(
 ) -> dict[str, int | None]:
     """A hospital's cells, of persons who consent to GENOME as of now, and of genomes about nobody.
 
-    Raises UsageError for a query that is none or asks for too much, BlobError for a record that cannot be had.
+    Raises UsageError for a malformed query, or one that asks for too much, BlobError for a record that cannot be had.
     """
     holdings = consented(trail, vault, Purpose.GENOME, Wanted(type=TYPE, erased=False))
     by_person: dict[str, list[Holding]] = {}  # as they were imported: reading keeps the last batch
@@ -103,7 +103,7 @@ def _person(vault: Vault, holding: Holding) -> str:
 
 
 def told(genomes: Iterable[Iterable[Record]], query: Query, minimum: int) -> dict[str, int | None]:
-    """The cells for persons' genomes: none for fewer persons than the minimum, no site of fewer. Raises UsageError."""
+    """The cells to answer: none for fewer persons than the minimum, and no site with fewer. Raises UsageError."""
     sites: dict[Site, Calls] = {}
     persons = 0
     for records in genomes:
@@ -183,9 +183,9 @@ class Frequency:
 
 
 def frequencies(totals: Mapping[str, Total]) -> list[Frequency]:
-    """All alternatives, in order of chromosome and position. Raises DataError for cells that are none.
+    """All alternatives, in order of chromosome and position. Raises DataError for malformed cells.
 
-    A site is told with all its alternatives: a hospital that tells of it and not of an allele has none of that.
+    A site is reported with all its alternatives: a hospital that lists the site but not an allele has none of that.
     """
     sites: dict[Site, Total] = {}
     alternatives: dict[Site, dict[str, int]] = {}
@@ -201,7 +201,7 @@ def frequencies(totals: Mapping[str, Total]) -> list[Frequency]:
         else:
             sites[site] = total
     if not alternatives.keys() <= sites.keys():
-        raise DataError("an answer has an allele of a site that it does not tell of")
+        raise DataError("an answer has an allele of a site that it does not list")
     return [
         Frequency(*site, alt, number, sites[site].value, sites[site].told)
         for site in sorted(sites, key=lambda site: (*_natural(site[0]), *site[1:]))

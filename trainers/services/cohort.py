@@ -12,7 +12,7 @@ Only the vault's own rows are looked at: no record is opened. A person is an acc
 
 Groups divide, so that no count is the difference of two others but for the total. A count below the threshold is
 suppressed, 0 as well; the total then goes too, unless it leaves each suppressed count open, and is one of enough
-persons. It goes, and not a further group, since which group went would depend on the counts, and so tell of them.
+persons. The total goes, and not a further group, because which group went would depend on the counts and reveal them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def read_query(path: Path) -> dict[str, Any]:
 def count(trail: Trail, vault: Vault, query: Mapping[str, Any], threshold: int) -> dict[str, int | None]:
     """A hospital's cells: groups, rest and total, of persons who consent to biomedical research as of now.
 
-    Raises UsageError for a query that is none.
+    Raises UsageError for a malformed query.
     """
     asked = parsed(query, Query)
     return suppressed(divided(trail, vault, asked), threshold)
@@ -146,7 +146,7 @@ def suppressed(counts: Mapping[str, int], threshold: int) -> dict[str, int | Non
 
 def rows(query: Mapping[str, Any], totals: Mapping[str, Total]) -> list[dict[str, Any]]:
     """What all hospitals tell together, a row for each cell. at_least counts what was told; at_most is None where
-    nobody can say: a total that was suppressed may be any. Raises UsageError for a query that is none.
+    nobody can say: a total that was suppressed may be any. Raises UsageError for a malformed query.
     """
     asked = parsed(query, Query)
     told = []

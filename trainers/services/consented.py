@@ -66,10 +66,10 @@ class ConsentedData:
     _retry: float = 0.0
 
     def refresh(self, trail: Trail, training: bool = False) -> bool:
-        """Writes the file anew where other records are consented to than before, or one has turned up, and says so.
+        """Writes the file again where consents have changed, or a missing record has turned up. Returns whether it did.
 
-        training: whether one is under way, which only a withdrawal ends. What is consented to anew waits: who consents
-        and withdraws all the time would let none come to its end. Raises HMChainError; DaemonError where no record can
+        training: whether one is under way, which only a withdrawal ends. New consents wait: otherwise somebody who
+        consents and withdraws all the time would let none finish. Raises HMChainError; DaemonError where no record can
         be had for now.
         """
         if not training and self._one_turned_up():
@@ -100,7 +100,7 @@ class ConsentedData:
         return self.chosen is not None and self.chosen <= {holding.id for holding in self._holdings(trail)}
 
     def clear(self) -> None:
-        """Takes the file away, and any that was cut off: what nobody consents to any more is not left lying about."""
+        """Removes the file, and any partial one: what nobody consents to any more is not left lying about."""
         for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
             file.unlink(missing_ok=True)
         self.chosen, self.rows, self._seen, self._missing = None, (), NOTHING, {}

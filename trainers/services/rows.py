@@ -15,7 +15,7 @@ from trainers.splits import Shard, Split
 
 CONDITION = "condition"
 HELD_OUT = 0.2  # of the persons, about
-NOT_SO = {"refuted", "entered-in-error"}  # FHIR's verification statuses of a condition that is none
+NOT_SO = {"refuted", "entered-in-error"}  # FHIR's verification statuses of a condition that its patient does not have
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def shard_of(rows: Iterable[Row], ill: Container[str], names: tuple[str, ...], k
 
 
 def is_held_out(subject: str, key: bytes) -> bool:
-    """A person is on one side for good, whatever is known of it, and nobody without the key can tell on which."""
+    """A person stays on one side for good, whatever records come, and nobody without the key can tell on which."""
     drawn = hmac.digest(key, b"hmchain/held-out/1" + subject.encode(), "sha256")
     return int.from_bytes(drawn[:8]) < HELD_OUT * 2**64
 

@@ -1,6 +1,6 @@
 """Clinical research: who has a condition, predicted from laboratory values. One row a person that consents.
 
-A person without a value for each feature has no row: an invented value would be somebody's, and not the person's.
+A person without a value for each feature has no row: no value is made up for anybody.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _unit(record: Record) -> str:
 
 
 def _value(record: Record, unit: str) -> float | None:
-    """The number of units, None where it is none, a bound ("< 0.1"), of another unit, or beyond float32."""
+    """The number of units; None for no number, a bound ("< 0.1"), another unit, or a number beyond float32."""
     if "comparator" in record.value or not unit or _unit(record) != unit:
         return None
     value = float(record.value["quantity"]["value"])

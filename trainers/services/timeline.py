@@ -131,7 +131,7 @@ def timeline(sources: Iterable[tuple[str, Iterable[Record]]]) -> Timeline:
 
 
 def _merge(alike: list[Fact], place: str, record: Record) -> None:
-    """One more of a fact. What one place says twice, of other pseudonyms, is two facts: two visits in one hour."""
+    """Adds a report of a fact. What one place says twice, of other pseudonyms, is two facts: two visits in one hour."""
     fact = next((fact for fact in alike if place not in fact.places), None)
     if fact is None:
         fact = Fact(replace(record, attachment=b""), [])
@@ -164,7 +164,7 @@ def _named(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _codes(record: Record) -> list[str]:
-    """Its codes, LOINC's first: what a watch and a laboratory have in common."""
+    """The record's codes, LOINC's first: those a watch and a laboratory have in common."""
     codes = sorted(record.codes, key=lambda c: (c.system != "http://loinc.org", c))
     return [f"{c.system}|{c.code}" for c in codes]
 
@@ -173,7 +173,7 @@ def _codes(record: Record) -> list[str]:
 
 
 def _find_conflicts(facts: Iterable[Fact]) -> None:
-    """Marks what has another value for the same moment; of a day there may be several results."""
+    """Marks facts with different values for the same moment; for a whole day, several values are no conflict."""
     told: dict[tuple[Any, ...], list[Fact]] = {}
     for fact in facts:
         record, value = fact.record, fact.record.value
@@ -211,7 +211,7 @@ def _trends(facts: Iterable[Fact], names: Mapping[str, str]) -> list[Trend]:
 
 
 def _measures(record: Record) -> Iterator[tuple[str, str, Decimal, str]]:
-    """Code, part, number and unit of each quantity; a bound ("< 5") is none that can be drawn."""
+    """Code, part, number and unit of each quantity; a bound ("< 5") cannot be drawn, and is left out."""
     if record.type != "observation" and record.kind is not Kind.BEHAVIOUR:
         return
     code = next(iter(_codes(record)), record.type)

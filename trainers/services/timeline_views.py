@@ -132,7 +132,7 @@ def _cut(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Others wrote it, and terminals obey control characters."""
+    """A text that others wrote, without the control characters that a terminal would obey."""
     return "".join(c if c.isprintable() else "·" for c in " ".join(text.split()))
 
 
@@ -229,5 +229,5 @@ def _plot(axes: Axes, points: Iterable[Point], **style: Any) -> None:
 
 
 def _ascii(text: str) -> str:
-    """The font of figures lacks most scripts, and warns of each sign it has not."""
+    """A text in ASCII: the figures' font lacks most scripts, and warns of each sign that it lacks."""
     return text.replace("…", "...").encode("ascii", "replace").decode()

@@ -1,4 +1,4 @@
-"""Records and who may read them, as the Records contract tells: no record's content, and no patient's name."""
+"""Records and who may read them, according to the Records contract: no record's content, and no patient's name."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ PLACE = (Column("job", INTEGER), Column("round", INTEGER))
 
 
 def stage(record: RoundRecord) -> str:
-    """How far a round got, by what its events show: a phase that ended by its deadline alone shows later."""
+    """How far a round has got, as far as events show: a phase ended by its deadline alone shows with the next event."""
     if record.model is not None:
         return "completed"
     if record.failed is not None:

@@ -51,7 +51,7 @@ def refuse_unfit(dataset: Dataset, syntax: str) -> None:
 
 
 def _refuse_hollow(dataset: Dataset, name: str) -> None:
-    """A file may be cut off just where an element ends: then all is well with it, but for what is not there."""
+    """Refuses what lacks its content: a file cut off just between two elements is well-formed, but incomplete."""
     if name.endswith("Waveform Storage"):
         groups = dataset.get("WaveformSequence") or []
         if not groups or any("WaveformData" not in group for group in groups):
@@ -92,7 +92,7 @@ def type_of(dataset: Dataset) -> str:
 
 
 def time(dataset: Dataset, zone: tzinfo) -> str:
-    """The acquisition's time, else the series', else the study's, or "". A time that is none counts as not there."""
+    """The acquisition's time, else the series', else the study's, or "". A malformed time counts as missing."""
     offset = re.sub(r"[^+\d-]", "", text(dataset, "TimezoneOffsetFromUTC"))
     moment = text(dataset, "AcquisitionDateTime")
     candidates = [moment if "+" in moment or "-" in moment else moment + offset]
@@ -178,7 +178,7 @@ def whole(dataset: Dataset, keyword: str) -> int:
 
 
 def _coded(dataset: Dataset, keyword: str) -> str:
-    """A code string (CS), or "" for what is none: free text has names in it."""
+    """A code string (CS), or "" for any other text: free text may have names in it."""
     found = text(dataset, keyword)
     return found if _CODED.fullmatch(found) else ""
 

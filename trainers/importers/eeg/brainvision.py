@@ -1,7 +1,7 @@
 """BrainVision: a header (.vhdr) that names a file of samples (.eeg) and one of markers (.vmrk) beside it.
 
 The recording that a record carries is a tar of the three, named recording.*, always the same for the same recording:
-header and markers are written anew from what is understood of them. Comments, impedances, the dates of segments and
+header and markers are written again from what is understood of them. Comments, impedances, the dates of segments and
 the words of markers of type Comment are free text, or identify, and are left out; the date of the first segment stays
 known to the record (Record.time), which is sealed and opened under consent.
 
@@ -196,7 +196,7 @@ def _markers(text: str) -> list[re.Match[str]]:
         raise Unreadable("not a BrainVision marker file")
     matches = [_MARKER.fullmatch(line) for line in lines if re.match(r"Mk\d+=", line)]
     if not all(matches):
-        raise Unreadable("a marker that is none")
+        raise Unreadable("a malformed marker")
     return [match for match in matches if match]
 
 

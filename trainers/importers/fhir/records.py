@@ -23,7 +23,7 @@ from trainers.importers.measures.naming import is_free, nameless
 
 MAX_PARTS = 50_000  # of a resource: validating each takes up to a third of a millisecond
 _NOT_RECORDS = {
-    "AuditEvent": "an AuditEvent tells of who works with records, and is no part of a patient's",
+    "AuditEvent": "an AuditEvent is about who works with records, and is no part of a patient's",
     "Binary": "a Binary may hold anything, names as well",
     "Bundle": "a bundle inside of another one",
     "OperationOutcome": "an OperationOutcome is no part of a patient's record",
@@ -95,7 +95,7 @@ def _record(resource: Mapping[str, Any], model: Any, context: Context, url: Any)
 
 
 def _without_names(record: Record, names: set[str]) -> Record:
-    """It without these names, and marked where it has words that were written freely."""
+    """The record without these names, and marked where it has words that were written freely."""
     clean = nameless(record, names)
     free = any(is_free(text) for text in _written(clean.value))
     return replace(clean, detail={**clean.detail, "freeText": True}) if free else clean
@@ -112,14 +112,14 @@ def _written(content: Any) -> Iterator[Any]:
 
 
 def _without_nulls(content: Any) -> Any:
-    """It without JSON's null, which FHIR has only to keep the place of extensions that are left out anyway."""
+    """The content without null, which FHIR uses only to keep the place of extensions; those are left out anyway."""
     if isinstance(content, dict):
         return {name: _without_nulls(child) for name, child in content.items() if child is not None}
     return [_without_nulls(c) for c in content if c is not None] if isinstance(content, list) else content
 
 
 def _parts(content: Any) -> int:
-    """How many values, objects and lists there are."""
+    """How many values, objects and lists the content has."""
     if not isinstance(content, dict | list):
         return 1
     return 1 + sum(map(_parts, content.values() if isinstance(content, dict) else content))

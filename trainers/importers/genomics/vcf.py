@@ -68,7 +68,7 @@ class _Table:
                 yield Rejection(f"line {number}", str(fault))
 
     def _add(self, line: bytes) -> None:
-        """All of a row, or nothing of it."""
+        """Adds all calls of a row, or none of them."""
         row, columns = read_row(line, len(self.header.samples))
         seen: dict[str, tuple[str, str] | None] = {}  # few values differ among the samples of a row
         for value in row.values:
@@ -88,7 +88,7 @@ class _Table:
                 self.genotypes[sample] += call[0].strip("./|") != ""
 
     def _advance(self, chrom: str, position: int) -> None:
-        """Rows are sorted: a contig's stand together, by position."""
+        """Checks that rows are sorted: a contig's rows stand together, by position."""
         if chrom in self._done or (chrom == self._chrom and position < self._position):
             raise BadRow("not in order")
         if chrom != self._chrom:

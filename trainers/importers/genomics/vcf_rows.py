@@ -36,7 +36,7 @@ _DIGITS = re.compile(r"[0-9]{1,10}")
 
 
 class BadRow(ValueError):
-    """Why a row is none."""
+    """A row that cannot be read, and why."""
 
 
 @dataclass
@@ -191,7 +191,7 @@ def read_call(keys: tuple[str, ...], alternatives: int, value: str) -> tuple[str
     named = dict(zip(keys, values, strict=False))
     genotype = named.pop("GT", ".")
     if not _GENOTYPE.fullmatch(genotype):
-        raise BadRow("a genotype that is none")
+        raise BadRow("a malformed genotype")
     if any(int(allele) > alternatives for allele in re.findall(r"\d+", genotype)):
         raise BadRow("a genotype of an allele that is not there")
     rest = ";".join(f"{key}={text}" for key, text in sorted(named.items()) if text.strip(".,"))

@@ -105,7 +105,7 @@ def _segments(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _bare(segment: bytes) -> bytes:
-    """It without blanks around it, and without the byte order mark of a file that it was the start of."""
+    """The text without blanks around it, and without the byte order mark of a file that it was the start of."""
     return segment.strip().removeprefix(BOM).strip()
 
 

@@ -75,7 +75,7 @@ def _envelope(segments: list[Segment], context: Context) -> tuple[str, Envelope]
         raise ValueError("it names no version of HL7 v2 (MSH-12)")
     patients = [segment for segment in segments if segment.name == "PID"]
     if len(patients) != 1:
-        raise ValueError("it tells of several patients (PID)" if patients else "it names no patient (PID)")
+        raise ValueError("it is about several patients (PID)" if patients else "it names no patient (PID)")
     subject = context.pseudonym(_patient(patients[0]))
     if not subject:
         raise ValueError("its patient has no number (PID-3)")

@@ -129,7 +129,7 @@ def _structured(obx: Segment, unit: str) -> dict[str, Any]:
 
 
 def visit(segments: Sequence[Segment], of: Envelope) -> Record:
-    """The encounter that an ADT message tells of. Raises ValueError."""
+    """The encounter that an ADT message describes. Raises ValueError."""
     zone = of.context.zone
     by_name: dict[str, list[Segment]] = {}
     for segment in segments:

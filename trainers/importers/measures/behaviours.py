@@ -1,6 +1,6 @@
 """What wearables and their applications measure: the one vocabulary of the importers that read them.
 
-Two applications that tell of the same heartbeat give one fact, so its type, its codes and its unit are settled here and
+Two applications that report the same heartbeat give one fact, so its type, its codes and its unit are settled here and
 nowhere else. A LOINC code is given only where its definition is that of the measure; Apple's identifier, which has a
 definition for everything that HealthKit stores, goes with it whoever measured.
 

@@ -78,7 +78,7 @@ def principal(codes: Iterable[Code]) -> tuple[Code, ...]:
     every = tuple(dict.fromkeys(codes))
     chosen = tuple(code for code in every if code.system == LOINC)
     if not all(is_loinc(code.code) for code in chosen):
-        raise ValueError("a LOINC code that is none: its check digit is wrong")
+        raise ValueError("not a LOINC code: its check digit is wrong")
     if not every:
         raise ValueError("no code says what was observed")
     return chosen or every

@@ -57,12 +57,12 @@ class Member:
 
     @contextmanager
     def unpacked(self) -> Iterator[Path | Rejection]:
-        """It as a file, in a folder that nobody else may enter and that is gone afterwards."""
+        """The member unpacked into a file, in a folder that nobody else may enter and that is gone afterwards."""
         with TemporaryDirectory(prefix="hmchain-") as folder:
             yield self.copy(Path(folder) / _plain(self.name))
 
     def copy(self, target: Path) -> Path | Rejection:
-        """It as a file of this name, or why it is none."""
+        """The member copied to a file of this name, or why that cannot be done."""
         left = self.size
         try:
             with self.open() as source, target.open("xb") as file:

@@ -105,7 +105,7 @@ class _Text:
             raise JsonError("more follows after the end of the JSON")
 
     def names(self) -> Iterator[str]:
-        """The name of each member of the object that comes now; who asks takes its value before the next one."""
+        """The name of each member of the object that comes next; the caller takes its value before the next name."""
         if self.peek() not in (b"{", b""):
             raise JsonError("it is no JSON object")
         for _ in self.separated(b"{", b"}"):
@@ -117,7 +117,7 @@ class _Text:
         self.end()
 
     def separated(self, opening: bytes, closing: bytes) -> Iterator[None]:
-        """Once before each value, or each name, between these brackets."""
+        """Yields once before each value, or each name, between these brackets."""
         self._take(opening)
         if self.peek() == closing:
             self._at += 1
@@ -130,7 +130,7 @@ class _Text:
             self._take(b",")
 
     def value(self) -> bytes | _ItemError:
-        """The bytes of the value that comes now, or why they are not kept. Raises JsonError where it has no end."""
+        """The bytes of the next value, or why they are not kept. Raises JsonError where it has no end."""
         first = self.peek()
         if self._at > _BLOCK:  # seldom, since what is kept is copied
             del self._held[: self._at]
@@ -240,4 +240,4 @@ def _integer(text: str) -> int:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise _ItemError("it is not JSON: a number that is none, or infinite")
+    raise _ItemError("it is not JSON: a malformed or infinite number")

@@ -145,7 +145,7 @@ def _day(element: Element, origin: Origin, context: Context) -> Record:
 
 
 def _correlation(element: Element, origin: Origin, context: Context) -> Record:
-    """That some records belong together: their types. They themselves are read where they stand on their own."""
+    """A correlation: only which types belong together, as the records themselves stand in the file once more."""
     members = sorted({_identifier(given, "type") for name, given in _below(element) if name == "Record"})
     behaviour = Behaviour("correlation", (healthkit(_identifier(element.attributes, "type")),))
     return origin.record(behaviour, _span(element.attributes, context), {"of": members}, _detail(element))
@@ -190,7 +190,7 @@ def _percent(fraction: str) -> str:
 
 
 def _detail(element: Element) -> dict[str, Any]:
-    """What made the record, without whose it is: product, maker and versions; and metadata from a list."""
+    """What made the record (product, maker, versions), but not whose that is; and the metadata that are on a list."""
     given = element.attributes
     product = _PRODUCT.search(given.get("sourceName", ""))
     device = dict(_DEVICE.findall(given.get("device", "")))
