@@ -84,7 +84,7 @@ def _version(program: Path, option: str = "--version") -> Version:
 
 def _on_path(name: str, oldest: Version) -> Path | None:
     """The program of that name that the machine has, if recent enough; .tools/bin is passed over."""
-    folders = [folder for folder in os.get_exec_path() if Path(folder).resolve() != BIN]
+    folders = [folder for folder in os.get_exec_path() if Path(folder).resolve() != BIN.resolve()]
     found = shutil.which(name, path=os.pathsep.join(folders))
     return Path(found).absolute() if found and _version(Path(found)) >= oldest else None
 

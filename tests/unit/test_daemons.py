@@ -98,6 +98,19 @@ def test_what_the_machine_has_is_linked(provide: Provide, checkout: Path, tmp_pa
             assert (checkout / ".tools" / "bin" / name).readlink() == tmp_path / "bin" / name
 
 
+def test_tools_that_checkouts_share_are_not_linked_to_themselves(
+    provide: Provide, checkout: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (checkout / ".tools").symlink_to(tmp_path / "shared")
+    program(tmp_path / "bin", "anvil", "anvil Version: 1.5.0")
+    program(tmp_path / "bin", "ipfs", "ipfs version 0.40.1")
+    for _ in range(2):
+        done = provide(tmp_path / "shared" / "bin", tmp_path / "bin")
+        assert (done.returncode, done.stdout) == (0, "anvil 1.5.0 (on PATH)\nkubo 0.40.1 (on PATH)\n")
+        assert (tmp_path / "shared" / "bin" / "ipfs").readlink() == tmp_path / "bin" / "ipfs"
+
+
 def test_old_programs_and_others_of_the_same_name_are_passed_over(provide: Provide, tmp_path: Path) -> None:
     program(tmp_path / "bin", "anvil", "Anvil, a text editor, version 9.1")
     program(tmp_path / "bin", "ipfs", "ipfs version 0.31.0")
