@@ -14,7 +14,7 @@ from web3.types import BlockIdentifier
 from hmchain.blobs import BlobRef
 from hmchain.chain import ChainClient
 from hmchain.contract import Receipt
-from hmchain.errors import ChainError, ContractError
+from hmchain.errors import ChainBehind, ChainError, ContractError
 from hmchain.feed import Feed
 from hmchain.history import History, JobRecord, Proposal, RoundRecord, bits_of, blob_to_abi, positions_of
 from hmchain.rounds import COORDINATOR, Phase, RoundState
@@ -62,8 +62,14 @@ class JobFeed(Feed[History]):
         super().__init__(client, first_block, History, wary)
 
     def job(self, number: int) -> JobRecord:
-        """A job, up to date. Raises ChainError if there is none."""
+        """A job, up to date. Raises ChainError if there is none.
+
+        ChainBehind where the chain was set back since the last look: then it is not the job that the caller looked at.
+        """
+        before = self.generation
         job = self.poll().jobs.get(number)
+        if self.generation != before:
+            raise ChainBehind("the chain was set back meanwhile: what was read before counts no more")
         if job is None:
             raise ChainError(f"the contract knows no job {number}")
         return job

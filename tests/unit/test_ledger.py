@@ -274,6 +274,19 @@ def test_a_chain_that_went_on_otherwise_is_read_again(first: int, grown: int) ->
     assert (feed.head, feed.generation) == (chain.block(), 1)
 
 
+def test_whoever_looked_at_a_job_is_told_that_the_chain_was_set_back_since() -> None:
+    """Otherwise a step that began before would go on with another chain's rounds."""
+    chain = Chain(5)
+    feed = wary(chain)
+    feed.poll()
+    chain.turn(3, "b")
+    with pytest.raises(ChainBehind, match="was set back meanwhile"):
+        feed.job(1)
+    assert feed.generation == 1
+    with pytest.raises(ChainError, match="knows no job 1"):
+        feed.job(1)
+
+
 def test_a_chain_without_the_contract_is_waited_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
     chain = Chain(5)
