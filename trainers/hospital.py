@@ -118,9 +118,9 @@ class Hospital:
 
     def commit(self, state: RoundState) -> bool:
         """PRE-PREPARE: scores every update and the base model on its own held-out data, and commits to the scores."""
-        words = self.ballots.get(state.number)  # a commitment to these may have been sent before a restart
-        if words is None:
-            self.ballots[state.number] = words = self._score(state.number)
+        words = self._score(state.number)  # not those of the ballot: a chain that was set back may have other updates
+        if self.ballots.get(state.number) != words:
+            self.ballots[state.number] = words
         self.ledger.commit_scores(state, words, self._salt(state.number))
         return True
 

@@ -210,6 +210,8 @@ class Participation:
     def close(self) -> None:
         """Logs the end of the job."""
         self._follow(self._record.terms.rounds + 1)
+        if self._hospital is not None:
+            self._hospital.forget(self._record.terms.rounds)
         say("job closed", job=self.job, models=sum(r.model is not None for r in self._record.rounds.values()))
 
     def _follow(self, round: int) -> None:
@@ -223,7 +225,8 @@ class Participation:
                 say(f"round {self._round} over", job=self.job, **_outcome(record, self._site.member), **self._spent())
             self._since.clear()
             if self._hospital is not None:
-                self._hospital.forget(self._round)
+                # Not of the last one: if the chain is set back, it may be asked for again.
+                self._hospital.forget(self._round - 1)
 
     def _spent(self) -> dict[str, Any]:
         """Seconds measured since the last call, by activity, as log fields."""

@@ -19,6 +19,7 @@ from hmchain.judgement import Judgement
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.rounds import Phase
+from hmchain.scores import word_of_reason
 from hmchain.stopwatch import Stopwatch
 from hmchain.weights import Weights, digest, encode, specification
 from trainers.hospital import BaseModel, Hospital, base_model
@@ -103,6 +104,23 @@ def test_whoever_starts_again_finds_its_salt_and_its_scores(job: tuple[PlainJob,
             assert any(acted)
     assert coordinator.state().phase == Phase.COMMIT
     assert len(coordinator.record(1).scores) == 3
+
+
+def test_a_ballot_of_other_updates_is_none(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:
+    """As it is left by a chain that was set back, and that has other updates in the same round now."""
+    plain, hospital = job
+    state = plain.ledger(0).state()
+    for number in state.clients:
+        assert hospital(number).act(plain.ledger(0).state())
+    members = {number: hospital(number) for number in state.masters}
+    others = [word_of_reason(Reason.UNAVAILABLE)] * (len(state.clients) + 1)
+    for member in members.values():
+        member.ballots[1] = others
+        assert member.act(plain.ledger(0).state())
+        assert len(member.ballots[1]) == len(others)
+        assert member.ballots[1] != others
+    assert all(member.act(plain.ledger(0).state()) for member in members.values())
+    assert plain.ledger(0).record(1).scores == {number: tuple(member.ballots[1]) for number, member in members.items()}
 
 
 def test_an_update_is_noted_before_it_is_submitted(job: tuple[PlainJob, Callable[[int], Hospital]]) -> None:
