@@ -16,12 +16,15 @@ from typing import Any
 
 from hmchain.errors import HMChainError, TrainingError
 from hmchain.manifest import Manifest
-from hmchain.weights import Weights
+from hmchain.weights import Header, Weights, digest_of
 from trainers import child
 from trainers.data_facts import DataFacts
 from trainers.worker_process import WorkerOptions, serve
 
 SLICE_SECONDS = 1.0  # that a training is waited for at a time
+
+
+_Training = tuple[bytes, int, bytes]  # the digest of its manifest, its seed, the digest of its base
 
 
 class StillWorking(HMChainError):
@@ -40,8 +43,8 @@ class Worker:
         self._pipe: connection.Connection | None = None
         self._used = 0.0
         self._file = b""  # the SHA-256 of the data that were committed to
-        self._training: tuple[tuple[bytes, int], float] | None = None  # which, and until when
-        self._trained: dict[tuple[bytes, int], Any] = {}
+        self._training: tuple[_Training, float] | None = None  # which, and until when
+        self._trained: dict[_Training, Any] = {}
 
     @property
     def is_training(self) -> bool:
@@ -61,8 +64,12 @@ class Worker:
         return weights
 
     def train(self, manifest: Manifest, base: Weights, seed: int, round: int, seconds: float) -> Weights:
-        """See Learner.train. Raises StillWorking until it is done, TrainingError where it takes more than `seconds`."""
-        key = manifest.digest(), seed
+        """See Learner.train. Raises StillWorking until it is done, TrainingError where it takes more than `seconds`.
+
+        From another base it is another training: a chain that was set back may begin the same round on another one.
+        """
+        job = manifest.digest()
+        key = job, seed, digest_of(base, Header("model", job, round, 0, bytes(32)))
         if self._training is None and key not in self._trained:
             self._send("train", manifest, base, seed, round)
             self._training = key, time.monotonic() + seconds

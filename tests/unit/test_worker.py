@@ -180,6 +180,19 @@ def test_while_it_trains_nobody_waits_for_it(worker: Worker, monkeypatch: pytest
     assert worker.score(long, INITIAL) == LEARNER.score(INITIAL)
 
 
+def test_a_training_from_another_base_is_another_one(
+    data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a chain was set back, a round may begin again with another model."""
+    worker, other = start(data), initial_weights(MANIFEST.architecture, 1, 2, 2)
+    worker.facts(b"secret")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SLICE_SECONDS", 0.0)
+        with pytest.raises(StillWorking):
+            worker.train(MANIFEST, INITIAL, 7, 1, ENOUGH)
+    assert same(patiently(lambda: worker.train(MANIFEST, other, 7, 1, ENOUGH)), LEARNER.train(other, 7, 1))
+
+
 def test_a_training_that_takes_too_long_is_given_up(
     data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
