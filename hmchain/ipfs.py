@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import warnings
 from typing import Any
 
@@ -13,6 +12,7 @@ from ipfshttpclient import exceptions
 from hmchain.blobs import BlobRef, check_limit, proved
 from hmchain.cid import cid_of
 from hmchain.errors import BlobError, DaemonError, Reason, UsageError
+from hmchain.timely import Timely
 
 # What the client raises. requests' errors, which are OSErrors, come through while an answer is being streamed; the last
 # three are what the client makes of the answer of a server that is no IPFS daemon.
@@ -33,7 +33,7 @@ class IpfsStore:
         self._timeout = timeout
         try:
             # Not connect(): that refuses every daemon released since 2021, for its version alone.
-            self._client: Any = ipfshttpclient.Client(address, timeout=timeout)
+            self._client: Any = ipfshttpclient.Client(address, timeout=timeout, auth=Timely(timeout))
         except (exceptions.AddressError, ValueError) as error:
             raise UsageError(f"{address!r} is not the address of an IPFS daemon") from error
 
@@ -77,19 +77,13 @@ class IpfsStore:
             raise DaemonError(self._failed("say what it holds", error)) from error
 
     def _read(self, ref: BlobRef) -> bytes:
-        """The bytes of ref, at most one more than ref.size. The client's timeout is for a packet, ours for the whole.
-
-        Raises TimeoutError, or OSError for an answer that ends early.
-        """
-        deadline = time.monotonic() + self._timeout
+        """The bytes of ref, at most one more than ref.size. Raises OSError for an answer that ends early."""
         data = bytearray()
         with self._client.cat(str(ref.cid), length=ref.size + 1, stream=True) as chunks:
             for chunk in chunks:
                 data += chunk
                 if len(data) > ref.size:
                     break
-                if time.monotonic() > deadline:
-                    raise TimeoutError
         # Kubo ends an answer early where it cannot find the next block.
         if len(data) < ref.size:
             raise OSError(f"the answer ended after {len(data):,} of {ref.size:,} bytes")

@@ -223,15 +223,15 @@ def say(body: bytes, status: int = 200, length: int | None = None) -> Answer:
     return answer
 
 
-def drip(pause: float) -> Answer:
-    """A byte after the other, for ever."""
+def drip(pause: float, chunked: bool = True) -> Answer:
+    """A byte after the other, for ever, or for as many as a blob has."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
-        request.send_header("Transfer-Encoding", "chunked")
+        request.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(REF.size))))
         request.end_headers()
         while True:
-            request.wfile.write(b"1\r\nx\r\n")
+            request.wfile.write(b"1\r\nx\r\n" if chunked else b"x")
             time.sleep(pause)
 
     return answer
@@ -266,11 +266,14 @@ def test_a_daemon_that_answers_badly_stops_nobody(answer: Answer, reason: Reason
         assert refused(lambda: store.get(REF, 1024)) is reason
 
 
+@pytest.mark.parametrize("act", [lambda store: store.get(REF, 1024), lambda store: store.put(BLOB)], ids=["get", "put"])
+@pytest.mark.parametrize("chunked", [True, False], ids=["in chunks", "of a known length"])
 @pytest.mark.parametrize("pause", [0.1, 0.8], ids=["too slow", "silent"])
-def test_the_timeout_covers_the_whole_answer(pause: float) -> None:
-    with daemon(drip(pause), timeout=0.5) as store:
+def test_the_timeout_covers_the_whole_answer(pause: float, chunked: bool, act: Callable[[BlobStore], object]) -> None:
+    with daemon(drip(pause, chunked), timeout=0.5) as store:
         started = time.monotonic()
-        assert refused(lambda: store.get(REF, 1024)) is Reason.UNAVAILABLE
+        with pytest.raises(BlobError):
+            act(store)
         assert time.monotonic() - started < 10.0  # the whole blob would take minutes
 
 

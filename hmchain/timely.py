@@ -1,0 +1,38 @@
+"""HTTP answers that end in time: requests has a time-out for each packet, and a server can send a byte at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+PIECE = 1 << 16  # bytes that are read at once, where so many have come
+
+
+class Timely:
+    """Given as `auth`, which requests calls with each request: bounds the whole exchange by a number of seconds.
+
+    Reading the answer raises TimeoutError after that, or one packet's time-out later.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __call__(self, request: Any) -> Any:
+        """Has the answer of a PreparedRequest read piece by piece until the deadline."""
+        deadline = time.monotonic() + self._seconds
+
+        def limit(response: Any, *_: Any, **__: Any) -> None:
+            response.raw.stream = partial(_pieces, response.raw, deadline)
+
+        request.register_hook("response", limit)
+        return request
+
+
+def _pieces(raw: Any, deadline: float, amount: int | None, decode_content: bool) -> Iterator[bytes]:
+    """In place of urllib3's `stream`, which waits until `amount` has come, or all of it."""
+    while piece := raw.read1(min(amount or PIECE, PIECE), decode_content=decode_content):
+        yield piece
+        if time.monotonic() > deadline:
+            raise TimeoutError
