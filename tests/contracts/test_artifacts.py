@@ -9,13 +9,23 @@ from tools import artifacts
 TOY = "pragma solidity 0.8.37; contract HMChain { function answer() external pure returns (uint256) { return 42; } }"
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the small contract compiles to, once: a compiler takes seconds to start."""
+    return artifacts.render(artifacts.compile_contract("HMChain", written(tmp_path_factory.mktemp("toy"))))
+
+
 @pytest.fixture
-def toy(tmp_path: Path) -> Path:
+def toy(tmp_path: Path, compiled: str) -> Path:
     """A source tree with a small contract, and the artifact it compiles to."""
-    (tmp_path / "contracts").mkdir()
-    (tmp_path / artifacts.source_of("HMChain")).write_text(TOY)
-    (tmp_path / "artifact.json").write_text(artifacts.render(artifacts.compile_contract("HMChain", tmp_path)))
+    (written(tmp_path) / "artifact.json").write_text(compiled)
     return tmp_path
+
+
+def written(folder: Path) -> Path:
+    (folder / "contracts").mkdir()
+    (folder / artifacts.source_of("HMChain")).write_text(TOY)
+    return folder
 
 
 @pytest.mark.parametrize("contract", artifacts.CONTRACTS)
