@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,9 @@ def fork_server_of(process: subprocess.Popen[str]) -> psutil.Process:
     """The process that others will be forked from, as soon as there is one."""
     while process.poll() is None:
         for child in psutil.Process(process.pid).children():
-            if "forkserver" in " ".join(child.cmdline()):
-                return child
+            with suppress(psutil.NoSuchProcess):  # some end as soon as they have begun
+                if "forkserver" in " ".join(child.cmdline()):
+                    return child
     raise AssertionError(process.communicate())
 
 

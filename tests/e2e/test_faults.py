@@ -89,13 +89,14 @@ class Traps:
             self.town.kill(f"{fault.target}-{hospital}")
 
     def recover(self, fault: Fault, hospital: int) -> None:
-        """Starts again what was struck."""
-        if fault.target == CHAIN:
-            self.town.start_chain()
-        elif fault.target == IPFS:
-            self.town.start_ipfs(hospital)
-        else:
-            self.town.start_node(hospital)
+        """Starts again what was struck. Waits for the chain alone: another trap may strike the others as they start."""
+        with self._lock:
+            if fault.target == CHAIN:
+                self.town.start_chain()
+            elif fault.target == IPFS:
+                self.town.start_ipfs(hospital, wait=False)
+            else:
+                self.town.start_node(hospital)
 
 
 @pytest.fixture

@@ -111,10 +111,11 @@ class Town:
         self.local.processes.start("chain", command, chain / "anvil.log")
         daemons.wait_for_chain(self.local.url)
 
-    def start_ipfs(self, hospital: int) -> None:
+    def start_ipfs(self, hospital: int, wait: bool = True) -> None:
         kubo = self.local.kubos[hospital - 1]
         self.local.processes.start(f"ipfs-{hospital}", kubo.command, self.folder(hospital) / "ipfs.log")
-        kubo.wait()
+        if wait:
+            kubo.wait()
 
     def start_node(self, hospital: int) -> None:
         command = local.node_command(self.folder(hospital))
