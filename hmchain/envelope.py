@@ -21,7 +21,13 @@ from hmchain.errors import BlobError, Reason, UsageError
 _RECIPIENT = "age"
 _SECRET = "age-secret-key-"
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_BEGIN, _END = b"age-encryption.org/v1\n", b"\n--- "  # of a header; no line within it begins with dashes
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+
+# Bytes of an envelope's header. Ours have one recipient and, with the line of nonsense that age may add, up to about
+# 400. age's library takes time that grows with the square of it: someone else's header of a megabyte would keep us busy
+# for minutes or hours, one of 4 KiB takes a fraction of a second. It holds some thirty recipients.
+MAX_HEADER = 4096
 
 # What each of the 32 values of the top five bits adds to the remainder. A table, because the keys of a million records
 # pass through here.
@@ -102,7 +108,11 @@ def seal(data: bytes, recipients: Sequence[bytes]) -> bytes:
 
 
 def unseal(data: bytes, identity: Identity) -> bytes:
-    """Decrypts an envelope. Raises BlobError(UNREADABLE) for other bytes, or one not sealed to this identity."""
+    """Decrypts an envelope. Raises BlobError(UNREADABLE) for other bytes, one not sealed to this identity, or one whose
+    header has more than MAX_HEADER bytes.
+    """
+    if not data.startswith(_BEGIN) or _END not in data[:MAX_HEADER]:
+        raise BlobError(f"the envelope does not begin with a header of up to {MAX_HEADER} bytes", Reason.UNREADABLE)
     try:
         opened: bytes = pyrage.decrypt(data, [x25519.Identity.from_str(identity.secret)])
     except pyrage.DecryptError as error:

@@ -110,6 +110,30 @@ def test_bytes_that_are_no_envelope_are_unreadable(data: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+VERSION, STANZA = b"age-encryption.org/v1\n", b"-> X25519 " + b"A" * 43 + b"\n" + b"A" * 43 + b"\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        VERSION + b"-> " + b"a" * 50_000,
+        VERSION + b"-> x\n" + (b"A" * 64 + b"\n") * 800,
+        VERSION + STANZA * 300 + b"--- " + b"A" * 43 + b"\n" + bytes(99),
+        SEALED.replace(b"\n", b"\n" + STANZA * 300, 1),
+    ],
+    ids=["a long line", "a long stanza", "many stanzas", "many stanzas before ours"],
+)
+def test_a_header_that_would_keep_us_busy_is_not_read(data: bytes) -> None:
+    with pytest.raises(BlobError, match="does not begin with a header of up to 4096 bytes") as caught:
+        unseal(data, ALICE)
+    assert caught.value.reason is Reason.UNREADABLE
+
+
+def test_an_envelope_to_thirty_is_opened_by_the_last() -> None:
+    everyone = [Identity.from_raw(bytes([n]) * 32) for n in range(1, 31)]
+    assert unseal(seal(b"hello", [one.public for one in everyone]), everyone[-1]) == b"hello"
+
+
 @given(st.data())
 @settings(max_examples=300)
 def test_an_altered_envelope_is_unreadable(data: st.DataObject) -> None:
