@@ -69,8 +69,8 @@ def check_report(folder: Path, evidence: Evidence, manifest: Manifest) -> Report
     job = evidence.job
     if not job.closed or job.report is None:
         raise VerificationError(f"the run did not finish: {len(job.rounds)} of {manifest.rounds} rounds, no report")
-    with of_the_run("a file of the report is missing or cannot be read", StorageError):
-        files = read_report(folder)
+    with of_the_run("a file of the report is missing, too large or cannot be read", StorageError):
+        files = read_report(folder, len(job.rounds))
     if digest_of(files) != job.report:
         raise VerificationError(f"{SUMMARY}, {METRICS} or {CURVES} is not what the coordinator filed on chain")
     try:

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from errno import EACCES, EIO, EPERM
-from io import BytesIO
+from io import SEEK_END, BufferedReader
 from pathlib import Path
 
 from eth_utils import is_checksum_address
 
-from coordinator.report import METRICS, read_bytes
+from coordinator.report import MAX_FILE, METRICS, check_file, read_bytes
 from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.envelope import Identity
 from hmchain.errors import StorageError, UsageError, VerificationError
@@ -32,6 +32,7 @@ FORMAT = "hmchain-run/1"
 OF_THE_DISK = (EACCES, EPERM, EIO)  # faults of this machine's disk, which are no evidence against a run
 MAX_SMALL = 64 * 1024  # bytes of run.json, and of job.key
 MAX_GENESIS = 128 * 1024  # bytes of the ledger's first line; 2,048 accounts take 92 KiB
+MAX_BLOCK = 1 << 22  # bytes of any other; the most gas of a transaction (EIP-7825) buys 3.4 MB of hex (EIP-7623)
 RUN, LEDGER, KEY, BLOBS = "run.json", "ledger.jsonl", "job.key", "blobs"
 
 
@@ -101,7 +102,8 @@ def of_the_run(what: str, *faults: type[Exception]) -> Iterator[None]:
     except faults as fault:
         cause = fault.__cause__ if isinstance(fault, StorageError) else fault
         if isinstance(cause, OSError) and cause.errno in OF_THE_DISK:
-            raise StorageError(f"cannot read {cause.filename}: {cause.strerror}") from cause
+            said = fault if isinstance(fault, StorageError) else f"cannot read {cause.filename}: {cause.strerror}"
+            raise StorageError(str(said)) from cause
         raise VerificationError(what) from fault
 
 
@@ -138,22 +140,41 @@ def read_ledger(folder: Path) -> tuple[EmbeddedChain, Iterator[BlockRecord]]:
 
     Raises VerificationError, StorageError.
     """
-    with of_the_run(f"{LEDGER} is missing or cannot be read", StorageError):
-        content = read_bytes(folder / LEDGER)
-    lines = BytesIO(content)  # line by line: a list of very many would take many times the file
-    first = _line(lines.readline(MAX_GENESIS))
+    lines = _lines(folder / LEDGER)
+    first = next(lines)
     try:
         chain = EmbeddedChain(parse(first)["accounts"])
     except Exception as fault:  # whatever a hostile first line makes json, eth-utils or py-evm raise
         raise VerificationError(f"{LEDGER} does not begin with the genesis accounts") from fault
     if genesis_line(chain) != first:
         raise VerificationError(f"{LEDGER} does not begin with the genesis accounts as a run writes them")
-    if not content.endswith(b"\n"):
+    return chain, map(BlockRecord.from_json, lines)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a ledger, one at a time: a large one takes little memory. Raises VerificationError, StorageError."""
+    with of_the_run(f"{LEDGER} is missing or cannot be read", StorageError):
+        try:
+            check_file(path, MAX_FILE)
+            with path.open("rb") as file:
+                yield _text(file.readline(MAX_GENESIS))
+                _check_end(file)
+                while line := file.readline(MAX_BLOCK):
+                    yield _text(line)
+        except OSError as fault:
+            raise StorageError(f"cannot read {path}: {fault.strerror}") from fault
+
+
+def _check_end(file: BufferedReader) -> None:
+    """Raises VerificationError where a ledger's last line is not whole."""
+    here = file.tell()
+    file.seek(-1, SEEK_END)
+    if file.read() != b"\n":
         raise VerificationError(f"the last line of {LEDGER} is not whole: the run was cut short")
-    return chain, (BlockRecord.from_json(_line(line)) for line in lines)
+    file.seek(here)
 
 
-def _line(line: bytes) -> str:
+def _text(line: bytes) -> str:
     """A line's text, without its end. Bytes that are no text are replaced: no line of ours has any."""
     return line.removesuffix(b"\n").decode(errors="replace")
 

@@ -19,6 +19,7 @@ from trainers.scoring import Metrics
 
 SUMMARY, METRICS, CURVES = "summary.json", "metrics.jsonl", "curves.png"
 MAX_FILE = 1 << 30
+MAX_SUMMARY, MAX_ROW, MAX_CURVES = 1 << 22, 1 << 16, 1 << 24  # bytes; a row is that of a round, in which 56 may train
 CALLS = {
     "submitUpdate": "submit_update",
     "commitScores": "commit_scores",
@@ -89,15 +90,22 @@ def digest_text(digest: bytes) -> str:
 def read_bytes(path: Path, limit: int = MAX_FILE) -> bytes:
     """The content of a file that somebody else may have put there. Raises StorageError, also where it is too long."""
     try:
-        if not path.is_file():  # a pipe would keep us waiting, a device would never end
-            raise StorageError(f"{path} is missing or is no file")
+        check_file(path, limit)
         with path.open("rb") as file:
-            content = file.read(limit + 1)
+            content = file.read(limit + 1)  # it may grow, and some files say that they are empty
     except OSError as fault:
         raise StorageError(f"cannot read {path}: {fault.strerror}") from fault
     if len(content) > limit:
         raise StorageError(f"{path} has more than {limit:,} bytes")
     return content
+
+
+def check_file(path: Path, limit: int) -> None:
+    """Checks, before it is opened, that a path is a file of at most `limit` bytes. Raises StorageError."""
+    if not path.is_file():  # a pipe would keep us waiting, a device would never end
+        raise StorageError(f"{path} is missing or is no file")
+    if path.stat().st_size > limit:
+        raise StorageError(f"{path} has more than {limit:,} bytes")
 
 
 def write_report(folder: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bytes:
@@ -108,7 +116,7 @@ def write_report(folder: Path, summary: dict[str, Any], rows: Sequence[dict[str,
     write_whole(folder / METRICS, metrics_text(rows).encode())
     write_whole(folder / SUMMARY, summary_text(summary).encode())
     draw_curves(folder / CURVES, summary, rows)
-    return report_digest(folder)
+    return report_digest(folder, len(rows))
 
 
 def summary_text(summary: dict[str, Any]) -> str:
@@ -121,9 +129,10 @@ def metrics_text(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
-def read_report(folder: Path) -> dict[str, bytes]:
-    """The report's files by name. Raises StorageError."""
-    return {name: read_bytes(folder / name) for name in (SUMMARY, METRICS, CURVES)}
+def read_report(folder: Path, rounds: int) -> dict[str, bytes]:
+    """The files, by name, of a report on so many rounds. Raises StorageError, also where one is larger than any is."""
+    limits = {SUMMARY: MAX_SUMMARY, METRICS: MAX_ROW * rounds, CURVES: MAX_CURVES}
+    return {name: read_bytes(folder / name, limit) for name, limit in limits.items()}
 
 
 def digest_of(files: dict[str, bytes]) -> bytes:
@@ -134,9 +143,9 @@ def digest_of(files: dict[str, bytes]) -> bytes:
     return whole.digest()
 
 
-def report_digest(folder: Path) -> bytes:
-    """The digest of the report in a folder. Raises StorageError."""
-    return digest_of(read_report(folder))
+def report_digest(folder: Path, rounds: int) -> bytes:
+    """The digest of the report in a folder, on so many rounds. Raises StorageError."""
+    return digest_of(read_report(folder, rounds))
 
 
 def draw_curves(path: Path, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator.report import METRICS, read_bytes, report_digest
+from coordinator.report import METRICS, digest_of, read_report
 from hmchain.errors import StorageError
 from hmchain.history import JobRecord
 from hmchain.jsontext import parse
@@ -39,9 +39,10 @@ class FiledReport:
 
     def _read(self, folder: Path, job: JobRecord) -> list[Measured]:
         try:
-            if report_digest(folder) != job.report:
+            files = read_report(folder, len(job.rounds))
+            if digest_of(files) != job.report:
                 return []
-            rows = [parse(line) for line in read_bytes(folder / METRICS).decode().splitlines()]
+            rows = [parse(line) for line in files[METRICS].decode().splitlines()]
             return [_measured(row, job) for row in rows if row["test"]]
         except (StorageError, ValueError, LookupError, TypeError):
             return []

@@ -45,6 +45,7 @@ from trainers.hospital import Hospital
 
 Copy = Callable[[], Path]
 SAMPLE_DIGEST = hashlib.sha256(SAMPLE_FILE.read_bytes()).digest()
+FILES = ("run.json", "ledger.jsonl", "job.key", "summary.json", "metrics.jsonl", "curves.png")
 KINDS = ("manifest", "initial model", "keyring", "accepted update", "refused update", "model")
 
 
@@ -314,8 +315,8 @@ def test_time_cannot_run_backwards_in_a_ledger_written_anew(copy: Copy, evidence
     assert "cannot be executed" in refusal_of(folder)["reason"]
 
 
-@pytest.mark.parametrize("name", ["run.json", "job.key"])
-def test_nothing_small_is_read_to_an_end_far_away(name: str, copy: Copy) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_is_read_to_an_end_far_away(name: str, copy: Copy) -> None:
     path = copy() / name
     with path.open("r+b") as file:
         file.truncate(1 << 30)
@@ -567,7 +568,7 @@ def _filer(federation: Any, folder: Path) -> Callable[[Lie], Path]:
         for name, content in told.items():
             (folder / name).write_bytes(content)
         lie(folder)
-        federation.file_report(report_digest(folder))
+        federation.file_report(report_digest(folder, len(list(federation.coordinator.records()))))
         return folder
 
     return file

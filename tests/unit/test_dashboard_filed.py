@@ -21,7 +21,7 @@ def shown(folder: Path, row: dict[str, Any]) -> list[Measured]:
         (folder / name).write_bytes(b"")
     (folder / METRICS).write_text(json.dumps(row) + "\n")
     job = JobRecord(1, 1, "", *[cast(Any, None)] * 5, rounds={1: RoundRecord(1, b"", (), ())})
-    job.report = report_digest(folder)
+    job.report = report_digest(folder, len(job.rounds))
     return FiledReport(folder).rows(job)
 
 

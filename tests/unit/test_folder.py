@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 import tracemalloc
@@ -12,7 +13,7 @@ import pytest
 from eth_account import Account
 from eth_utils import to_checksum_address
 
-from coordinator.folder import LedgerFile, RunFile, new_folder, read_key, read_ledger, write_key
+from coordinator.folder import LedgerFile, RunFile, new_folder, of_the_run, read_key, read_ledger, write_key
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
 from hmchain.errors import StorageError, UsageError, VerificationError
@@ -67,6 +68,27 @@ def test_a_ledger_of_very_many_lines_takes_no_more_than_the_file(tmp_path: Path)
         assert tracemalloc.get_traced_memory()[0] < 1 << 24
     finally:
         tracemalloc.stop()
+
+
+def test_a_line_of_the_ledger_is_read_no_further_than_any_block_goes(tmp_path: Path) -> None:
+    LedgerFile(tmp_path, EmbeddedChain([Account.create().address]))
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write(
+            '{"number":1,"timestamp":1735689601,"hash":"0x00","transactions":["ab"' + ',"ab"' * 4_000_000 + "]}\n"
+        )
+    _, records = read_ledger(tmp_path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VerificationError, match="a line that is no block"):
+            next(records)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_the_disk_refuses_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^cannot read run\.json: broken$"), of_the_run("invalid", StorageError):
+        raise StorageError("cannot read run.json: broken") from OSError(errno.EIO, "broken")  # which names no file
 
 
 def test_a_ledger_has_no_more_accounts_than_a_run(tmp_path: Path) -> None:

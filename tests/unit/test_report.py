@@ -11,6 +11,9 @@ import pytest
 
 from coordinator.report import (
     CURVES,
+    MAX_CURVES,
+    MAX_ROW,
+    MAX_SUMMARY,
     METRICS,
     SUMMARY,
     GasTable,
@@ -86,22 +89,33 @@ def report(tmp_path: Path) -> tuple[Path, bytes]:
 
 def test_the_digest_is_of_all_files(report: tuple[Path, bytes]) -> None:
     folder, digest = report
-    assert report_digest(folder) == digest
+    assert report_digest(folder, 2) == digest
     for name in (SUMMARY, METRICS, CURVES):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content + b"\n")
-        assert report_digest(folder) != digest
+        assert report_digest(folder, 2) != digest
         (folder / name).write_bytes(content)
     swapped = (folder / SUMMARY).read_bytes()
     (folder / SUMMARY).write_bytes((folder / METRICS).read_bytes())
     (folder / METRICS).write_bytes(swapped)
-    assert report_digest(folder) != digest
+    assert report_digest(folder, 2) != digest
 
 
 def test_a_report_that_lacks_a_file_has_no_digest(report: tuple[Path, bytes]) -> None:
     (report[0] / CURVES).unlink()
     with pytest.raises(StorageError, match=r"curves\.png is missing"):
-        report_digest(report[0])
+        report_digest(report[0], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [(SUMMARY, MAX_SUMMARY), (METRICS, 2 * MAX_ROW), (CURVES, MAX_CURVES)], ids=str
+)
+def test_a_report_is_no_larger_than_any_of_so_many_rounds(name: str, limit: int, report: tuple[Path, bytes]) -> None:
+    os.truncate(report[0] / name, limit)
+    assert report_digest(report[0], 2) != report[1]
+    os.truncate(report[0] / name, limit + 1)
+    with pytest.raises(StorageError, match=f"has more than {limit:,} bytes"):
+        report_digest(report[0], 2)
 
 
 def test_pipes_and_devices_are_no_files(tmp_path: Path) -> None:
