@@ -11,7 +11,7 @@ from web3 import Web3
 from coordinator.deploy import connect
 from coordinator.folder import RUN, RunFile, of_the_run, read_key, read_ledger
 from coordinator.options import EMBEDDED
-from coordinator.replay import explain, replay
+from coordinator.replay import OTHER_CONTRACT, explain, replay
 from coordinator.report import GasTable
 from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
 from hmchain.chain import ChainClient
@@ -122,5 +122,5 @@ def check_contract(web3: Web3, run: RunFile) -> Deployment:
     if deployment is None:
         raise VerificationError("the transaction that created the contract is not on the chain")
     if (deployment.bytecode, deployment.address) != (Artifact.load().bytecode, run.contract):
-        raise VerificationError("the contract on the chain is not the one that this version of hmchain carries")
+        raise VerificationError(OTHER_CONTRACT)
     return deployment

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
+from eth_utils import to_canonical_address
 from hexbytes import HexBytes
 from web3 import Web3
 
@@ -16,12 +17,17 @@ from hmchain.contract import Artifact
 from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.errors import ChainError, HMChainError, VerificationError
 
+OTHER_CONTRACT = "the contract on the chain is not the one that this version of hmchain carries"
+
 
 def replay(chain: EmbeddedChain, blocks: Iterable[BlockRecord], run: RunFile) -> None:
-    """Executes the blocks in order. Raises VerificationError at the first that does not have its recorded hash."""
-    done = 0
+    """Executes the blocks in order. Raises VerificationError at the first that does not have its recorded hash, or that
+    holds what no run sends.
+    """
+    bytecode, done = Artifact.load().bytecode, 0
     for block in blocks:
         try:
+            _check_calls(block, to_canonical_address(run.contract), bytecode)
             chain.replay(block)
         except VerificationError as fault:
             round, member = place(chain, block, run)
@@ -31,12 +37,29 @@ def replay(chain: EmbeddedChain, blocks: Iterable[BlockRecord], run: RunFile) ->
         raise VerificationError("the ledger holds no block")
 
 
+def _check_calls(block: BlockRecord, contract: bytes, bytecode: bytes) -> None:
+    """Checks that a block's transactions call the run's contract, or create one of our bytecode. To execute any other
+    code could take as long as whoever wrote it likes: a line of some hundred bytes can name many seconds of work.
+
+    Raises VerificationError.
+    """
+    for raw in block.transactions:
+        try:
+            called, data = _call_of(raw)
+        except Exception as fault:  # eth-account, rlp and pydantic have no common base for "this is no transaction"
+            raise VerificationError(f"block {block.number} holds what is no transaction of a run") from fault
+        if not called and data != bytecode:
+            raise VerificationError(OTHER_CONTRACT)
+        if called not in (b"", contract):
+            raise VerificationError(f"block {block.number} calls another contract than the run's")
+
+
 def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int | None, int | None]:
     """Round and member of a block's first readable transaction, as it claims; None for what cannot be read."""
     contract = Web3().eth.contract(abi=Artifact.load().abi)
     for raw in block.transactions:
         try:
-            arguments = contract.decode_function_input(_input_of(raw))[1]
+            arguments = contract.decode_function_input(_call_of(raw)[1])[1]
             sender = Account.recover_transaction(raw)
             member, _ = ChainClient(chain.web3, None, run.contract).call("memberOf", sender)
         except Exception:  # it was tampered with: that nothing can be read of it is an answer too
@@ -45,9 +68,10 @@ def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int |
     return None, None
 
 
-def _input_of(raw: str) -> bytes:
-    """The call data of a signed transaction of our type."""
-    return bytes(HexBytes(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["data"]))
+def _call_of(raw: str) -> tuple[bytes, bytes]:
+    """The address that a signed transaction of our type calls, empty where it creates a contract, and its data."""
+    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    return bytes(fields["to"]), bytes(fields["data"])
 
 
 @contextmanager

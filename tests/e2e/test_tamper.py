@@ -23,7 +23,7 @@ import coordinator.run
 import trainers.hospital
 from coordinator.evidence import Evidence, gather
 from coordinator.federation import chain_federation
-from coordinator.folder import RunFile, read_key, read_ledger
+from coordinator.folder import RunFile, genesis_line, read_key, read_ledger
 from coordinator.progress import Silent
 from coordinator.replay import replay
 from coordinator.report import report_digest
@@ -31,7 +31,7 @@ from coordinator.run import conduct
 from coordinator.verify import WORD
 from hmchain.blobs import BlobRef
 from hmchain.contract import Artifact
-from hmchain.embedded import BlockRecord
+from hmchain.embedded import BlockRecord, EmbeddedChain
 from hmchain.envelope import new_identity, seal, unseal
 from hmchain.errors import Reason
 from hmchain.exchange import aggregate_of
@@ -284,6 +284,32 @@ def test_a_changed_ledger_is_found(how: str, copy: Copy) -> None:
     folder = copy()
     write_lines(folder, LEDGERS[how](lines_of(folder)))
     refusal_of(folder)
+
+
+OTHER_CALLS: dict[str, tuple[dict[str, Any], str]] = {
+    "another contract": ({"to": "0x" + "22" * 20}, "block 1 calls another contract than the run's"),
+    "another contract's creation": (
+        {"data": "0x5b600056"},
+        "the contract on the chain is not the one that this version",
+    ),
+    "no transaction of ours": (
+        {"to": "0x" + "22" * 20, "gasPrice": 10**10},
+        "block 1 holds what is no transaction of a run",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_CALLS)
+def test_no_code_but_ours_is_executed(what: str, copy: Copy) -> None:
+    """Whoever writes a ledger anew can put an account of its own into the genesis, and code that takes hours."""
+    folder, account = copy(), Account.create()
+    call, told = OTHER_CALLS[what]
+    chain = EmbeddedChain([account.address])
+    fees = {} if "gasPrice" in call else {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0}
+    fields = {"chainId": chain.web3.eth.chain_id, "nonce": 0, "gas": 10**5, "value": 0, **fees, **call}
+    chain.web3.eth.send_raw_transaction(account.sign_transaction(fields).raw_transaction)
+    write_lines(folder, [genesis_line(chain), *(record.to_json() for record in chain.blocks())])
+    assert refusal_of(folder)["reason"].startswith(told)
 
 
 def test_a_ledger_that_goes_on_after_the_report_is_found(copy: Copy, evidence: Evidence) -> None:
@@ -729,7 +755,7 @@ def test_the_ledger_of_another_run_does_not_go_with_these_blobs(copy: Copy, data
     _, other, go = conspiracy(tmp_path / "other", data)
     go()
     shutil.copy(other / "ledger.jsonl", folder)
-    assert "is not on the chain" in refusal_of(folder)["reason"]
+    assert "calls another contract than the run's" in refusal_of(folder)["reason"]
     shutil.copy(other / "run.json", folder)
     assert "job.key is not the key" in refusal_of(folder)["reason"]
     shutil.copy(other / "job.key", folder)
