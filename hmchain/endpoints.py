@@ -18,6 +18,7 @@ from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from hmchain.errors import ChainError, UsageError
+from hmchain.timely import Timely
 
 RETURN_SECONDS = 60.0  # after which an earlier URL is tried again
 
@@ -47,7 +48,8 @@ class Endpoints(JSONBaseProvider):
         for url in urls:
             if not _is_http(url):
                 raise UsageError(f"{shown(url)} is not the http(s) URL of an Ethereum node")
-        self._nodes = [HTTPProvider(url, {"timeout": timeout}, exception_retry_configuration=None) for url in urls]
+        how = {"timeout": timeout, "auth": Timely(timeout)}
+        self._nodes = [HTTPProvider(url, how, exception_retry_configuration=None) for url in urls]
         self._chain_id = chain_id
         self._proved = [chain_id is None and len(urls) == 1] * len(urls)
         self._current, self._since = 0, 0.0

@@ -1,4 +1,6 @@
-"""HTTP answers that end in time: requests has a time-out for each packet, and a server can send a byte at a time."""
+"""HTTP answers that end: requests has a time-out for each packet alone, and a server can send a byte at a time, or for
+ever.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,17 @@ from functools import partial
 from typing import Any
 
 PIECE = 1 << 16  # bytes that are read at once, where so many have come
+MOST = 1 << 28  # bytes of an answer; the largest blob has half of that
+
+
+class TooLong(OSError):
+    """An answer with more than MOST bytes."""
 
 
 class Timely:
     """Given as `auth`, which requests calls with each request: bounds the whole exchange by a number of seconds.
 
-    Reading the answer raises TimeoutError after that, or one packet's time-out later.
+    Reading the answer raises TimeoutError after that, or one packet's time-out later, and TooLong after MOST bytes.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -32,7 +39,10 @@ class Timely:
 
 def _pieces(raw: Any, deadline: float, amount: int | None, decode_content: bool) -> Iterator[bytes]:
     """In place of urllib3's `stream`, which waits until `amount` has come, or all of it."""
+    read = 0
     while piece := raw.read1(min(amount or PIECE, PIECE), decode_content=decode_content):
         yield piece
-        if time.monotonic() > deadline:
-            raise TimeoutError
+        read += len(piece)
+        if read > MOST or time.monotonic() > deadline:
+            raw.close()  # or the server would go on
+            raise TooLong("the answer does not end") if read > MOST else TimeoutError

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BufferedIOBase
 from typing import Any
 
 import pytest
@@ -20,12 +23,26 @@ from web3 import Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
 from hmchain import endpoints as module
+from hmchain import timely
 from hmchain.endpoints import Endpoints, open_chain, shown
 from hmchain.errors import ChainError, UsageError
 
 CHAIN = 7
 REVERT = {"code": 3, "message": "execution reverted", "data": "0x01020304"}
 INTERNAL = {"code": -32603, "message": "Internal error"}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An answer without end: 100,000 bytes at a time, or one where there is a pause, in seconds, after each."""
+
+    pause: float
+
+    def write(self, file: BufferedIOBase) -> None:
+        with suppress(OSError):  # until nobody listens any more
+            while True:
+                file.write(b" " * (1 if self.pause else 100_000))
+                time.sleep(self.pause)
 
 
 class Node:
@@ -40,6 +57,11 @@ class Node:
             def do_POST(self) -> None:
                 call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 node.asked.append(call["method"])
+                if isinstance(node.answer, Stream):
+                    self.send_response(200)
+                    self.end_headers()
+                    node.answer.write(self.wfile)
+                    return
                 status, body = node.say(call["method"])
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -309,6 +331,19 @@ def test_a_url_that_is_refused_does_not_show_its_secrets(url: str) -> None:
         block_number(url)
     assert "hunter2" not in str(caught.value)
     assert "0123456789abcdef" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("pause", "said"), [(0.05, "TimeoutError"), (0.0, "TooLong")], ids=["slow", "endless"])
+def test_an_answer_that_does_not_end_holds_nobody_up(
+    pause: float, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timely, "MOST", 1 << 20)
+    bad, good = run(Stream(pause)), run()
+    started = time.monotonic()
+    assert open_chain([bad.url, good.url], 0.5, CHAIN).eth.block_number == 5
+    with pytest.raises(ChainError, match=rf"does not answer \({said}\)"):
+        assert open_chain([bad.url], 0.5).eth.block_number
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("answer", [b"[]", b'"x"', b"null", b"7"])
