@@ -111,7 +111,8 @@ def unseal(data: bytes, identity: Identity) -> bytes:
     """Decrypts an envelope. Raises BlobError(UNREADABLE) for other bytes, one not sealed to this identity, or one whose
     header has more than MAX_HEADER bytes.
     """
-    if not data.startswith(_BEGIN) or _END not in data[:MAX_HEADER]:
+    header = data[:MAX_HEADER]
+    if not header.startswith(_BEGIN) or _END not in header:
         raise BlobError(f"the envelope does not begin with a header of up to {MAX_HEADER} bytes", Reason.UNREADABLE)
     try:
         opened: bytes = pyrage.decrypt(data, [x25519.Identity.from_str(identity.secret)])
