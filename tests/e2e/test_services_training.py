@@ -238,6 +238,27 @@ def test_what_was_trained_on_withdrawn_records_is_found_before_it_is_sent(
         clinic.node.close()
 
 
+def test_who_is_held_out_and_withdraws_is_out_and_lets_jobs_go_on(tmp_path: Path) -> None:
+    clinic = Clinic(tmp_path, PERSONS)
+    try:
+        before = clinic.node.data()
+        assert before is not None
+        trained = {place for row in TrainingSet.decode(before.listing).rows for place in row}
+        subjects = {h.subject for h in clinic.vault.holdings() if (h.batch.number, h.position) in trained}
+        accounts = {clinic.vault.account_of(subject) for subject in subjects}
+        kept = load_shard(tmp_path / "data.npz")
+        index = next(n for n, who in enumerate(clinic.patients) if who.account.address not in accounts)
+        clinic.consent(index)
+        assert not clinic.node.stand(), "it judges no update either"
+        assert clinic.node.data() is None
+        assert clinic.node.stand()
+        now = load_shard(tmp_path / "data.npz")
+        assert (len(now.train), len(now.holdout)) == (len(kept.train), len(kept.holdout) - 1)
+    finally:
+        clinic.worker.close()
+        clinic.node.close()
+
+
 def test_one_persons_withdrawal_is_another_root(tmp_path: Path) -> None:
     clinic = Clinic(tmp_path, PERSONS)
     try:
