@@ -102,8 +102,9 @@ def of_the_run(what: str, *faults: type[Exception]) -> Iterator[None]:
     except faults as fault:
         cause = fault.__cause__ if isinstance(fault, StorageError) else fault
         if isinstance(cause, OSError) and cause.errno in OF_THE_DISK:
-            said = fault if isinstance(fault, StorageError) else f"cannot read {cause.filename}: {cause.strerror}"
-            raise StorageError(str(said)) from cause
+            if isinstance(fault, StorageError):
+                raise
+            raise StorageError(f"cannot read {cause.filename}: {cause.strerror}") from cause
         raise VerificationError(what) from fault
 
 

@@ -78,7 +78,7 @@ class Processes:
 
         Raises StorageError.
         """
-        if name in self.running():
+        if self.runs(name):
             return
         try:
             with log.open("ab") as output:

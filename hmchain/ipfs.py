@@ -23,7 +23,7 @@ class IpfsStore:
     """Blobs in a Kubo daemon, through its RPC API; put also pins them there.
 
     address is the daemon's multiaddr, such as /ip4/127.0.0.1/tcp/5001; timeout, in seconds, bounds each put and get.
-    The daemon belongs to the hospital, so it is trusted not to flood us; what it fetches from others is checked.
+    The daemon belongs to the hospital; what it fetches from others is checked.
     """
 
     def __init__(self, address: str, timeout: float = 60.0) -> None:

@@ -171,7 +171,7 @@ class Town:
             self.web3.provider.make_request(RPCEndpoint(method), parameters)
 
     def running(self, name: str) -> bool:
-        return name in self.local.processes.running()
+        return self.local.processes.runs(name)
 
     def log(self, hospital: int) -> str:
         return (self.folder(hospital) / "node.log").read_text()

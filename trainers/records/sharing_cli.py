@@ -221,11 +221,11 @@ def revoke(
     """
     from trainers.records import sharing
 
-    number = int(grant) if grant.isdecimal() and len(grant) < 20 and not Path(grant).exists() else None
-    given = Signed.read(Path(grant)) if number is None else None
+    is_number = grant.isdecimal() and len(grant) < 20 and not Path(grant).exists()
+    file = None if is_number else Signed.read(Path(grant))
     who = person_of(person, person_password_file) if person else None
     with archive_of(config, password_file) as archive:
-        signed = sharing.revoked(archive, who, given or sharing.granted(archive, number or 0))
+        signed = sharing.revoked(archive, who, file or sharing.granted(archive, int(grant)))
         sharing.relay(archive, signed)
         click.echo(f"grant {sharing.number_of(archive, signed)} is revoked")
 

@@ -74,7 +74,7 @@ class ConsentedData:
         """
         if not training and self._one_turned_up():
             self.clear()
-        seen: Seen = trail, trail.revision, self.vault.revision()
+        seen = self._seen_in(trail)
         if seen == self._seen:
             return False
         holdings = self._holdings(trail)
@@ -95,7 +95,7 @@ class ConsentedData:
 
     def stand(self, trail: Trail) -> bool:
         """Whether every record that the file is made of may still be used."""
-        if (trail, trail.revision, self.vault.revision()) == self._seen:
+        if self._seen_in(trail) == self._seen:
             return True
         return self.chosen is not None and self.chosen <= {holding.id for holding in self._holdings(trail)}
 
@@ -104,6 +104,9 @@ class ConsentedData:
         for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
             file.unlink(missing_ok=True)
         self.chosen, self.rows, self._seen, self._missing = None, (), NOTHING, {}
+
+    def _seen_in(self, trail: Trail) -> Seen:
+        return trail, trail.revision, self.vault.revision()
 
     def _holdings(self, trail: Trail) -> list[Holding]:
         """Each once, in the order they were imported, without those of persons that withhold what labels them."""
