@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def conduct(
             wanted = missing(plan, store, only)
             for name in dict.fromkeys(cell.dataset for cell in wanted):
                 load(name, data_root)  # a data set that cannot be had is said now, not in an hour
-            _run(wanted, store, data_root, jobs, lambda cell, result: _line(cell, result, plan.split), say)
+            _run(wanted, store, data_root, jobs, lambda cell, result: _line(plan, cell, result), say)
         finally:  # an interrupted experiment shows what it has
             files = report(plan, store)
     return len(wanted), files
@@ -56,15 +55,15 @@ def missing(plan: Plan, store: Store, only: str = "") -> list[Cell]:
 
 
 def _run(cells: list[Cell], store: Store, data_root: Path | None, jobs: int, line: Line, say: Say) -> None:
-    started = time.monotonic()
+    took = 0.0
     for done, (cell, result) in enumerate(results(cells, store, data_root, jobs), start=1):
         store.write(cell, result)
-        left = (time.monotonic() - started) / done * (len(cells) - done)
+        took += result["seconds"]  # by the clock, while others ran beside it
+        left = took / done * (len(cells) - done) / jobs
         say(f"{done}/{len(cells)}  {line(cell, result)}; about {left / 60:.0f} min left")
 
 
-def _line(cell: Cell, result: Result, split: str) -> str:
-    metrics = result.get(split)
+def _line(plan: Plan, cell: Cell, result: Result) -> str:
+    metrics = result.get(plan.split)
     found = f"AUC {metrics['auc']:.4f} ACC {metrics['accuracy']:.4f}" if metrics else "no round was completed"
-    rate = cell.settings["learning_rate"]
-    return f"{cell.dataset}, {cell.kind}, lr {rate:g}, seed {cell.seed}: {found}, {result['seconds']:.0f} s"
+    return f"{cell.dataset}, {plan.label(cell)}, seed {cell.seed}: {found}, {result['seconds']:.0f} s"

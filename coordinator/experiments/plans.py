@@ -82,6 +82,10 @@ class Plan:
                 seen.add(name)
                 yield cell
 
+    def label(self, cell: Cell) -> str:
+        """That of the first row that shows the cell."""
+        return next(row.label for row in self.rows if cell in row.cells.get(cell.dataset, ()))
+
 
 @dataclass(frozen=True)
 class Scope:

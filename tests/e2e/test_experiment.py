@@ -88,7 +88,7 @@ def test_finished_runs_survive_a_kill(data: Path, tmp_path: Path) -> None:
 def test_an_interrupted_experiment_says_so_and_shows_what_it_has(data: Path, tmp_path: Path) -> None:
     process = start(*arguments(data, tmp_path, jobs=1))
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("1/2")
+    assert process.stdout.readline().startswith(f"1/2  {NAME}, lr 0.01, seed 0: AUC ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "hmchain: interrupted\n")
