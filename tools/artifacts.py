@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,9 @@ from solcx.exceptions import SolcError
 from tools import solc
 
 CONTRACTS = ("HMChain", "Ballots", "Records")  # Ballots is created by HMChain; its ABI is what voting needs
+OUTPUT = ["abi", "metadata", "evm.bytecode.object", "evm.deployedBytecode.object"]
+
+Artifact = dict[str, Any]
 
 
 def source_of(contract: str) -> str:
@@ -44,50 +48,54 @@ def compiler_settings() -> dict[str, Any]:
     }
 
 
-def compile_contract(contract: str, root: Path = solc.ROOT) -> dict[str, Any]:
-    """Compile a contract below root, and what it imports, into the artifact's content.
+def compile_contracts(contracts: Sequence[str] = CONTRACTS, root: Path = solc.ROOT) -> dict[str, Artifact]:
+    """Compile contracts below root, and what they import, in one go, into each artifact's content.
 
     Raises tools.solc.CompilerMissing, solcx.exceptions.SolcError when the sources do not compile.
     """
     binary = solc.use()
-    settings = compiler_settings()
-    source = source_of(contract)
-    selection = {source: {contract: ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
+    sources = [source_of(contract) for contract in contracts]
     output = solcx.compile_standard(
         {
             "language": "Solidity",
-            "sources": {source: {"content": (root / source).read_text(encoding="utf8")}},
-            "settings": settings | {"outputSelection": selection},
+            "sources": {source: {"content": (root / source).read_text(encoding="utf8")} for source in sources},
+            "settings": compiler_settings() | {"outputSelection": {source: {"*": OUTPUT} for source in sources}},
         },
         base_path=root,
         allow_paths=root / "contracts",
         solc_binary=binary,
     )
-    compiled = output["contracts"][source][contract]
+    return {
+        contract: _artifact(contract, output["contracts"][source][contract], root)
+        for contract, source in zip(contracts, sources, strict=True)
+    }
+
+
+def _artifact(contract: str, compiled: dict[str, Any], root: Path) -> Artifact:
+    sources = json.loads(compiled["metadata"])["sources"]  # those that this contract is made of
     return {
         "contractName": contract,
-        "compiler": {"name": "solc", "version": solc.version(), "settings": settings},
-        "sources": {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in sorted(output["sources"])},
+        "compiler": {"name": "solc", "version": solc.version(), "settings": compiler_settings()},
+        "sources": {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in sorted(sources)},
         "abi": compiled["abi"],
         "bytecode": "0x" + compiled["evm"]["bytecode"]["object"],
         "deployedBytecode": "0x" + compiled["evm"]["deployedBytecode"]["object"],
     }
 
 
-def render(artifact: dict[str, Any]) -> str:
+def render(artifact: Artifact) -> str:
     """The artifact's one text form."""
     return json.dumps(artifact, indent=1, ensure_ascii=True) + "\n"
 
 
-def drift(contract: str, root: Path = solc.ROOT, artifact: Path | None = None) -> str | None:
-    """Which part of the committed artifact is not what the sources below root compile to; None when all is well."""
-    artifact = artifact or artifact_of(contract)
-    if not artifact.is_file():
+def drift(compiled: Artifact, file: Path) -> str | None:
+    """Which part of the committed artifact in file is not what the sources compile to; None when all is well."""
+    if not file.is_file():
         return "the file"
-    committed = cast(dict[str, Any], json.loads(artifact.read_text(encoding="utf8")))
-    compiled = compile_contract(contract, root)
+    text = file.read_text(encoding="utf8")
+    committed = cast(Artifact, json.loads(text))
     different = [part for part in compiled if committed.get(part) != compiled[part]]
-    if not different and artifact.read_text(encoding="utf8") != render(compiled):
+    if not different and text != render(compiled):
         return "the text form"
     return ", ".join(different) or None
 
@@ -95,12 +103,13 @@ def drift(contract: str, root: Path = solc.ROOT, artifact: Path | None = None) -
 def main(arguments: list[str]) -> int:
     """Write the artifacts, or check them; one line and 1 on any fault."""
     try:
-        for contract in CONTRACTS:
+        for contract, compiled in compile_contracts().items():
+            file = artifact_of(contract)
             if arguments != ["--check"]:
-                artifact_of(contract).parent.mkdir(parents=True, exist_ok=True)
-                artifact_of(contract).write_text(render(compile_contract(contract)), encoding="utf8")
-            elif different := drift(contract):
-                name = artifact_of(contract).relative_to(solc.ROOT)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(render(compiled), encoding="utf8")
+            elif different := drift(compiled, file):
+                name = file.relative_to(solc.ROOT)
                 print(f"{name} differs from the sources in: {different}; run: make artifacts", file=sys.stderr)
                 return 1
     except (OSError, solc.CompilerMissing) as error:

@@ -5,32 +5,40 @@ from pathlib import Path
 import pytest
 
 from tools import artifacts
+from tools.artifacts import Artifact
 
 TOY = "pragma solidity 0.8.37; contract HMChain { function answer() external pure returns (uint256) { return 42; } }"
 
 
+def compiled(source: str, root: Path) -> Artifact:
+    """What a source of one contract compiles to."""
+    file = root / artifacts.source_of("HMChain")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(source)
+    return artifacts.compile_contracts(["HMChain"], root)["HMChain"]
+
+
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the small contract compiles to, once: a compiler takes seconds to start."""
-    return artifacts.render(artifacts.compile_contract("HMChain", written(tmp_path_factory.mktemp("toy"))))
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """What a small contract compiles to, once: a compiler takes seconds to start."""
+    return compiled(TOY, tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture
-def toy(tmp_path: Path, compiled: str) -> Path:
-    """A source tree with a small contract, and the artifact it compiles to."""
-    (written(tmp_path) / "artifact.json").write_text(compiled)
-    return tmp_path
+def committed(tmp_path: Path, toy: Artifact) -> Path:
+    """Its artifact, in a file."""
+    file = tmp_path / "artifact.json"
+    file.write_text(artifacts.render(toy))
+    return file
 
 
-def written(folder: Path) -> Path:
-    (folder / "contracts").mkdir()
-    (folder / artifacts.source_of("HMChain")).write_text(TOY)
-    return folder
-
-
-@pytest.mark.parametrize("contract", artifacts.CONTRACTS)
-def test_committed_artifact_is_what_the_sources_compile_to(contract: str) -> None:
-    assert artifacts.drift(contract) is None
+def test_committed_artifacts_are_what_the_sources_compile_to() -> None:
+    made = artifacts.compile_contracts()
+    assert {name: artifacts.drift(made[name], artifacts.artifact_of(name)) for name in artifacts.CONTRACTS} == {
+        "HMChain": None,
+        "Ballots": None,
+        "Records": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -42,16 +50,19 @@ def test_committed_artifact_is_what_the_sources_compile_to(contract: str) -> Non
         (TOY.replace("answer", "reply"), "sources, abi, bytecode, deployedBytecode"),
     ],
 )
-def test_drift_names_the_parts_that_differ(toy: Path, source: str, expected: str | None) -> None:
-    (toy / artifacts.source_of("HMChain")).write_text(source)
-    assert artifacts.drift("HMChain", toy, toy / "artifact.json") == expected
+def test_drift_names_the_parts_that_differ(committed: Path, tmp_path: Path, source: str, expected: str | None) -> None:
+    assert artifacts.drift(compiled(source, tmp_path), committed) == expected
 
 
-def test_an_edited_artifact_is_noticed(toy: Path) -> None:
-    artifact = toy / "artifact.json"
-    artifact.write_text(artifact.read_text().replace('"0x60', '"0x61', 1))
-    assert artifacts.drift("HMChain", toy, artifact) == "bytecode"
+def test_an_edited_artifact_is_noticed(toy: Artifact, committed: Path) -> None:
+    committed.write_text(committed.read_text().replace('"0x60', '"0x61', 1))
+    assert artifacts.drift(toy, committed) == "bytecode"
 
 
-def test_a_missing_artifact_is_noticed(toy: Path) -> None:
-    assert artifacts.drift("HMChain", toy, toy / "nothing.json") == "the file"
+def test_an_artifact_spelt_otherwise_is_noticed(toy: Artifact, committed: Path) -> None:
+    committed.write_text(committed.read_text() + "\n")
+    assert artifacts.drift(toy, committed) == "the text form"
+
+
+def test_a_missing_artifact_is_noticed(toy: Artifact, tmp_path: Path) -> None:
+    assert artifacts.drift(toy, tmp_path / "nothing.json") == "the file"
