@@ -91,6 +91,15 @@ class Proxy:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                super().setup()
+                self.onward = requests.Session()
+                self.onward.trust_env = False  # there is no proxy behind a proxy
+
+            def finish(self) -> None:
+                self.onward.close()
+                super().finish()
+
             def do_POST(self) -> None:
                 body = self._body()
                 call = _read(self.path, body)
@@ -98,7 +107,7 @@ class Proxy:
 
                 def forward(instead: bytes = b"") -> Answer:
                     url = f"{target}{self.path}"
-                    answer = requests.post(url, data=instead or body, headers=headers, timeout=300)
+                    answer = self.onward.post(url, data=instead or body, headers=headers, timeout=300)
                     kept = tuple((k, v) for k, v in answer.headers.items() if k.lower() not in HOP)
                     return Answer(answer.status_code, answer.content, kept)
 
@@ -139,7 +148,7 @@ class Proxy:
                 """A killed node leaves its connections torn."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     @property
     def port(self) -> int:

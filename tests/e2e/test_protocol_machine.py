@@ -257,7 +257,7 @@ class ProtocolMachine(RuleBasedStateMachine):
 
 TestProtocolMachine = ProtocolMachine.TestCase
 TestProtocolMachine.settings = settings(
-    max_examples=15,
+    max_examples=10,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
