@@ -135,8 +135,7 @@ def _read_names(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
     """The features' names, one a column."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            if archive.namelist().count(f"{NAMES}.npy") != 1:
-                raise DataError(f"{path} must hold the array {NAMES} once")
+            _check_held(path, archive.namelist(), NAMES)
             with archive.open(f"{NAMES}.npy") as member:
                 shape, dtype = _header(member)
             if dtype.kind != "U" or len(shape) != 1 or shape[0] > MAX_FEATURES or dtype.itemsize > 4 * MAX_FEATURE_NAME:
@@ -186,8 +185,7 @@ def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...], ki
         if len(held) > 1:
             raise DataError(f"{path} holds both {' and '.join(held)}")
         for key in (f"{split}_{kind}" for split in wanted for kind in (held[0], "labels")):
-            if names.count(f"{key}.npy") != 1:
-                raise DataError(f"{path} must hold the array {key} once")
+            _check_held(path, names, key)
             with archive.open(f"{key}.npy") as member:
                 shape, dtype = _header(member)
                 size = archive.getinfo(f"{key}.npy").file_size - member.tell()
@@ -195,6 +193,12 @@ def _check_headers(file: BufferedReader, path: Path, wanted: tuple[str, ...], ki
         if total > MAX_BYTES:  # last: of larger images one learns that they are larger images
             raise DataError(f"{path} would unpack to {total} bytes; the limit is {MAX_BYTES}")
     return held[0]
+
+
+def _check_held(path: Path, names: list[str], key: str) -> None:
+    """Raises DataError unless a file holds an array once. numpy would prefer an entry that is named without ".npy"."""
+    if names.count(f"{key}.npy") != 1 or key in names:
+        raise DataError(f"{path} must hold the array {key} once")
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

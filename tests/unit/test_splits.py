@@ -179,6 +179,14 @@ def test_an_array_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     assert "must hold the array train_images once" in refused(path)
 
 
+def test_an_array_under_another_name_is_not_read_in_place_of_the_one_that_was_checked(tmp_path: Path) -> None:
+    path, other = save(tmp_path), io.BytesIO()
+    np.save(other, np.full((6, 28, 28), np.nan))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("train_images", other.getvalue())  # which numpy takes for train_images
+    assert "must hold the array train_images once" in refused(path)
+
+
 def test_a_file_that_unpacks_to_too_much_is_refused_by_its_directory(tmp_path: Path) -> None:
     path = save(tmp_path, notes=np.zeros(1))
     data = bytearray(path.read_bytes())
