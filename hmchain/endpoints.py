@@ -18,6 +18,7 @@ from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from hmchain.errors import ChainError, UsageError
+from hmchain.jsontext import check_depth
 from hmchain.timely import Timely
 
 RETURN_SECONDS = 60.0  # after which an earlier URL is tried again
@@ -32,6 +33,16 @@ TRANSPORT_FAULTS = (
     TypeError,
     AttributeError,
 )
+
+
+class Node(HTTPProvider):
+    """One node, by its URL. Its answers may be anything: one that is nested very deep would end the process."""
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """See web3's JSONBaseProvider. Raises ValueError."""
+        check_depth(raw_response)
+        return HTTPProvider.decode_rpc_response(raw_response)
 
 
 class Endpoints(JSONBaseProvider):
@@ -49,7 +60,7 @@ class Endpoints(JSONBaseProvider):
             if not _is_http(url):
                 raise UsageError(f"{shown(url)} is not the http(s) URL of an Ethereum node")
         how = {"timeout": timeout, "auth": Timely(timeout)}
-        self._nodes = [HTTPProvider(url, how, exception_retry_configuration=None) for url in urls]
+        self._nodes = [Node(url, how, exception_retry_configuration=None) for url in urls]
         self._chain_id = chain_id
         self._proved = [chain_id is None and len(urls) == 1] * len(urls)
         self._current, self._since = 0, 0.0

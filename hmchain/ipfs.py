@@ -15,8 +15,8 @@ from hmchain.errors import BlobError, DaemonError, Reason, UsageError
 from hmchain.timely import Timely
 
 # What the client raises. requests' errors, which are OSErrors, come through while an answer is being streamed; the last
-# three are what the client makes of the answer of a server that is no IPFS daemon.
-FAULTS = (exceptions.Error, OSError, LookupError, TypeError, AssertionError)
+# four are what the client makes of the answer of a server that is no IPFS daemon.
+FAULTS = (exceptions.Error, OSError, LookupError, TypeError, AssertionError, RecursionError)
 
 
 class IpfsStore:

@@ -6,6 +6,11 @@ import json
 from typing import Any
 
 MAX_BRACKETS = 10_000  # more than any text of ours has
+MAX_DEPTH, MAX_ODD = (
+    32,
+    32,
+)  # of a text of any length: how deep brackets may nest, and how many may be odd in its strings
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def parse(text: str | bytes) -> Any:
@@ -21,6 +26,15 @@ def parse(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as fault:
         raise ValueError("nested too deep") from fault
+
+
+def check_depth(text: bytes) -> None:
+    """Raises ValueError for a JSON text, of any length, that is nested deeper than it could safely be parsed."""
+    rest, depth = text.translate(None, NO_BRACKETS), 0
+    while len(rest) > MAX_ODD:
+        if depth == MAX_DEPTH:
+            raise ValueError("nested too deep")
+        rest, depth = rest.replace(b"[]", b"").replace(b"{}", b""), depth + 1  # without the innermost
 
 
 def text(value: Any) -> str:

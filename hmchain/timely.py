@@ -11,6 +11,7 @@ from typing import Any
 
 PIECE = 1 << 16  # bytes that are read at once, where so many have come
 MOST = 1 << 28  # bytes of an answer; the largest blob has half of that
+REFUSAL = 1 << 12  # bytes that are read of an error's text: JSON that is nested much deeper would end the process
 
 
 class TooLong(OSError):
@@ -31,7 +32,8 @@ class Timely:
         deadline = time.monotonic() + self._seconds
 
         def limit(response: Any, *_: Any, **__: Any) -> None:
-            response.raw.stream = partial(_pieces, response.raw, deadline)
+            read = _pieces if response.ok else _beginning
+            response.raw.stream = partial(read, response.raw, deadline)
 
         request.register_hook("response", limit)
         return request
@@ -46,3 +48,14 @@ def _pieces(raw: Any, deadline: float, amount: int | None, decode_content: bool)
         if read > MOST or time.monotonic() > deadline:
             raw.close()  # or the server would go on
             raise TooLong("the answer does not end") if read > MOST else TimeoutError
+
+
+def _beginning(raw: Any, deadline: float, amount: int | None, decode_content: bool) -> Iterator[bytes]:
+    """The same of an answer that is an error, whose end nobody misses."""
+    left = REFUSAL
+    for piece in _pieces(raw, deadline, amount, decode_content):
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            raw.close()
+            return

@@ -259,6 +259,7 @@ def test_a_limit_is_kept_before_the_daemon_is_asked() -> None:
         pytest.param(say(b""), Reason.UNAVAILABLE, id="nothing"),
         pytest.param(say(b'{"Message":"block was not found\\nlocally","Code":0}', 500), Reason.UNAVAILABLE, id="500"),
         pytest.param(say(b"<html>" * 1000, 404), Reason.UNAVAILABLE, id="404"),
+        pytest.param(say(b"[" * 10**6, 500), Reason.UNAVAILABLE, id="nested deep"),
     ],
 )
 def test_a_daemon_that_answers_badly_stops_nobody(answer: Answer, reason: Reason) -> None:

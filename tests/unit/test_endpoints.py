@@ -346,7 +346,7 @@ def test_an_answer_that_does_not_end_holds_nobody_up(
     assert time.monotonic() - started < 30
 
 
-@pytest.mark.parametrize("answer", [b"[]", b'"x"', b"null", b"7"])
+@pytest.mark.parametrize("answer", [b"[]", b'"x"', b"null", b"7", b'{"result":' + b"[" * 10**6])
 def test_json_that_is_no_object_is_no_answer(answer: bytes, run: Run) -> None:
     assert block_number(run(answer).url, run("0x2").url) == 2
     with pytest.raises(ChainError, match="does not answer"):

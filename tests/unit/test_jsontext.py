@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmchain.jsontext import MAX_BRACKETS, parse
+from hmchain.jsontext import MAX_BRACKETS, check_depth, parse
 
 
 @given(
@@ -37,3 +37,11 @@ def test_deep_nesting_is_refused_whatever_the_limit_on_recursion(text: str | byt
 def test_nothing_else_than_value_error_is_raised(text: str | bytes) -> None:
     with suppress(ValueError):
         parse(text)
+
+
+def test_a_long_text_may_be_nested_as_deep_as_answers_are_and_no_deeper() -> None:
+    logs = json.dumps([{"topics": [["0x"]], "data": "[[{"}] * 10 + [{}] * 20_000)
+    check_depth(logs.encode())
+    for deep in ("[" * 100 + "]" * 100, '{"a":[' * 10**5, f"[{logs}" * 100):
+        with pytest.raises(ValueError, match="nested too deep"):
+            check_depth(deep.encode())
