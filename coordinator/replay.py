@@ -24,22 +24,25 @@ def replay(chain: EmbeddedChain, blocks: Iterable[BlockRecord], run: RunFile) ->
     """Executes the blocks in order. Raises VerificationError at the first that does not have its recorded hash, or that
     holds what no run sends.
     """
-    bytecode, done = Artifact.load().bytecode, 0
+    bytecode, done, created = Artifact.load().bytecode, 0, False
     for block in blocks:
         try:
-            _check_calls(block, to_canonical_address(run.contract), bytecode)
+            _check_calls(block, to_canonical_address(run.contract), bytecode, created)
             chain.replay(block)
         except VerificationError as fault:
             round, member = place(chain, block, run)
             raise VerificationError(fault.reason, round, member) from fault
         done += 1
+        created = created or bool(chain.web3.eth.get_code(Web3.to_checksum_address(run.contract)))
     if not done:
         raise VerificationError("the ledger holds no block")
 
 
-def _check_calls(block: BlockRecord, contract: bytes, bytecode: bytes) -> None:
+def _check_calls(block: BlockRecord, contract: bytes, bytecode: bytes, created: bool) -> None:
     """Checks that a block's transactions call the run's contract, or create one of our bytecode. To execute any other
     code could take as long as whoever wrote it likes: a line of some hundred bytes can name many seconds of work.
+
+    What nobody created could be one that the EVM itself has, such as for pairings on curves, which take a second each.
 
     Raises VerificationError.
     """
@@ -52,6 +55,8 @@ def _check_calls(block: BlockRecord, contract: bytes, bytecode: bytes) -> None:
             raise VerificationError(OTHER_CONTRACT)
         if called not in (b"", contract):
             raise VerificationError(f"block {block.number} calls another contract than the run's")
+        if called and not created:
+            raise VerificationError(f"block {block.number} calls the run's contract, which is not there yet")
 
 
 def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int | None, int | None]:

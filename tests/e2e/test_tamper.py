@@ -302,14 +302,27 @@ OTHER_CALLS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", OTHER_CALLS)
 def test_no_code_but_ours_is_executed(what: str, copy: Copy) -> None:
     """Whoever writes a ledger anew can put an account of its own into the genesis, and code that takes hours."""
-    folder, account = copy(), Account.create()
     call, told = OTHER_CALLS[what]
+    folder = write_call(copy(), call)
+    assert refusal_of(folder)["reason"].startswith(told)
+
+
+def write_call(folder: Path, call: dict[str, Any]) -> Path:
+    """Writes a ledger anew, of one transaction."""
+    account = Account.create()
     chain = EmbeddedChain([account.address])
     fees = {} if "gasPrice" in call else {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0}
     fields = {"chainId": chain.web3.eth.chain_id, "nonce": 0, "gas": 10**5, "value": 0, **fees, **call}
     chain.web3.eth.send_raw_transaction(account.sign_transaction(fields).raw_transaction)
     write_lines(folder, [genesis_line(chain), *(record.to_json() for record in chain.blocks())])
-    assert refusal_of(folder)["reason"].startswith(told)
+    return folder
+
+
+def test_what_the_evm_itself_has_is_not_executed_in_place_of_the_contract(copy: Copy, evidence: Evidence) -> None:
+    identity = "0x" + "00" * 19 + "04"  # the cheapest of them
+    folder = write_call(copy(), {"to": identity})
+    replace(evidence.run, contract=identity).write(folder)
+    assert refusal_of(folder)["reason"] == "block 1 calls the run's contract, which is not there yet"
 
 
 def test_a_ledger_that_goes_on_after_the_report_is_found(copy: Copy, evidence: Evidence) -> None:
