@@ -155,7 +155,7 @@ class ChainClient:
     def gas_of(self, event: Event) -> int:
         """Gas that the event's transaction used. Raises ChainError."""
         with self._translated():
-            return self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"]
+            return whole_number(self.web3.eth.get_transaction_receipt(HexStr(event.transaction))["gasUsed"])
 
     def settle(self) -> int | None:
         """Gets the transaction in the outbox, if there is one, into a block. To be called first after a restart.

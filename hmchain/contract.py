@@ -25,6 +25,7 @@ from web3 import Web3
 from web3.types import LogReceipt
 
 from hmchain.errors import ChainError, ContractError
+from hmchain.ethereum import whole_number
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class EventDecoder:
         self._types = [collapse_if_tuple(cast(dict[str, Any], part)) for part in self._plain]
 
     def decode(self, log: LogReceipt) -> Event:
-        """A log as an Event. Raises ValueError for a log that does not fit this event."""
+        """A log as an Event. Raises ValueError, TypeError for a log that does not fit this event, or is in no block."""
         topics = log["topics"][1:]
         if len(topics) != len(self._indexed):
             raise ValueError(f"{self._name} with {len(topics)} indexed arguments, not {len(self._indexed)}")
@@ -121,7 +122,8 @@ class EventDecoder:
         except DecodingError as fault:
             raise ValueError(f"{self._name} whose data do not fit: {fault}") from fault
         args = {part["name"]: found[part["name"]] for part in self._inputs}
-        return Event(self._name, args, log["blockNumber"], log["logIndex"], encode_hex(log["transactionHash"]))
+        block, index = whole_number(log["blockNumber"]), whole_number(log["logIndex"])
+        return Event(self._name, args, block, index, encode_hex(log["transactionHash"]))
 
 
 class Decoder:
@@ -133,7 +135,7 @@ class Decoder:
         self._events = {event_abi_to_log_topic(e): EventDecoder(web3.codec, e) for e in events}
 
     def events(self, logs: Iterable[LogReceipt]) -> Iterator[Event]:
-        """The contract's own events; logs of others are left out. Raises ValueError for a log that does not fit."""
+        """The contract's own events; logs of others are left out. Raises as EventDecoder.decode does."""
         for log in logs:
             decoder = self._events.get(bytes(log["topics"][0])) if log["topics"] else None
             if decoder is not None:

@@ -49,9 +49,9 @@ def find_deployment(web3: Web3, transaction: str) -> Deployment | None:
             receipt = web3.eth.get_transaction_receipt(cast(Any, transaction))
         except TransactionNotFound:
             return None
-        if receipt["status"] != 1 or not receipt["contractAddress"]:
+        if whole_number(receipt["status"]) != 1 or not receipt["contractAddress"]:
             return None
-        return Deployment(bytes(creation["input"]), receipt["contractAddress"], receipt["blockNumber"])
+        return Deployment(bytes(creation["input"]), receipt["contractAddress"], whole_number(receipt["blockNumber"]))
 
 
 def wait_for_receipt(web3: Web3, transaction: bytes, seconds: float | None = None) -> TxReceipt:
@@ -99,9 +99,13 @@ def answering() -> Iterator[None]:
 
 
 def whole_number(answer: Any) -> int:
-    """A number that a node gave. Raises TypeError for anything else, which web3 passes on as it is."""
+    """A number that a node gave: of a block, of seconds, of gas. Raises TypeError for anything else, which web3 passes
+    on as it is, and ValueError for a number that no chain has.
+    """
     if type(answer) is not int:
         raise TypeError(f"{answer!r:.60} is no number")
+    if not 0 <= answer < 2**63:
+        raise ValueError("a number below 0, or of more than 63 bits")
     return answer
 
 

@@ -17,7 +17,7 @@ from hmchain.contract import Receipt
 from hmchain.errors import ChainBehind, ChainError, ContractError
 from hmchain.feed import Feed
 from hmchain.history import History, JobRecord, Proposal, RoundRecord, bits_of, blob_to_abi, positions_of
-from hmchain.rounds import COORDINATOR, Phase, RoundState
+from hmchain.rounds import COORDINATOR, Phase, RoundState, phase_of
 from hmchain.scores import commitment_of, pack
 from hmchain.stopwatch import Stopwatch
 
@@ -117,15 +117,19 @@ class ContractLedger:
         with self._watch.measure("chain"):
             head = self._feed.head
             block: BlockIdentifier = "latest" if head is None else head.number
-            number, completed, _, phase, deadline, *bits = self.client.call("roundOf", self.job, block=block)
+            number, completed, _, word, deadline, *bits = self.client.call("roundOf", self.job, block=block)
+        phase = phase_of(word)
         drawn = self.record(number) if number and phase != Phase.WAITING else None
         clients, masters = (drawn.clients, drawn.masters) if drawn else ((), ())
-        return RoundState(number, completed, Phase(phase), deadline, clients, masters, *map(positions_of, bits))
+        return RoundState(number, completed, phase, deadline, clients, masters, *map(positions_of, bits))
 
     def record(self, round: int) -> RoundRecord:
         """See Ledger.record."""
         with self._watch.measure("chain"):
-            return self._feed.job(self.job).rounds[round]
+            rounds = self._feed.job(self.job).rounds
+        if round not in rounds:  # nodes have been seen to leave events out
+            raise ChainBehind(f"the chain's events know no round {round} of job {self.job}")
+        return rounds[round]
 
     def records(self) -> list[RoundRecord]:
         """See Ledger.records."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from enum import IntEnum
 
+from hmchain.errors import ChainError
+
 COORDINATOR = 15  # the position under which the coordinator proposes
 MAX_CLIENTS = 56
 MAX_MASTERS = 15
@@ -27,6 +29,13 @@ class Phase(IntEnum):
     REPLY = 7
     FAILED = 8
     CLOSED = 9
+
+
+def phase_of(word: int) -> Phase:
+    """The phase that a contract's answer names. Raises ChainError for one that there is not."""
+    if word not in Phase._value2member_map_:
+        raise ChainError(f"the contract's answer names a phase {word}, which there is not")
+    return Phase(word)
 
 
 @dataclass(frozen=True)

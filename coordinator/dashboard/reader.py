@@ -19,8 +19,8 @@ from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Decoder, Event
 from hmchain.endpoints import Endpoints
 from hmchain.errors import ChainError
-from hmchain.ethereum import Head, answering
-from hmchain.rounds import Phase
+from hmchain.ethereum import Head, answering, whole_number
+from hmchain.rounds import Phase, phase_of
 
 CONTRACTS = ("HMChain", "Ballots", "Records")  # no two of them have an event of the same name
 
@@ -101,8 +101,9 @@ class Reader:
         with answering():
             logs = self._web3.eth.get_logs(cast(FilterParams, span))
             events = list(self._decoder.events(logs))
+            times = dict(filter(None, map(_time_of, logs)))
         events.sort(key=lambda event: (event.block, event.index))
-        return Batch(events, dict(filter(None, map(_time_of, logs))))
+        return Batch(events, times)
 
     def cost(self, transaction: str, block: int) -> Cost:
         """What a transaction called and used. Raises ChainError."""
@@ -112,8 +113,8 @@ class Reader:
                 receipt = self._web3.eth.get_transaction_receipt(cast(Any, transaction))
             except TransactionNotFound:  # nodes may forget old transactions, and keep their logs
                 return Cost(transaction, block, "unknown", None)
-        call = self._calls.get(bytes(sent["input"])[:4], "other") if sent.get("to") else "deployment"
-        return Cost(transaction, block, call, receipt["gasUsed"])
+            call = self._calls.get(bytes(sent["input"])[:4], "other") if sent.get("to") else "deployment"
+            return Cost(transaction, block, call, whole_number(receipt["gasUsed"]))
 
     def presents(self, block: int, most: int) -> list[Present]:
         """Where the newest jobs stand, as of a block. Raises ChainError."""
@@ -122,7 +123,7 @@ class Reader:
 
     def _present(self, job: int, block: int) -> Present:
         round_ = self._client.call("roundOf", job, block=block)
-        phase = Phase(round_[3])
+        phase = phase_of(round_[3])
         return Present(job, round_[0], phase, round_[4] if Phase.WAITING <= phase <= Phase.REPLY else 0)
 
     def node(self) -> NodeFacts:
@@ -149,4 +150,5 @@ def _time_of(log: LogReceipt) -> tuple[int, int] | None:
         time = encode_hex(time)
     if time is None:
         return None
-    return log["blockNumber"], to_int(hexstr=time) if isinstance(time, str) else int(time)
+    seconds = to_int(hexstr=time) if isinstance(time, str) else time
+    return whole_number(log["blockNumber"]), whole_number(seconds)

@@ -83,6 +83,21 @@ class TestFinishedRun:
             by_call = {row[0]: tuple(row[2:5]) for row in SHEETS["gas"](view).rows}
             assert by_call["submitUpdate"] == tuple(gas.summary()["submit_update"].values())
 
+    def test_what_no_node_can_mean_is_a_fault_of_the_node(
+        self, finished: FinishedRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = recorded(finished.folder)
+        eth = source.reader._web3.eth
+        logs = eth.get_logs({"fromBlock": 1})
+        monkeypatch.setattr(eth, "get_transaction", lambda _: {"to": "0x"})
+        monkeypatch.setattr(eth, "get_logs", lambda _: [{**log, "blockTimestamp": hex(2**70)} for log in logs])
+        for ask in (
+            lambda: source.reader.cost(logs[0]["transactionHash"].to_0x_hex(), 1),
+            lambda: source.reader.read(1, 2),
+        ):
+            with pytest.raises(ChainError, match="does not answer as it should"):
+                ask()
+
     def test_one_that_is_cut_short_is_not_shown(self, finished: FinishedRun, tmp_path: Path) -> None:
         for name in ("run.json", LEDGER):
             (tmp_path / name).write_bytes((finished.folder / name).read_bytes()[: -9 if name == LEDGER else None])

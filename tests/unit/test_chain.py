@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from eth_account import Account
 from eth_utils import decode_hex, keccak, to_hex
 from web3 import HTTPProvider, Web3
 from web3.providers.base import BaseProvider
-from web3.types import RPCEndpoint, RPCResponse
+from web3.types import LogReceipt, RPCEndpoint, RPCResponse
 
 from hmchain import chain as module
 from hmchain import ethereum
@@ -195,7 +195,7 @@ def test_a_node_that_talks_nonsense_is_a_chain_error_or_an_odd_answer(what: str,
         assert not isinstance(answer, Exception)
 
 
-@pytest.mark.parametrize("answer", [None, {}, [], True, 1.5], ids=repr)
+@pytest.mark.parametrize("answer", [None, {}, [], True, 1.5, -1, 2**63], ids=repr)
 def test_what_is_no_number_is_no_answer_where_a_number_is_asked_for(answer: Any, posted: Posted) -> None:
     posted.box.note(1, b"signed")
     client = ChainClient(Web3(Nonsense(answer)), OWNER, "0x" + "11" * 20, outbox=posted.box)
@@ -203,6 +203,23 @@ def test_what_is_no_number_is_no_answer_where_a_number_is_asked_for(answer: Any,
         with pytest.raises(ChainError, match="does not answer as it should"):
             ask()
     assert posted.box.content == (1, b"signed")
+
+
+@pytest.mark.parametrize("gas", [None, [], True, 2**70], ids=repr)
+def test_a_receipt_without_gas_is_no_answer(gas: Any) -> None:
+    client = ChainClient(Web3(Nonsense({"gasUsed": gas})), None, "0x" + "11" * 20)
+    with pytest.raises(ChainError, match="does not answer as it should"):
+        CALLS["gas"](client)
+
+
+@pytest.mark.parametrize("field", ["blockNumber", "logIndex"])
+def test_a_log_that_is_in_no_block_is_no_event(field: str, deployed: Deployed) -> None:
+    deployed.owner.transact("found", [ORGANISATION])
+    logs = deployed.web3.eth.get_logs({"address": deployed.owner.address, "fromBlock": 0})
+    decoder = Decoder(deployed.web3, Artifact.load())
+    assert list(decoder.events(logs))
+    with pytest.raises(TypeError, match="None is no number"):
+        list(decoder.events([cast(LogReceipt, {**log, field: None}) for log in logs]))
 
 
 def test_a_node_that_is_gone_is_a_chain_error() -> None:

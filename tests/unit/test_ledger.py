@@ -360,6 +360,18 @@ def test_a_wary_ledger_reads_the_round_as_of_the_feeds_head() -> None:
     assert ledger.state().updates == {0}
 
 
+@pytest.mark.parametrize(("place", "value", "told"), [(3, 10, "names a phase 10"), (0, 2, "know no round 2 of job 1")])
+def test_a_round_that_the_events_do_not_bear_out_is_a_chain_error(
+    place: int, value: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledgers, _ = on_contract()
+    said = list(cast(ContractLedger, ledgers[0]).client.call("roundOf", 1))
+    said[place] = value
+    monkeypatch.setattr(ChainClient, "call", lambda *_, **__: tuple(said))
+    with pytest.raises(ChainError, match=told):
+        ledgers[0].state()
+
+
 def test_scores_that_do_not_open_the_commitment_are_not_sent() -> None:
     ledgers, clock = on_contract()
     state = ledgers[0].state()
