@@ -6,13 +6,18 @@ import json
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from coordinator.evidence import blobs_of, chain_of, evidence_on
+from coordinator.folder import RunFile, read_key
 from coordinator.progress import Silent
 from coordinator.run import run
+from hmchain.chain import ChainClient
+from hmchain.errors import ChainError, VerificationError
 from tests.e2e.conftest import FinishedRun
 from tests.e2e.stripes import arguments_for, hmchain, invoke, options_for, start
 
@@ -55,6 +60,16 @@ def test_verify_leaves_the_folder_as_it_was(finished: FinishedRun, tmp_path: Pat
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert invoke("verify", folder)[0] == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_node_that_leaves_events_out_is_no_evidence(finished: FinishedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    the_run, events = RunFile.read(finished.folder), ChainClient.events
+    web3, store, key = chain_of(finished.folder, the_run), blobs_of(finished.folder, the_run), read_key(finished.folder)
+    monkeypatch.setattr(ChainClient, "events", lambda *asked: (e for e in events(*asked) if e.name != "JobCreated"))
+    with pytest.raises(VerificationError, match="the chain's events make no sense"):
+        evidence_on(web3, the_run, store, key)
+    with pytest.raises(ChainError, match="the chain's events make no sense"):
+        evidence_on(web3, replace(the_run, chain="http://127.0.0.1:8545"), store, key)
 
 
 def test_a_run_keeps_its_blobs_where_it_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
