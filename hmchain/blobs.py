@@ -92,8 +92,8 @@ class DirectoryStore:
         """See BlobStore.get."""
         check_limit(ref, limit)
         try:
-            with self._path(ref).open("rb") as file:
-                data = file.read(ref.size + 1)
+            with open(self._path(ref), "rb", opener=_at_once) as file:
+                data = file.read(ref.size + 1) or b""
         except FileNotFoundError:
             raise BlobError(f"blob {ref.cid} is not in {self._root}", Reason.UNAVAILABLE) from None
         except OSError as error:
@@ -163,6 +163,11 @@ def check_spec(spec: str) -> None:
     """Raises UsageError for an address without "ipfs:": as a folder, it would hold blobs that nobody else finds."""
     if ADDRESS.match(spec) and not spec.startswith(IPFS_PREFIX):
         raise UsageError("an IPFS daemon is named with ipfs: and its multiaddr, as in ipfs:/ip4/127.0.0.1/tcp/5001")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe in its place, whoever put it there, keeps nobody waiting for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:

@@ -145,6 +145,20 @@ def test_a_file_where_the_folder_should_be_is_a_storage_error(tmp_path: Path) ->
             DirectoryStore(root)
 
 
+@pytest.mark.parametrize("written_to", [False, True])
+def test_a_pipe_where_a_blob_should_be_keeps_nobody_waiting(
+    written_to: bool, store: DirectoryStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "blobs" / str(REF.cid)
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR) if written_to else None
+    try:
+        assert refused(lambda: store.get(REF, 1024)) is Reason.WRONG_DIGEST
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
 def test_a_folder_where_a_blob_should_be_is_a_storage_error(store: DirectoryStore, tmp_path: Path) -> None:
     (tmp_path / "blobs" / str(REF.cid)).mkdir()
     with pytest.raises(StorageError):
