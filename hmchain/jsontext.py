@@ -6,10 +6,8 @@ import json
 from typing import Any
 
 MAX_BRACKETS = 10_000  # more than any text of ours has
-MAX_DEPTH, MAX_ODD = (
-    32,
-    32,
-)  # of a text of any length: how deep brackets may nest, and how many may be odd in its strings
+MAX_DEPTH = 32  # of brackets in a text of any length
+MAX_ODD = 32  # brackets in its strings that have no counterpart
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
