@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
@@ -12,6 +13,8 @@ from hmchain.errors import ChainBehind
 from hmchain.ethereum import Head
 
 PATIENCE_SECONDS = 60.0  # that a node may stay behind before the chain counts as set back
+FORK_SECONDS = 3.0  # the same where its blocks are others than were read: time for another node to know better
+REMEMBERED = 256  # heads that were read, by which a chain that was set back is told from a node that is behind
 
 
 class Reading(Protocol):
@@ -40,6 +43,7 @@ class Feed(Generic[H]):
         self._next = first_block
         self._reached = 0
         self._behind_since: float | None = None
+        self._heads: deque[Head] = deque(maxlen=REMEMBERED)
         self.head: Head | None = None
         self.history = fresh()
         self.generation = 0  # how often the history was begun again
@@ -52,14 +56,17 @@ class Feed(Generic[H]):
         head = self._client.block()
         if head.number < self._reached:
             self._behind_since = self._behind_since or time.monotonic()
+            patience = FORK_SECONDS if self._is_on_another_chain(head) else PATIENCE_SECONDS
             self._client.try_another_node()
-            if time.monotonic() - self._behind_since < PATIENCE_SECONDS or head.number < self._first:
+            if time.monotonic() - self._behind_since < patience or head.number < self._first:
                 raise ChainBehind(f"the chain's node is at block {head.number}, this process has seen {self._reached}")
             self._start_over()
         elif self.head not in (None, head) and self._client.block(self.head.number) != self.head:
             self._start_over()
         self._behind_since = None
         self._apply_to(head.number, check=head)
+        if head != self.head:
+            self._heads.append(head)
         self.head = head
         self.reached(head.number)
         return self.history
@@ -72,8 +79,14 @@ class Feed(Generic[H]):
         """Notes a transaction of this process's own."""
         self.reached(receipt.block)
 
+    def _is_on_another_chain(self, head: Head) -> bool:
+        """Whether the node, whose head this is, has another block than was read. Raises ChainError."""
+        read = next((block for block in reversed(self._heads) if block.number <= head.number), None)
+        return read is not None and self._client.block(read.number) != read
+
     def _start_over(self) -> None:
         """Forgets all: the chain is no longer the one that was read (it was set back, or reorganised)."""
+        self._heads.clear()
         self.head, self._next, self._reached, self.history = None, self._first, 0, self._fresh()
         self.generation += 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hmchain.errors import (
     BlobError,
+    ChainBehind,
     ChainError,
     ContractError,
     DataError,
@@ -28,7 +29,7 @@ class FaultLog:
         """Counts a fault, and logs it unless it is the same as last time."""
         unreachable = isinstance(fault, ChainError) and not isinstance(fault, ContractError | NonceClash)
         self._health.failed(_kind(fault), unreachable)
-        text, facts = f"{type(fault).__name__}: {fault}", {} if job is None else {"job": job}
+        text, facts = gist(fault), {} if job is None else {"job": job}
         if self._last.get(job) == text:
             return
         self._last[job] = text
@@ -42,6 +43,11 @@ class FaultLog:
     def forget(self, job: int | None = None) -> None:
         """Notes that all went well: the next fault is logged, whatever it is."""
         self._last.pop(job, None)
+
+
+def gist(fault: Exception) -> str:
+    """What tells a fault from another one: not the block that a chain is at, which is another one each time."""
+    return type(fault).__name__ if isinstance(fault, ChainBehind) else f"{type(fault).__name__}: {fault}"
 
 
 def _kind(fault: Exception) -> str:

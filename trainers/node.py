@@ -10,7 +10,7 @@ import time
 from threading import Event as Flag
 
 from hmchain.contract import Receipt
-from hmchain.errors import ChainError, ContractError, HMChainError, NonceClash, UsageError
+from hmchain.errors import ChainBehind, ChainError, ContractError, HMChainError, NonceClash, UsageError
 from hmchain.history import History
 from hmchain.ledger import JobFeed
 from trainers.coordination import Coordination
@@ -26,6 +26,9 @@ from trainers.records.record_keeping import RecordKeeping
 from trainers.worker import StillWorking
 
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
+LONGEST_BEHIND = (
+    4.0  # the same while the chain's node is behind: it catches up with a block, or was set back and goes on
+)
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened, in which nothing is owed yet
 STORE_CHECK_SECONDS = 30.0  # between checks that the blob store works
 IDLE_POLLS = 4  # poll intervals between looks while no job is open: nobody owes anything then, and looks cost CPU time
@@ -75,7 +78,7 @@ class Node:
                 raise
             except Exception as fault:  # nothing that others sent may end a hospital's node
                 self._faults.note(fault)
-                pause = _pause(poll, failures, LONGEST_PAUSE)
+                pause = _pause(poll, failures, LONGEST_BEHIND if isinstance(fault, ChainBehind) else LONGEST_PAUSE)
                 failures = 0 if isinstance(fault, ContractError) else failures + 1
             self._parts.worker.tidy()
             self._stop.wait(pause)

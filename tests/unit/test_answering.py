@@ -12,7 +12,7 @@ import pytest
 from coordinator.ballots import MOTIONS
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
-from hmchain.errors import ChainError, ContractError, DaemonError
+from hmchain.errors import ChainBehind, ChainError, ContractError, DaemonError
 from hmchain.permits import Role
 from trainers.config import Blobs, Chain, Config, Records
 from trainers.keystore import Keys
@@ -62,6 +62,7 @@ def test_it_waits_longer_while_something_fails_and_not_when_it_works_again(
     said = [record.getMessage() for record in caplog.records]
     assert said == ["requests for records wait", "requests for records wait", "defect"], "once for each time it fails"
     assert max(waits_of(ward, monkeypatch, *[down] * 20)) == LONGEST_PAUSE
+    assert max(waits_of(ward, monkeypatch, *[ChainBehind("behind")] * 20)) == LOOK_SECONDS, "it soon catches up"
 
 
 def test_it_answers_once_its_store_works(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

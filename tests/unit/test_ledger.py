@@ -240,6 +240,30 @@ def test_a_chain_that_was_set_back_is_read_again_after_a_while(monkeypatch: pyte
     assert len(feed.poll().members) == 3, "and followed from there"
 
 
+@pytest.mark.parametrize(("first", "patience"), [(3, "FORK_SECONDS"), (4, "PATIENCE_SECONDS")])
+def test_a_chain_that_was_set_back_is_read_again_soon_once_it_goes_on_otherwise(
+    first: int, patience: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is merely behind has the blocks that were read."""
+    now = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    chain = Chain(3)
+    feed = wary(chain)
+    for _ in range(3):
+        feed.poll()
+        chain.grow()
+    feed.poll()
+    chain.shrink(3)
+    chain.turn(first, "b")
+    for waited in (0.0, getattr(module, patience) - 1):
+        now[0] += waited
+        with pytest.raises(ChainBehind, match="is at block 3, this process has seen 6"):
+            feed.poll()
+    now[0] += 1
+    assert feed.poll().members[3] == ("b3" if first == 3 else "a3")
+    assert feed.generation == 1
+
+
 def test_patience_begins_anew_when_the_node_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))

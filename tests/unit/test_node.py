@@ -15,6 +15,7 @@ from hmchain.chain import ChainClient
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
 from hmchain.errors import (
+    ChainBehind,
     ChainError,
     ContractError,
     DaemonError,
@@ -30,7 +31,7 @@ from trainers.config import Config
 from trainers.data_facts import NO_DATA, DataFacts
 from trainers.health import Health
 from trainers.keystore import Keys
-from trainers.node import IDLE_POLLS, LONGEST_PAUSE, ForeignKey, Node, RotatedAway
+from trainers.node import IDLE_POLLS, LONGEST_BEHIND, LONGEST_PAUSE, ForeignKey, Node, RotatedAway
 from trainers.training_sets import TrainingSet, TrainingSets
 
 
@@ -235,12 +236,18 @@ def test_no_fault_ends_a_node_and_each_makes_it_wait_longer(node: Node, monkeypa
     assert waits(node, monkeypatch, *[ContractError("WrongPhase")] * 3) == [1, 1, 1], "somebody was faster"
 
 
+def test_a_node_whose_chain_is_behind_looks_again_soon(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert waits(node, monkeypatch, *[ChainBehind("behind")] * 4) == [1, 2, LONGEST_BEHIND, LONGEST_BEHIND]
+
+
 def test_a_fault_that_persists_is_told_once_and_again_when_it_comes_back(
     node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger("hmchain.node"), "propagate", True)
     waits(node, monkeypatch, ChainError("gone"), ChainError("gone"), False, ChainError("gone"))
     assert [record.getMessage() for record in caplog.records] == ["will try again"] * 2
+    waits(node, monkeypatch, False, ChainBehind("at block 5"), ChainBehind("at block 6"))
+    assert [record.getMessage() for record in caplog.records] == ["will try again"] * 3
 
 
 @pytest.mark.parametrize(

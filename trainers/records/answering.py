@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from hmchain.blobs import open_store
 from hmchain.consortium import Consortium
-from hmchain.errors import HMChainError
+from hmchain.errors import ChainBehind, HMChainError
 from hmchain.registry import Registry
 from trainers.config import Config
+from trainers.faults import gist
 from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.logs import defect, warn
@@ -63,9 +64,10 @@ class Answering:
                 except Exception as fault:  # nothing that others sent may end the thread
                     if not isinstance(fault, HMChainError):
                         defect(fault)
-                    elif told != (told := str(fault)):
-                        warn("requests for records wait", reason=told)
-                    wait = pause = min(2 * pause, LONGEST_PAUSE)
+                    elif told != (told := gist(fault)):
+                        warn("requests for records wait", reason=str(fault))
+                    longest = LOOK_SECONDS if isinstance(fault, ChainBehind) else LONGEST_PAUSE
+                    wait = pause = min(2 * pause, longest)
                 self._stop.wait(wait)
 
     def _open(self, opened: ExitStack) -> Releasing:
