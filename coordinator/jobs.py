@@ -77,7 +77,7 @@ def read_manifest(path: Path) -> Manifest:
     """A job's TOML file as a manifest. Raises UsageError that names the key."""
     try:
         content: dict[str, Any] = tomllib.loads(read_file(path, "the job").decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
         raise UsageError(f"{path} is not TOML: {fault}") from None
     try:
         return manifest_of(content)

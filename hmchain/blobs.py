@@ -160,7 +160,11 @@ def open_store(spec: str | Path, timeout: float = 60.0, limit: int = 0, durable:
 
 
 def check_spec(spec: str) -> None:
-    """Raises UsageError for an address without "ipfs:": as a folder, it would hold blobs that nobody else finds."""
+    """Raises UsageError for what no folder can be called, and for an address without "ipfs:": as a folder, it would
+    hold blobs that nobody else finds.
+    """
+    if "\0" in spec:
+        raise UsageError("names no folder")
     if ADDRESS.match(spec) and not spec.startswith(IPFS_PREFIX):
         raise UsageError("an IPFS daemon is named with ipfs: and its multiaddr, as in ipfs:/ip4/127.0.0.1/tcp/5001")
 

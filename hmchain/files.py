@@ -67,3 +67,11 @@ def read_secret(path: Path, what: str, limit: int = MAX_BYTES) -> bytes:
         shown = f"mode {stat.S_IMODE(mode):04o}"
         raise UsageError(f"{what} {path} can be read by others ({shown}); do: chmod 600 {path}")
     return read_file(path, what, limit)
+
+
+def name_of(folder: Path) -> str:
+    """What a folder is called, also where it is given as "." or by a link. Raises UsageError."""
+    try:
+        return folder.resolve().name
+    except RuntimeError as fault:  # of Python before 3.13
+        raise UsageError(f"{folder} is a link that leads back to itself") from fault

@@ -14,6 +14,7 @@ import click
 
 from hmchain.command import EXIT_CODES, FilePath, guarded, json_option, on_one_line
 from hmchain.errors import UsageError
+from hmchain.files import name_of
 from trainers import config as configuration
 from trainers import founding, keystore
 from trainers.config import Config
@@ -87,7 +88,7 @@ def init(folder: Path, name: str | None, password_file: Path | None) -> None:
     proposes you; keep the rest. Whoever has keys and password is this hospital.
     """
     password = keystore.read_password(password_file) if password_file else ask("Password for the new keys", twice=True)
-    card = founding.create(folder, name or folder.resolve().name, password, password_file)
+    card = founding.create(folder, name or name_of(folder), password, password_file)
     click.echo(f"{card.name}: operator account {card.operator}")
     click.echo(f"hand {folder / founding.CARD} to the consortium, and look through {folder / configuration.FILE}")
 

@@ -27,6 +27,12 @@ def _named(path: Path) -> Path:
     return path
 
 
+def _possible(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("names no folder")
+    return path
+
+
 File = Annotated[Path, AfterValidator(_named)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Mebibytes = Annotated[int, Field(ge=0, lt=2**43)]  # so many bytes fit into the 64 bits that the system counts in
@@ -123,7 +129,7 @@ def quantity_named(text: str) -> tuple[Code, str]:
 class Records(Section):
     """[records]"""
 
-    folder: Path = Path("records")
+    folder: Annotated[Path, AfterValidator(_possible)] = Path("records")
     zone: str = "UTC"
     release: bool = True
 
@@ -204,7 +210,7 @@ def load(path: Path) -> Config:
     """Reads a hospital.toml. Raises UsageError, in one line that names the key."""
     try:
         content = tomllib.loads(read_file(path, "the configuration").decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
         raise UsageError(f"{path} is not TOML: {fault}") from None
     try:
         config = Config.model_validate(content)

@@ -201,6 +201,7 @@ def test_one_query_however_it_is_written_is_one(tmp_path: Path) -> None:
     ("text", "fault"),
     [
         ("=", "is not TOML"),
+        ("a = " + "9" * 5_000, "is not TOML"),
         ("surprise = 1", "surprise: Extra inputs"),
         ('population = {all = ["44054006"]}', "population.all.0"),
         ('population = {kind = "strange"}', "population.kind"),

@@ -212,13 +212,18 @@ def test_a_file_has_a_name(key: str, path: str, tmp_path: Path) -> None:
     assert refused(write(tmp_path, f'{key} = "{path}"')).endswith(": names no file")
 
 
+@pytest.mark.parametrize("key", ["[blobs]\nstore", "[records]\nfolder"])
+def test_a_folder_is_one_that_there_can_be(key: str, tmp_path: Path) -> None:
+    assert refused(write(tmp_path, f'{key} = "a\\u0000b"')).endswith(": names no folder")
+
+
 @pytest.mark.parametrize("name", [None, ""])
 def test_a_hospital_has_a_name(name: str | None, tmp_path: Path) -> None:
     assert refused(write(tmp_path, "", name=name)).startswith("name")
 
 
 def test_what_is_no_toml_or_no_file_is_refused(tmp_path: Path) -> None:
-    for data in (b"name = ", b"\xff", b"name = 'x'\nname = 'y'", b"a = " + b"[" * 10_000):
+    for data in (b"name = ", b"\xff", b"name = 'x'\nname = 'y'", b"a = " + b"[" * 10_000, b"a = " + b"9" * 5_000):
         (tmp_path / "hospital.toml").write_bytes(data)
         with pytest.raises(UsageError, match=r"hospital\.toml is not TOML: "):
             load(tmp_path / "hospital.toml")

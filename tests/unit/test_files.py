@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmchain.errors import HMChainError, StorageError, UsageError
-from hmchain.files import MAX_BYTES, read_file, read_secret, write_secret, write_whole
+from hmchain.files import MAX_BYTES, name_of, read_file, read_secret, write_secret, write_whole
 from tests.unit.full_disk import files_of_at_most
 
 
@@ -151,3 +152,18 @@ def test_a_secret_of_its_owner_alone_is_read(mode: int, tmp_path: Path) -> None:
     path.write_bytes(b"secret")
     path.chmod(mode)
     assert read_secret(path, "the key") == b"secret"
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_a_folder_has_a_name_however_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert {name_of(Path(given)) for given in (".", "x/..", "link", tmp_path)} == {tmp_path.name}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Python reports no loop of links any more")
+def test_a_link_to_itself_has_no_name(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert one_line(lambda: name_of(tmp_path / "loop"), UsageError).endswith("loop is a link that leads back to itself")

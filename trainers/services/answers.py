@@ -142,7 +142,7 @@ def read_toml(path: Path, model: type[Part]) -> dict[str, Any]:
     """A query's file as JSON, every default written out: one query has one digest. Raises UsageError."""
     try:
         content = tomllib.loads(read_file(path, "the query").decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
+    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
         raise UsageError(f"{path} is not TOML: {fault}") from None
     try:
         return parsed(content, model).model_dump(mode="json")

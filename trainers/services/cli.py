@@ -11,7 +11,7 @@ import click
 
 from hmchain.command import EXIT_CODES, FilePath, guarded, json_option
 from hmchain.errors import UsageError
-from hmchain.files import write_secret
+from hmchain.files import name_of, write_secret
 from trainers.cli import with_config, with_password
 from trainers.config import Config
 from trainers.records.cli import archive_of
@@ -43,7 +43,7 @@ def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None
     from trainers.services.timeline import records_in
     from trainers.services.timeline import timeline as made
 
-    names = [folder.resolve().name for folder in folders]
+    names = [name_of(folder) for folder in folders]
     places = [name if names.count(name) == 1 else str(path) for name, path in zip(names, folders, strict=True)]
     told = made((place, records_in(folder)) for place, folder in zip(places, folders, strict=True))
     if out is not None:
