@@ -11,6 +11,7 @@ from coordinator.experiments.cells import Cell, Kind
 from coordinator.experiments.paper import PUBLISHED, Published
 from hmchain.errors import UsageError
 
+MAX_SEEDS = 1_000
 BEST_RATE = 0.1  # of the paper's Table 4
 RATES = (0.001, 0.01, 0.1, 0.5)
 SKEWS = ("dirichlet:0.5", "dirichlet:0.1")
@@ -179,5 +180,7 @@ def plan(name: str, datasets: Sequence[str], seeds: int, base: Mapping[str, Any]
         raise UsageError(f"unknown experiment {name!r}; known: {', '.join(EXPERIMENTS)}")
     if seeds < 1 or not datasets:
         raise UsageError("an experiment has at least one data set and one seed")
+    if seeds > MAX_SEEDS:
+        raise UsageError(f"an experiment has at most {MAX_SEEDS} seeds: each is a run of every row")
     title, rows = EXPERIMENTS[name]
     return Plan(name, title, datasets, seeds, rows(Scope(datasets, seeds, base)))

@@ -305,6 +305,7 @@ def test_too_little_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["experiment", "table3", "--only", "no such row"], "table3 has no row with 'no such row' in its label"),
         (["experiment", "table3", "--out", "nowhere", "--draw-only"], "nowhere holds no results"),
         (["experiment", "table4", "--seeds", "0"], "at least one data set and one seed"),
+        (["experiment", "table4", "--seeds", "1000000000000"], "an experiment has at most 1000 seeds"),
         (["up", "there", "--hospitals", "3", "--masters", "4"], "3 hospitals can have 1 to 3 masters, not 4"),
         (["deploy", "one.json", "one.json"], "two cards name the same operator account"),
         (["deploy", "one.json", "--out", "one.json"], "one.json exists: a consortium is deployed once"),
