@@ -1,6 +1,7 @@
 """Rotating a hospital's keys: a new operator account and a new encryption key, in two steps on chain.
 
-Cut short anywhere, it is done again with the same keys: they wait in keys/next/ until they are the ones in use.
+Cut short anywhere, it is done again with the same keys: they wait in keys/next/ until they are the ones in use. Where
+the chain was set back after that, the retired keys hand over to them once more.
 """
 
 from __future__ import annotations
@@ -39,18 +40,37 @@ def rotate(
     if (folder / ENCRYPTION).exists() and not (folder / OPERATOR).exists():  # cut short while they took their places
         _put_in_place(files, folder)
         return keystore.unlock(files.operator, files.encryption, password).identity
-    new = _next_keys(folder, password)
     number = member_of(present.account.address)
+    earlier = None if number else _earlier_member(files, password, member_of)
+    if earlier is not None:
+        _take_over(web3, contract, *earlier, present)
+        return present
+    new = _next_keys(folder, password)
     if number is not None:
-        _pay(web3, present.account, new.account.address)
-        ChainClient(web3, present.account, contract).transact(
-            "announceRotation", new.account.address, new.encryption.public
-        )
-        ChainClient(web3, new.account, contract).transact("completeRotation", number)
+        _take_over(web3, contract, present, number, new)
     elif member_of(new.account.address) is None:
         raise UsageError(f"account {present.account.address} is no member's: there is nothing to rotate")
     _put_in_place(files, folder)
     return new
+
+
+def _take_over(web3: Web3, contract: str, old: MemberIdentity, number: int, new: MemberIdentity) -> None:
+    """Puts new keys in the place of member `number`'s old ones, on chain."""
+    _pay(web3, old.account, new.account.address)
+    ChainClient(web3, old.account, contract).transact("announceRotation", new.account.address, new.encryption.public)
+    ChainClient(web3, new.account, contract).transact("completeRotation", number)
+
+
+def _earlier_member(
+    files: KeyFiles, password: str, member_of: Callable[[str], int | None]
+) -> tuple[MemberIdentity, int] | None:
+    """Retired keys that are a member's, and its number: the chain has lost the rotation that retired them."""
+    for operator in sorted((files.encryption.parent / RETIRED).glob(f"*-{OPERATOR}"), reverse=True):
+        number = member_of(keystore.address_of(operator))
+        if number is not None:
+            encryption = operator.with_name(operator.name.replace(OPERATOR, ENCRYPTION))
+            return keystore.unlock(operator, encryption, password).identity, number
+    return None
 
 
 def _next_keys(folder: Path, password: str) -> MemberIdentity:

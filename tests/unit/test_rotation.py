@@ -179,6 +179,31 @@ def test_cut_short_it_is_done_again_with_the_same_keys(
     assert hospital.rotations() == 1
 
 
+@pytest.mark.parametrize("kept", ["announceRotation", "completeRotation"])
+def test_where_the_chain_was_set_back_since_the_same_keys_take_over_again(
+    kept: str, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To before the transaction; retired keys of two rotations, of which the second was lost."""
+    hospital.rotate()
+    lost: list[Any] = []
+
+    def note(client: ChainClient, call: str, *arguments: Any) -> Any:
+        if call == kept:
+            lost.append(hospital.chain.web3.provider.ethereum_tester.take_snapshot())  # type: ignore[attr-defined]
+        return transact(client, call, *arguments)
+
+    transact = ChainClient.transact
+    with monkeypatch.context() as patched:
+        patched.setattr(ChainClient, "transact", note)
+        new = hospital.rotate()
+    hospital.chain.web3.provider.ethereum_tester.revert_to_snapshot(lost[0])  # type: ignore[attr-defined]
+    assert hospital.history().member_of(new.account.address) is None
+    assert hospital.rotate().account.key == new.account.key
+    assert hospital.history().member_of(new.account.address) == 1
+    assert hospital.keys().identity.account.key == new.account.key
+    assert {path.name for path in hospital.folder.iterdir()} == {OPERATOR, ENCRYPTION, RETIRED}
+
+
 def test_a_disk_that_is_full_when_keys_are_kept_leaves_them_usable(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
