@@ -122,11 +122,11 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
     if motion == "admit":
         about = Card.read(Path(subject)).to_abi()
         arguments: tuple[Any, ...] = ("proposeAdmission", about)
-    elif subject.isdecimal() and 0 < int(subject) < 2**16:
+    elif subject.isdecimal() and len(subject) < 10 and 0 < int(subject) < 2**16:
         about = int(subject)
         arguments = ("proposeMotion", MOTIONS.index(motion), about)
     else:
-        raise UsageError(f"{motion} takes a member's number, not {subject!r}; members list shows them")
+        raise UsageError(f"{motion} takes a member's number, not {subject!r:.60}; members list shows them")
     session = open_session(config, unlock(config, password_file))
     check_motion(session, motion, about)
     contract = session.ballots

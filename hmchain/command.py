@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,23 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             if isinstance(fault, OSError) and fault.errno == ENOSPC:  # of the file that takes what we print
                 _print_no_more()
                 fail(f"cannot write: {fault.strerror}", StorageError.exit_code)
+            if isinstance(fault, UnicodeEncodeError) and (name := _no_text(kwargs)):
+                fail(f"{name} holds bytes that are no characters", UsageError.exit_code)
             if "HMCHAIN_TRACEBACK" in os.environ:
                 traceback.print_exc()
             kind = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
             fail(f"this is a defect of hmchain, please report it ({kind}); HMCHAIN_TRACEBACK=1 shows where", DEFECT)
 
     return call
+
+
+def _no_text(parameters: Mapping[str, Any]) -> str | None:
+    """The parameter that was typed in bytes that are no characters: they may name a file, and nothing else."""
+    for name, value in parameters.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+                return name
+    return None
 
 
 def _print_no_more() -> None:

@@ -67,6 +67,20 @@ def test_a_file_that_the_system_refuses_is_no_defect(capsys: pytest.CaptureFixtu
     assert ended(refusal, capsys) == (errors.StorageError.exit_code, said)
 
 
+@pytest.mark.parametrize(("typed", "code"), [("caf\udce9", 2), (("a", "\udcff"), 2), ("café", 70)])
+def test_what_was_typed_in_no_characters_is_no_defect(
+    typed: object, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @guarded
+    def command(subject: object) -> None:
+        "\udce9".encode()
+
+    with pytest.raises(SystemExit) as end:
+        command(subject=typed)
+    assert end.value.code == code
+    assert ("subject holds bytes that are no characters" in capsys.readouterr().err) == (code == 2)
+
+
 def test_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(KeyboardInterrupt(), capsys) == (130, "hmchain: interrupted\n")
 

@@ -78,6 +78,7 @@ def test_members_are_listed_with_nothing_that_a_terminal_obeys(typed: Typed) -> 
 def test_a_vote_is_called_and_listed(typed: Typed) -> None:
     assert typed("members", "ballots") == "no vote was ever called\n"
     assert "suspend takes a member's number, not 'South'" in typed("members", "propose", "suspend", "South", code=2)
+    assert "suspend takes a member's number, not '99" in typed("members", "propose", "suspend", "9" * 5_000, code=2)
     told = typed("members", "propose", "suspend", "2")
     assert told == "ballot 1: waits for more votes: hmchain members vote 1\n"
     assert typed("members", "ballots") == "1    suspend   member 2  1 of 2  open\n"
