@@ -17,7 +17,7 @@ def attended(history: History, wanted: frozenset[int]) -> Iterator[tuple[int, Jo
     coordinator, because whoever creates a job may name anyone as its coordinator.
     """
     created: Counter[int] = Counter()
-    for number, job in history.jobs.items():
+    for number, job in list(history.jobs.items()):  # others may create jobs while one of these is attended to
         if job.closed or (wanted and number not in wanted) or _never_starts(history, job):
             continue
         created[job.creator] += 1

@@ -30,6 +30,15 @@ def test_of_one_members_open_jobs_the_oldest_are_looked_after() -> None:
     assert numbers(history, frozenset({5, 6})) == [5, 6], "which a hospital decides by itself"
 
 
+def test_a_job_that_is_created_while_others_are_looked_after_waits_its_turn() -> None:
+    history, later = created((1, "0x1")), created((1, "0x1"), (2, "0x2"))
+    attending = attended(history, ALL)
+    assert next(attending)[0] == 1
+    history.jobs[2] = later.jobs[2]
+    assert list(attending) == []
+    assert numbers(history) == [1, 2]
+
+
 def test_made_up_coordinators_make_nobody_look_after_more() -> None:
     assert numbers(created(*((1, f"0x{number}") for number in range(20)))) == [1, 2, 3, 4]
 
