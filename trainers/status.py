@@ -19,6 +19,8 @@ from trainers.config import Config
 from trainers.keystore import address_of
 from trainers.parts import connect
 
+NOT_BEGUN = RoundState(0, 0, Phase.ENROLMENT, 0, (), (), *[frozenset[int]()] * 6)
+
 
 def status(config: Config) -> dict[str, Any]:
     """The whole view as plain data. Raises ChainError, UsageError; a blob store that is down is only reported."""
@@ -42,10 +44,7 @@ def status(config: Config) -> dict[str, Any]:
         "blobs": _blobs(config),
         "member": own,
         "members": list(members(history)),
-        "jobs": [
-            _job(history, record, ContractLedger(client, feed, record.number, 0).state(), head.time)
-            for record in history.jobs.values()
-        ],
+        "jobs": [_job(history, record, _state(client, feed, record), head.time) for record in history.jobs.values()],
     }
 
 
@@ -67,6 +66,11 @@ def _blobs(config: Config) -> dict[str, Any]:
         return {"store": config.blobs.store, "up": True, "bytes": store.used()}
     except HMChainError as fault:
         return {"store": config.blobs.store, "up": False, "reason": str(fault)}
+
+
+def _state(client: ChainClient, feed: JobFeed, job: JobRecord) -> RoundState:
+    """The job's round as it stands. Where none was begun, that is known: one may create thousands of such."""
+    return ContractLedger(client, feed, job.number, 0).state() if job.rounds else NOT_BEGUN
 
 
 def _job(history: History, job: JobRecord, state: RoundState, now: int) -> dict[str, Any]:

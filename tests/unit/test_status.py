@@ -9,8 +9,9 @@ import pytest
 
 from hmchain.history import History
 from hmchain.rounds import Phase, RoundState
+from tests.unit.test_open_jobs import created
 from trainers.cli import _job_lines
-from trainers.status import awaited, members
+from trainers.status import _state, awaited, members
 
 NONE: frozenset[int] = frozenset()
 STATE = RoundState(3, 2, Phase.REQUEST, 99, (8, 5, 2), (7, 3, 9, 4), NONE, NONE, NONE, NONE, NONE, NONE)
@@ -62,6 +63,12 @@ def test_a_job_that_has_enough_members_says_how_long_others_may_come() -> None:
         assert _job_lines(job | {"deadline": 7, "seconds_left": left}) == [
             f"job 1    round 2 of 9, WAITING; enrolled: 1, 2, 3; others may enrol for {shown} s"
         ]
+
+
+def test_a_job_that_was_never_begun_takes_no_call_of_the_chain() -> None:
+    (job,) = created((1, "0x1")).jobs.values()
+    nothing: Any = None
+    assert _state(nothing, nothing, job).phase is Phase.ENROLMENT
 
 
 def test_past_members_are_listed_too() -> None:
