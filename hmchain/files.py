@@ -15,6 +15,8 @@ MAX_BYTES = 1 << 24  # of a small file: keys, cards, configurations
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replaces a file atomically: a reader, or a power cut, finds the old content or the new. Raises StorageError."""
+    if not path.name:
+        raise StorageError(f"cannot write {path}: it is a folder")
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         try:

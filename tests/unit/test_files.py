@@ -157,6 +157,11 @@ def test_a_secret_of_its_owner_alone_is_read(mode: int, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- folders
 
 
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_folder_is_not_written_to_as_a_file(path: str) -> None:
+    assert one_line(lambda: write_whole(Path(path), b""), StorageError).endswith(": it is a folder")
+
+
 def test_a_folder_has_a_name_however_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
