@@ -26,9 +26,7 @@ from trainers.records.record_keeping import RecordKeeping
 from trainers.worker import StillWorking
 
 LONGEST_PAUSE = 15.0  # seconds between tries while something fails; well below any deadline
-LONGEST_BEHIND = (
-    4.0  # the same while the chain's node is behind: it catches up with a block, or was set back and goes on
-)
+LONGEST_BEHIND = 4.0  # the same while the chain's node is behind: the next block may make it catch up
 LONGEST_UNOPENED = 300.0  # the same for a job that was never opened, in which nothing is owed yet
 STORE_CHECK_SECONDS = 30.0  # between checks that the blob store works
 IDLE_POLLS = 4  # poll intervals between looks while no job is open: nobody owes anything then, and looks cost CPU time
