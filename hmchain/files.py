@@ -15,10 +15,9 @@ MAX_BYTES = 1 << 24  # of a small file: keys, cards, configurations
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replaces a file atomically: a reader, or a power cut, finds the old content or the new. Raises StorageError."""
-    if not path.name:
-        raise StorageError(f"cannot write {path}: it is a folder")
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        _check_place(path)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(data)
@@ -31,6 +30,14 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
                 partial.unlink()
     except OSError as fault:
         raise StorageError(f"cannot write {path}: {fault.strerror}") from fault
+
+
+def _check_place(path: Path) -> None:
+    """Refuses to put a file in the place of anything else: of /dev/null, root would take it away from all programs."""
+    if not path.name or path.is_dir():
+        raise StorageError(f"cannot write {path}: it is a folder")
+    if path.exists() and not path.is_file():
+        raise StorageError(f"cannot write {path}: it is no ordinary file")
 
 
 def _sync_folder(folder: Path) -> None:

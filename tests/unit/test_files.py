@@ -57,6 +57,15 @@ def test_a_file_is_alone_in_its_folder_afterwards(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
+def test_what_is_no_ordinary_file_is_not_replaced_nor_a_link_to_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path / "link"):
+        assert "is no ordinary file" in one_line(lambda place=place: write_secret(place, b"data"), StorageError)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.usefixtures("umask")
 def test_a_secret_is_its_owners_alone_even_where_a_public_file_was(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"public")
@@ -98,7 +107,7 @@ def test_a_folder_that_is_not_there_or_is_none_is_one_line(tmp_path: Path) -> No
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    assert "Is a directory" in one_line(lambda: write_whole(tmp_path / "folder", b"x"), StorageError)
+    assert "it is a folder" in one_line(lambda: write_whole(tmp_path / "folder", b"x"), StorageError)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
