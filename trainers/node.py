@@ -106,8 +106,12 @@ class Node:
         if parts.client.sender in history.retired:
             raise RotatedAway(f"account {parts.client.sender} was rotated away: start the node with the new keys")
         site = self._site = self._site or self._join(history)
-        if site is None or site.member not in history.active:
+        if site is None:
             return False
+        if site.member not in history.active:
+            self._wait("suspended or removed by the others' vote: there is nothing to do until we are reinstated")
+            return False
+        self._waits = ""
         return self._take_up_data(site) or self._commit(history, site) or self._work(history)
 
     def _is_busy(self) -> bool:

@@ -108,6 +108,19 @@ def test_a_node_waits_until_the_founder_can_admit_nobody_any_more() -> None:
     assert node._site is not None
 
 
+def test_a_suspended_members_node_says_so_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hmchain.node")
+    member = MemberIdentity.create()
+    node = node_of(member, member.encryption.public)
+    for _ in range(2):
+        node.step()
+        node._feed.history.active.remove(1)
+        node.step()
+        node.step()
+        node._feed.history.active.add(1)
+    assert [record.getMessage()[:20] for record in caplog.records] == ["we are a member", *["suspended or removed"] * 2]
+
+
 def test_a_node_goes_on_with_any_key_of_its_own() -> None:
     member, earlier = MemberIdentity.create(), new_identity()
     for key in (member.encryption.public, earlier.public):
