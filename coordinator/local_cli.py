@@ -31,7 +31,7 @@ DEFAULT = Path("local")
 @click.option("--batch-size", default=128, show_default=True, help="Samples in a batch of local training.")
 @click.option("--lr", "learning_rate", default=0.1, show_default=True, help="Learning rate of local SGD.")
 @click.option("--seed", default=0, show_default=True, help="For partition, initial weights, shuffles and draws.")
-@click.option("--wait", default=1, show_default=True, help="Rounds to watch before the command ends; 0 for none.")
+@click.option("--wait", type=click.IntRange(0), default=1, show_default=True, help="Rounds to watch; 0 for none.")
 @guarded
 def up(
     folder: Path,
