@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,7 +14,7 @@ from hmchain.blobs import BlobStore
 from hmchain.chain import ChainClient
 from hmchain.envelope import Identity, new_identity
 from hmchain.errors import ChainError, UsageError
-from hmchain.files import read_file
+from hmchain.files import read_toml
 from hmchain.history import History
 from hmchain.manifest import OF_FEATURES, Manifest
 from trainers.coordination import keep_key, kept_key
@@ -75,10 +74,7 @@ class NewJob:
 
 def read_manifest(path: Path) -> Manifest:
     """A job's TOML file as a manifest. Raises UsageError that names the key."""
-    try:
-        content: dict[str, Any] = tomllib.loads(read_file(path, "the job").decode())
-    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
-        raise UsageError(f"{path} is not TOML: {fault}") from None
+    content = read_toml(path, "the job")
     try:
         return manifest_of(content)
     except UsageError as fault:

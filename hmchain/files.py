@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import tomllib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hmchain.errors import StorageError, UsageError
 
@@ -64,6 +66,14 @@ def read_file(path: Path, what: str, limit: int = MAX_BYTES) -> bytes:
     if len(data) > limit:
         raise UsageError(f"{what} {path} is too large to be one")
     return data
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file that the user named, as read_file. Raises UsageError."""
+    try:
+        return tomllib.loads(read_file(path, what).decode())
+    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
+        raise UsageError(f"{path} is not TOML: {fault}") from None
 
 
 def read_secret(path: Path, what: str, limit: int = MAX_BYTES) -> bytes:

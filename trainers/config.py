@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from hmchain.blobs import check_spec
 from hmchain.errors import UsageError
-from hmchain.files import read_file
+from hmchain.files import read_toml
 from hmchain.manifest import check_features
 from hmchain.record import Code
 from trainers.importers.measures.observations import LOINC, is_loinc
@@ -208,10 +207,7 @@ class Config(Section):
 
 def load(path: Path) -> Config:
     """Reads a hospital.toml. Raises UsageError, in one line that names the key."""
-    try:
-        content = tomllib.loads(read_file(path, "the configuration").decode())
-    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
-        raise UsageError(f"{path} is not TOML: {fault}") from None
+    content = read_toml(path, "the configuration")
     try:
         config = Config.model_validate(content)
     except ValidationError as fault:

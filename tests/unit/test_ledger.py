@@ -240,13 +240,19 @@ def test_a_chain_that_was_set_back_is_read_again_after_a_while(monkeypatch: pyte
     assert len(feed.poll().members) == 3, "and followed from there"
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds on the feeds' clock, which a test may turn."""
+    seconds = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    return seconds
+
+
 @pytest.mark.parametrize(("first", "patience"), [(3, "FORK_SECONDS"), (4, "PATIENCE_SECONDS")])
 def test_a_chain_that_was_set_back_is_read_again_soon_once_it_goes_on_otherwise(
-    first: int, patience: str, monkeypatch: pytest.MonkeyPatch
+    first: int, patience: str, now: list[float]
 ) -> None:
     """A node that is merely behind has the blocks that were read."""
-    now = [100.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     chain = Chain(3)
     feed = wary(chain)
     for _ in range(3):
@@ -264,9 +270,7 @@ def test_a_chain_that_was_set_back_is_read_again_soon_once_it_goes_on_otherwise(
     assert feed.generation == 1
 
 
-def test_patience_begins_anew_when_the_node_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+def test_patience_begins_anew_when_the_node_has_caught_up(now: list[float]) -> None:
     chain = Chain(5)
     feed = wary(chain)
     for _ in range(3):

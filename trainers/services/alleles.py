@@ -35,7 +35,7 @@ from trainers.records.entitlement import consented
 from trainers.records.holdings import Holding, Wanted
 from trainers.records.storing import Reading
 from trainers.records.vault import Vault
-from trainers.services.answers import Part, Total, parsed, read_toml
+from trainers.services.answers import Part, Total, parsed, query_in
 
 SERVICE, TYPE, GENOMES = "alleles", "genome", "genomes"
 MAX_SITES = 100_000  # of a query, in memory and in an answer
@@ -81,7 +81,7 @@ class Calls:
 
 def read_query(path: Path) -> dict[str, Any]:
     """A query as JSON. Raises UsageError."""
-    return read_toml(path, Query)
+    return query_in(path, Query)
 
 
 def count(

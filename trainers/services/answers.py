@@ -8,7 +8,6 @@ one. What a missing cell means is up to the service.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hmchain.consortium import Consortium
 from hmchain.errors import UsageError, VerificationError
 from hmchain.ethereum import Head
-from hmchain.files import read_file, write_secret
+from hmchain.files import read_file, read_toml, write_secret
 from hmchain.history import History
 from hmchain.jsontext import parse
 from hmchain.record import canonical
@@ -138,12 +137,9 @@ class Part(BaseModel):
 Q = TypeVar("Q", bound=Part)
 
 
-def read_toml(path: Path, model: type[Part]) -> dict[str, Any]:
+def query_in(path: Path, model: type[Part]) -> dict[str, Any]:
     """A query's file as JSON, every default written out: one query has one digest. Raises UsageError."""
-    try:
-        content = tomllib.loads(read_file(path, "the query").decode())
-    except (ValueError, RecursionError) as fault:  # ValueError also of a number with too many digits
-        raise UsageError(f"{path} is not TOML: {fault}") from None
+    content = read_toml(path, "the query")
     try:
         return parsed(content, model).model_dump(mode="json")
     except UsageError as fault:

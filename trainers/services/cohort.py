@@ -29,7 +29,7 @@ from hmchain.trail import Trail
 from trainers.records.entitlement import consented
 from trainers.records.holdings import Wanted
 from trainers.records.vault import Vault
-from trainers.services.answers import Part, Total, parsed, read_toml
+from trainers.services.answers import Part, Total, parsed, query_in
 
 SERVICE = "cohort"
 TOTAL, REST = "total", "rest"
@@ -83,7 +83,7 @@ class Query(Part):
 
 def read_query(path: Path) -> dict[str, Any]:
     """A query as JSON, every default written out, so that one query has one digest. Raises UsageError."""
-    return read_toml(path, Query)
+    return query_in(path, Query)
 
 
 def count(trail: Trail, vault: Vault, query: Mapping[str, Any], threshold: int) -> dict[str, int | None]:
