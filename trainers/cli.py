@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +20,7 @@ from trainers import founding, keystore
 from trainers.config import Config
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+MAX_IDLE = 5  # jobs without anybody in them that are shown one by one
 
 
 def with_config(command: Callable[..., None]) -> Callable[..., None]:
@@ -158,9 +159,17 @@ def _lines(seen: dict[str, Any]) -> list[str]:
         mark = "*" if member["member"] == seen["member"] else " "
         note = f"{member['samples']:,} samples" if member["active"] else "not active"
         lines.append(f"member {mark} {member['member']:<3} {member['name']:<32} {note}")
-    for job in seen["jobs"]:
-        lines += _job_lines(job)
-    return lines if seen["jobs"] else [*lines, "no job yet"]
+    return lines + _jobs_lines(seen["jobs"])
+
+
+def _jobs_lines(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines on all jobs. Any member may create thousands that nobody enrols in: they must not push out the others."""
+    if not jobs:
+        return ["no job yet"]
+    living = [job for job in jobs if job["enrolled"] or job["phase"] != "ENROLMENT"]
+    idle = len(jobs) - len(living)
+    lines = [line for job in (jobs if idle <= MAX_IDLE else living) for line in _job_lines(job)]
+    return lines if idle <= MAX_IDLE else [*lines, f"and {idle:,} jobs in which nobody is enrolled; job list has them"]
 
 
 def _job_lines(job: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from hmchain.history import History
 from hmchain.rounds import Phase, RoundState
 from tests.unit.test_open_jobs import created
-from trainers.cli import _job_lines
+from trainers.cli import _job_lines, _jobs_lines
 from trainers.status import _state, awaited, members
 
 NONE: frozenset[int] = frozenset()
@@ -63,6 +63,20 @@ def test_a_job_that_has_enough_members_says_how_long_others_may_come() -> None:
         assert _job_lines(job | {"deadline": 7, "seconds_left": left}) == [
             f"job 1    round 2 of 9, WAITING; enrolled: 1, 2, 3; others may enrol for {shown} s"
         ]
+
+
+def test_thousands_of_jobs_that_nobody_enrols_in_take_one_line() -> None:
+    idle = {"round": 0, "rounds": 9, "phase": "ENROLMENT", "enrolled": [], "needed": 1, "history": []}
+    jobs = [idle | {"job": number} for number in range(1, 2_001)]
+    jobs[7] |= {"enrolled": [2]}
+    jobs[11] |= {"phase": "CLOSED", "round": 9}
+    assert _jobs_lines(jobs) == [
+        "job 8    round 0 of 9, ENROLMENT; enrolled: 2",
+        "job 12    round 9 of 9, CLOSED",
+        "and 1,998 jobs in which nobody is enrolled; job list has them",
+    ]
+    assert len(_jobs_lines(jobs[:5])) == 5
+    assert _jobs_lines([]) == ["no job yet"]
 
 
 def test_a_job_that_was_never_begun_takes_no_call_of_the_chain() -> None:
