@@ -1,6 +1,7 @@
 """Baselines for a federation: the majority class, one network on all data, each hospital by itself.
 
-Same network, initial weights, local SGD and number of epochs as the federation, through the same functions.
+Network, initial weights and local SGD are a federation's, through the same functions, for as many epochs as it would
+train.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from trainers.partition import split
 from trainers.scoring import evaluate, measure
 from trainers.training import LocalTraining, Trainer
 
-ARCHITECTURE = "medmnist-cnn"
+ARCHITECTURE = "medmnist-cnn"  # unless the settings name another
 ALONE = 10  # hospitals, the first: as many as train in a round. All hundred cost as much as the central network
 
 Baseline = Callable[[Dataset, Mapping[str, Any]], dict[str, Any]]
@@ -58,7 +59,7 @@ def central(dataset: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _beginning(dataset: Dataset, settings: Mapping[str, Any]) -> tuple[nn.Module, Weights]:
     """A network to compute on, and the weights that a federation of the same seed starts from."""
-    shape = ARCHITECTURE, dataset.channels, len(dataset.classes)
+    shape = settings.get("architecture", ARCHITECTURE), dataset.channels, len(dataset.classes)
     return build(*shape), initial_weights(*shape, settings["seed"])
 
 

@@ -215,3 +215,13 @@ def test_the_central_network_learns_and_remembers_its_best_epoch(tmp_path: Path)
     assert len(found["val_auc"]) == 6
     assert found["best"]["epoch"] == 1 + int(np.argmax(found["val_auc"]))
     assert found["test"]["auc"] > 0.6
+
+
+def test_the_central_network_may_be_another(tmp_path: Path) -> None:
+    dataset = load("tissue-like", tissue(tmp_path))
+    settings = {"seed": 0, "rounds": 1, "epochs": 1, "batch_size": 16, "learning_rate": 0.1}
+    usual, named, other = (
+        central(dataset, settings | changes)
+        for changes in ({}, {"architecture": "medmnist-cnn"}, {"architecture": "groupnorm-cnn"})
+    )
+    assert usual == named != other
