@@ -14,8 +14,12 @@ import unicodedata
 # as they are written, upper and lower case apart: G/L is no g/L
 _EXACT = {
     "K/uL": "10*3/uL",
-    "G/L": "10*9/L",
-    "T/L": "10*12/L",
+    **dict.fromkeys(("G/L", "G/l"), "10*9/L"),
+    **dict.fromkeys(("T/L", "T/l"), "10*12/L"),
+    **dict.fromkeys(("MU/L", "MU/l"), "mU/L"),  # millions are given, and never found in a litre
+    **dict.fromkeys(("MU/mL", "MU/ml"), "mU/mL"),
+    "C": "Cel",
+    "F": "[degF]",
     "Cal": "kcal",
     "Kcal": "kcal",
     "u/L": "U/L",
@@ -126,7 +130,9 @@ _SUPERSCRIPT = re.compile("10([⁰¹²³⁴-⁹]+)")
 _POWER = re.compile(r"[xX*]?10(?:\*\*|\^|\*|exp|[eE]|(?=\())\(?\+?([0-9]{1,2})\)?(?![0-9])")
 _SURFACE = re.compile(r"/\(?\{?1\.73[._]?(?:m\^?2|sqm)\}?\)?")
 _DAY = re.compile(r"/(?:24\.?h(?:rs?)?|\(24\.h\))(?![a-z])")
-_WORD = re.compile(r"(?<![\[{\w*])([A-Za-z]+(?:\([A-Za-z0-9]+\)|h2o(?![a-z])|H2O(?![a-z]))?)(?![A-Za-z\]}_'])")
+_WORD = re.compile(
+    r"(?<![\[{\w*])([A-Za-z]+\([A-Za-z0-9]+\)|[A-Za-z]+?(?:h2o|H2O)(?![a-z])|[A-Za-z]+)(?![A-Za-z\]}_'])"
+)
 _CHARACTERS = str.maketrans({"μ": "u", "×": "x", "·": ".", "⋅": ".", "•": ".", "°": "deg", "−": "-", " ": None})
 
 

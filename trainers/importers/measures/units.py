@@ -31,6 +31,9 @@ _SURFACE = "{1.73_m2}"
 _TENS = dict(zip("yzafpnum", range(-24, 0, 3), strict=True)) | dict(zip("kMGTPEZY", range(3, 27, 3), strict=True))
 _PREFIXES = {p: Fraction(10) ** n for p, n in (_TENS | {"c": -2, "d": -1, "da": 1, "h": 2, "": 0}).items()}
 _PREFIXES |= {f"{p}i": Fraction(1024) ** n for n, p in enumerate("KMGT", 1)}
+# what no hospital measures: gauss (G), from peta on anything, from mega on these
+_BEYOND, _LARGE = frozenset("PEZY"), frozenset("MGT")
+_NEVER_LARGE = frozenset({"g", "l", "L", "m", "mol", "eq", "osm"})
 
 
 def _table(text: str) -> dict[str, tuple[str, Fraction]]:
@@ -49,7 +52,8 @@ _PREFERRED = _table(
     """g kg 1e3; L L 1; /L 10*12/L 1e12; m/h km/h 1e3; g/L mg/L 1e-3; mol mmol 1e-3; mol/L mmol/L 1e-3; eq/L meq/L 1e-3;
     osm/g mosm/kg 1e-6; g/g mg/g 1e-3; mol/mol mmol/mol 1e-3; L/L % 1/100; g/m2 kg/m2 1e3; m[Hg] mm[Hg] 1e-3;
     m[H2O] cm[H2O] 1e-2; Pa kPa 1e3; J kJ 1e3; V mV 1e-3; B dB 1e-1; B[SPL] dB[SPL] 1e-1; min s 1/60; h s 1/3600;
-    /s /min 1/60; L/s L/min 1/60; L/g/min mL/kg/min 1e-6; L/min/{1.73_m2} mL/min/{1.73_m2} 1e-3"""
+    /s /min 1/60; L/s L/min 1/60; C mC 1e-3; F uF 1e-6;
+    L/g/min mL/kg/min 1e-6; L/min/{1.73_m2} mL/min/{1.73_m2} 1e-3"""
 )
 # The same for units below a scale: what is measured on both sides of it (a cell and a person, red cells and white
 # ones, a sedimentation and a run) is not the same fact.
@@ -103,10 +107,22 @@ def _tree(unit: str) -> Any:
     if len(unit) <= MAX_CHARACTERS:
         for code in dict.fromkeys(spelled(unit)):
             try:
-                return _parser().parse(code)
+                tree = _parser().parse(code)
             except LarkError:
                 continue
+            if _is_measured(tree):
+                return tree
     raise ValueError(f"unknown unit {_short(unit)}")
+
+
+def _is_measured(tree: Any) -> bool:
+    """Whether nothing in a unit is beyond medicine: then PG/ML, which UCUM reads as petagauss a megalitre, is no more
+    than pg/mL in capitals.
+    """
+    atoms = [(prefix, symbol) for prefix, symbol, _ in _atoms(tree, 1)]
+    return not any(
+        symbol == "G" or prefix in _BEYOND or (prefix in _LARGE and symbol in _NEVER_LARGE) for prefix, symbol in atoms
+    )
 
 
 @cache
