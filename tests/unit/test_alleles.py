@@ -69,6 +69,16 @@ def test_a_genotype_that_is_missing_is_no_call() -> None:
     assert calls_of([genome("1 10 A T PASS .", "1 20 A T PASS ./.")], QUERY) == {}
 
 
+def test_a_value_with_line_breaks_of_its_own_divides_no_row(tmp_path: Path) -> None:
+    (tmp_path / "odd.vcf").write_bytes(
+        b"##fileformat=VCFv4.3\n##reference=GRCh38\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS\n"
+        + "1\t10\t.\tA\tT\t.\tPASS\t.\tGT:NOTE\t0/1:a\u2028b\rc\x0cd\n".encode()
+    )
+    (record,) = vcf.read(tmp_path / "odd.vcf", Context(bytes(32)))
+    assert isinstance(record, Record)
+    assert calls_of([record], QUERY) == {("1", 10, "A"): Calls(2, alleles.Counter("T"))}
+
+
 def test_alleles_that_were_divided_among_rows_are_one_call() -> None:
     rows = "1 10 A T PASS 0/1", "1 10 A G PASS 1/0"
     assert calls_of([genome(*rows)], QUERY) == {("1", 10, "A"): Calls(2, alleles.Counter("TG"))}

@@ -143,7 +143,7 @@ def _calls(record: Record, query: Query) -> dict[Site, Calls]:
     if not record.attachment.startswith(CALL_COLUMNS):
         raise DataError("a genome's record holds no calls")
     spans, found = query.spans(), dict[Site, Calls]()
-    for line in record.attachment.decode().splitlines()[1:]:
+    for line in record.attachment.decode().split("\n")[1:-1]:  # a value may have other line breaks
         chrom, position, ref, alts, filters, genotype, _ = line.split("\t")
         if (query.passed and filters not in _PASSED) or not _BASES.fullmatch(ref):
             continue
