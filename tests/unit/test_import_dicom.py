@@ -250,6 +250,20 @@ def test_burned_in_names_are_refused(tmp_path: Path) -> None:
     assert isinstance(read(changed(tmp_path, BurnedInAnnotation="NO")), Record)
 
 
+@pytest.mark.parametrize("group", [0x6000, 0x6002, 0x601E])
+@pytest.mark.parametrize(("bits", "position", "refused"), [(16, 15, True), (16, 0, True), (1, 12, True), (1, 0, False)])
+def test_an_overlay_in_unused_bits_of_the_pixels_is_refused(
+    tmp_path: Path, group: int, bits: int, position: int, refused: bool
+) -> None:
+    dataset = dcmread(FILES / "CT_small.dcm")
+    dataset.add_new(group << 16 | 0x0100, "US", bits)
+    dataset.add_new(group << 16 | 0x0102, "US", position)
+    dataset.save_as(tmp_path / "overlay.dcm")
+    item = read(tmp_path / "overlay.dcm")
+    assert isinstance(item, Rejection) == refused
+    assert not refused or "an overlay in unused bits" in str(item)
+
+
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"])
 def test_what_cannot_be_told_apart_is_refused(tmp_path: Path, keyword: str) -> None:
     assert reason(changed(tmp_path, **{keyword: None})) == f"not an instance: no {keyword}"

@@ -26,6 +26,8 @@ _UNCOMPRESSED = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.
 _MOMENTS = (("AcquisitionDate", "AcquisitionTime"), ("SeriesDate", "SeriesTime"), ("StudyDate", "StudyTime"))
 _CODED = re.compile(r"[A-Z0-9_ ]{1,16}")
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_OVERLAYS = range(0x6000, 0x6100, 2)
+_APART = {0x0100: 1, 0x0102: 0}  # bits allocated and bit position of an overlay that has data of its own
 _MAX_GROUPS = 64  # multiplex groups of a waveform
 
 
@@ -46,6 +48,7 @@ def refuse_unfit(dataset: Dataset, syntax: str) -> None:
     if text(dataset, "BurnedInAnnotation").upper() not in ("", "NO"):
         raise Refused("names may be burned into the pixels (BurnedInAnnotation)")
     _refuse_hollow(dataset, name)
+    _refuse_drawn_over(dataset)
     if "PixelData" in dataset and syntax in _UNCOMPRESSED:
         _refuse_short(dataset)
 
@@ -60,6 +63,17 @@ def _refuse_hollow(dataset: Dataset, name: str) -> None:
         raise Refused("a report without content")
     elif ("Image Storage" in name or "Rows" in dataset) and not any(keyword in dataset for keyword in _PIXELS):
         raise Refused("an image without pixel data")
+
+
+def _refuse_drawn_over(dataset: Dataset) -> None:
+    """Refuses what has an overlay in bits of the pixels that no sample uses, as was allowed until 2004: it may write a
+    name, and without the overlay's group, which is removed, anybody can still read it (PS3.3, C.9.2).
+    """
+    for group in _OVERLAYS:
+        for element, apart in _APART.items():
+            tag = group << 16 | element
+            if tag in dataset and dataset[tag].value not in (None, "", apart):
+                raise Refused("an overlay in unused bits of the pixels, where names may be written")
 
 
 def _refuse_short(dataset: Dataset) -> None:

@@ -2,9 +2,9 @@
 
 An image, a waveform or a report is told by its SOP class. Its record's time is when it was acquired, else when its
 series or study was, by its own offset from UTC or else in the hospital's zone. Refused: what says that names are
-burned into its pixels, what is encapsulated (a PDF cannot be cleaned), SOP classes and transfer syntaxes that the
-standard does not have, directories (DICOMDIR), whatever is cut off. An image that does not say whether names are burned
-in is taken: nobody looks at its pixels here. A deflated data set is handed on inflated.
+burned into its pixels, overlays in their unused bits, what is encapsulated (a PDF cannot be cleaned), SOP classes and
+transfer syntaxes that the standard does not have, directories (DICOMDIR), whatever is cut off. An image that does not
+say whether names are burned in is taken: nobody looks at its pixels here. A deflated data set is handed on inflated.
 """
 
 from __future__ import annotations
