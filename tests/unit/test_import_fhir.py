@@ -622,6 +622,45 @@ def test_a_condition_has_its_code_and_time(tmp_path: Path) -> None:
     assert record.codes == (Code("http://snomed.info/sct", "38341003"),)
 
 
+P1, DIABETES = {"reference": "Patient/p1"}, {"coding": [{"system": "http://snomed.info/sct", "code": "44054006"}]}
+CONDITION = {"resourceType": "Condition", "subject": P1, "code": DIABETES}
+PROCEDURE = {"resourceType": "Procedure", "subject": P1, "code": DIABETES}
+VACCINATION = {"resourceType": "Immunization", "patient": P1, "vaccineCode": DIABETES, "occurrenceDateTime": "2020"}
+ORDER = {"resourceType": "MedicationRequest", "subject": P1, "medicationCodeableConcept": DIABETES, "intent": "order"}
+
+
+def sure(verification: str) -> dict[str, Any]:
+    return CONDITION | {"verificationStatus": {"coding": [{"code": verification}]}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "counts"),
+    [
+        (sure("confirmed"), True),
+        (sure("refuted"), False),
+        (PROCEDURE | {"status": "completed"}, True),
+        (PROCEDURE | {"status": "not-done"}, False),
+        (VACCINATION | {"status": "completed"}, True),
+        (VACCINATION | {"status": "not-done"}, False),
+        (ORDER | {"status": "active"}, True),
+        (ORDER | {"status": "active", "doNotPerform": False}, True),
+        (ORDER | {"status": "active", "doNotPerform": True}, False),
+    ],
+)
+def test_what_denies_something_is_not_found_by_its_code(tmp_path: Path, resource: dict[str, Any], counts: bool) -> None:
+    record = only(imported(tmp_path, resource, "resource.json"))
+    assert (Code("http://snomed.info/sct", "44054006") in record.codes) == counts
+    assert DIABETES in record.value.values()
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [sure("entered-in-error"), *(kind | {"status": "entered-in-error"} for kind in (PROCEDURE, VACCINATION))],
+)
+def test_what_was_entered_in_error_is_no_record(tmp_path: Path, resource: dict[str, Any]) -> None:
+    assert "entered in error" in rejection(imported(tmp_path, resource, "resource.json")).reason
+
+
 def test_it_recognises_resources_only() -> None:
     for start in (b'{"resourceType": "Bundle"', b'\xef\xbb\xbf {\n "id": "1",\n "resourceType" : "Patient"'):
         assert resources.recognises(start, Path("x"))

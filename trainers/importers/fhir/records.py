@@ -52,6 +52,8 @@ _TIMES = (
     ),
     *("recorded", "date", "issued", "created"),
 )
+_ERROR = "entered-in-error"
+_DENIALS = {"not-done", "not-taken", "refuted"}
 # where people write freely, in resources other than observations
 _WRITTEN = {
     *("comment", "conclusion", "contentString", "description", "patientInstruction", "summary", "title"),
@@ -186,16 +188,30 @@ def _patients(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def _general(resource: Mapping[str, Any], clean: dict[str, Any], subject: str, context: Context) -> Record:
-    kind = clean.pop("resourceType")
+    """What denies something (a refuted condition, a vaccination not done) has no codes, by which it would be counted as
+    the thing itself: they stay in its value. Raises ValueError for what was entered in error.
+    """
+    kind, statuses = clean.pop("resourceType"), _statuses(resource)
+    if _ERROR in statuses:
+        raise ValueError("its status says that it was entered in error")
+    denies = bool(_DENIALS & statuses) or resource.get("doNotPerform") is True
     return Record(
         kind=Kind.CLINICAL,
         type=kind.lower(),
         subject=subject,
         time=_time(resource, context),
-        codes=_codes(resource),
+        codes=() if denies else _codes(resource),
         value={name: content for name, content in clean.items() if name not in _SUBJECTS or not subject},
         source="fhir-r4",
     )
+
+
+def _statuses(resource: Mapping[str, Any]) -> set[str]:
+    """What a resource says of itself as a whole: its status, and for a diagnosis how sure that is."""
+    sure = resource.get("verificationStatus")
+    told = sure.get("coding", []) if isinstance(sure, dict) else []
+    given = [resource.get("status"), *(coding.get("code") for coding in told)]
+    return {status for status in given if isinstance(status, str)}
 
 
 def _codes(resource: Mapping[str, Any]) -> tuple[Code, ...]:
