@@ -218,6 +218,23 @@ def test_a_result_that_is_none_is_rejected_by_its_place_and_stops_nothing(
     assert reason in rejected.reason
 
 
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("mg/dL", "MG/DL", "mg/dL^milligrams a decilitre^UCUM", "^mg/dL", "^mg/dL^L", "^^^mg/dL", "^^^^mg/dL"),
+        *("21^x^99LAB^mg/dL^^UCUM", "MGDL^x^99LAB^mg/dL^milligrams^UCUM"),
+    ],
+)
+def test_the_unit_is_found_wherever_it_is_said(tmp_path: Path, unit: str) -> None:
+    record = only(imported(tmp_path, message(f"OBX|1|NM|2345-7^Glucose^LN||99|{unit}|||||F")))
+    assert record.value == {"quantity": {"value": "990", "unit": "mg/L"}}
+
+
+def test_a_unit_that_is_only_some_systems_own_code_is_unknown(tmp_path: Path) -> None:
+    result = rejection(imported(tmp_path, message("OBX|1|NM|2345-7^Glucose^LN||99|21^mg/dL^99LAB|||||F")))
+    assert result.reason == "unknown unit '21'"
+
+
 def test_a_number_that_is_repeated_is_several(tmp_path: Path) -> None:
     record = only(imported(tmp_path, message("OBX|1|NM|8867-4^^LN||60~120|/min")))
     assert [each["quantity"]["value"] for each in record.value["each"]] == ["60", "120"]

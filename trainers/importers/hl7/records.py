@@ -86,14 +86,14 @@ def result(obx: Segment, obr: Segment | None, of: Envelope) -> Record:
         "method": _listed(codes(obx, 17)),
         "order": _listed(codes(obr, 4)) if obr else [],
         "received": of.received,
-        "written": written(value, number, obx.text(6)) if number else {},
+        "written": written(value, number, _unit(obx)) if number else {},
     }
     return Observation(of.subject, when, codes(obx, 3)).record(value, of.source, detail)
 
 
 def _value(obx: Segment, zone: tzinfo) -> dict[str, Any]:
     """OBX-5 by its type, OBX-2."""
-    kind, whole, unit = obx.text(2), obx.whole(5), obx.text(6)
+    kind, whole, unit = obx.text(2), obx.whole(5), _unit(obx)
     if whole in ("", '""'):
         raise ValueError("it has no value (OBX-5)")
     if kind in ("CE", "CWE", "CNE"):
@@ -110,6 +110,12 @@ def _value(obx: Segment, zone: tzinfo) -> dict[str, Any]:
     if kind in ("DT", "TS", "DTM"):
         return {"time": time(obx, 5, zone)}
     raise ValueError("its type is not imported (OBX-2)" if kind else "its type is not said (OBX-2)")
+
+
+def _unit(obx: Segment) -> str:
+    """OBX-6: the code of UCUM where it says so, else the code, else its words; "" where there is no unit."""
+    codes = [obx.text(6, place) for place in (1, 4) if obx.text(6, place + 2).upper() == "UCUM"]
+    return next(filter(None, (*codes, *(obx.text(6, place) for place in (1, 2, 4, 5)))), "")
 
 
 def _structured(obx: Segment, unit: str) -> dict[str, Any]:

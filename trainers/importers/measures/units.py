@@ -26,6 +26,7 @@ MAX_EXPONENT = 40  # of ten, in a quantity; the observable universe is some 10*2
 
 _EXACTLY = Context(prec=256, rounding=ROUND_HALF_EVEN, traps=[Inexact, InvalidOperation, Overflow])
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_COUNT = re.compile(r"(?!1$)[0-9.]+")  # as units some system's own codes: to UCUM, 21 is twenty-one times as much
 _SURFACE = "{1.73_m2}"
 
 _TENS = dict(zip("yzafpnum", range(-24, 0, 3), strict=True)) | dict(zip("kMGTPEZY", range(3, 27, 3), strict=True))
@@ -104,7 +105,7 @@ def _canonical(unit: str) -> tuple[Decimal, str]:
 def _tree(unit: str) -> Any:
     from lark.exceptions import LarkError
 
-    if len(unit) <= MAX_CHARACTERS:
+    if len(unit) <= MAX_CHARACTERS and not _COUNT.fullmatch(unit.strip()):
         for code in dict.fromkeys(spelled(unit)):
             try:
                 tree = _parser().parse(code)
