@@ -295,6 +295,23 @@ def test_names_and_numbers_are_taken_out_of_codes_and_all_words(tmp_path: Path) 
     assert "freeText" not in coded.detail
 
 
+DOCUMENT = {
+    "resourceType": "Composition",
+    "status": "final",
+    "type": {"text": "Letter"},
+    "date": "2020",
+    "author": [{"display": "Dr. Green"}],
+    "title": "Discharge letter for Adam Everyman",
+    "subject": {"reference": "Patient/p1"},
+}
+
+
+def test_names_are_taken_out_of_what_stands_before_the_patient(tmp_path: Path) -> None:
+    document, *_ = imported(tmp_path, bundle(DOCUMENT, PATIENT, PATIENT))
+    assert isinstance(document, Record)
+    assert document.value["title"] == "Discharge letter for [name] [name]"
+
+
 def test_an_observation_is_what_a_laboratory_would_say(tmp_path: Path) -> None:
     assert only(imported(tmp_path, GLUCOSE)) == Record(
         kind=Kind.CLINICAL,

@@ -61,6 +61,16 @@ def imported(tmp_path: Path, text: str | bytes) -> list[Record | Rejection]:
     return list(resources.read(path, CONTEXT))
 
 
+def test_names_are_taken_out_of_what_stands_before_the_patient(tmp_path: Path) -> None:
+    patient = {"resourceType": "Patient", "id": "p1", "name": [{"family": "Chalmers", "given": ["Peter"]}]}
+    said = {**GLUCOSE, "subject": {"reference": "Patient/p1"}, "valueString": "as for Peter last year"}
+    del said["valueQuantity"]
+    entries = "".join(f"<entry><resource>{written(each)}</resource></entry>" for each in (said, patient))
+    first, _ = imported(tmp_path, f'{HEAD}<Bundle {XMLNS}><type value="searchset"/>{entries}</Bundle>')
+    assert isinstance(first, Record)
+    assert first.value == {"text": "as for [name] last year"}
+
+
 def only(tmp_path: Path, text: str | bytes) -> Any:
     (thing,) = imported(tmp_path, text)
     return thing

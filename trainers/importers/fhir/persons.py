@@ -3,7 +3,7 @@
 What goes is found by its FHIR type, which the validated model knows, and not by its name: every HumanName, Address,
 ContactPoint, Identifier, Attachment, Narrative, Annotation and Signature, wherever it stands, and every extension of a
 person. References become pseudonyms without display, days of birth and death become years. Texts that FHIR has as plain
-strings (a conclusion, a result in words) stay, without the names of the patients that the file has told of by then.
+strings (a conclusion, a result in words) stay, without the names of the patients in the bundle.
 
 Source: HL7 FHIR R4, data types; 45 CFR 164.514(b)(2) for what identifies.
 """

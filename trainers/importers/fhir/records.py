@@ -66,7 +66,7 @@ def record_of(
 ) -> Record | Rejection:
     """The record of a resource, given as JSON, or why there is none.
 
-    url: its fullUrl, for one without an id. names: of the patients that its file has told of so far.
+    url: its fullUrl, for one without an id. names: of the patients in its bundle.
     """
     try:
         resource = _without_nulls(given)

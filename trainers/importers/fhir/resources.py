@@ -9,8 +9,9 @@ Source: HL7 FHIR R4 (4.0.1), FHIR Bulk Data Access 2.0.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,7 +86,8 @@ def _json(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
 
 
 def _bundle(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
-    bundle = _Bundle(context)
+    bundle = _Bundle(context, _names(jsonstream.elements(file, "entry")))
+    file.seek(0)
     try:
         for entry in jsonstream.elements(file, "entry"):
             yield from bundle.entry(entry)
@@ -94,9 +96,10 @@ def _bundle(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
 
 
 def _xml(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
-    bundle = _Bundle(context)
+    bundle = _Bundle(context, _names(entry for enclosed, entry in _marked_up(file) if enclosed))
+    file.seek(0)
     try:
-        for enclosed, content in markup.resources(iter(lambda: file.read(BLOCK), b"")):
+        for enclosed, content in _marked_up(file):
             if enclosed:
                 yield from bundle.entry(content)
             elif isinstance(content, ValueError):
@@ -108,13 +111,30 @@ def _xml(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
         yield Rejection(place, f"{fault}; nothing is read from here on")
 
 
+def _marked_up(file: BinaryIO) -> Iterator[tuple[bool, Any]]:
+    return markup.resources(iter(lambda: file.read(BLOCK), b""))
+
+
+def _names(entries: Iterable[Any]) -> set[str]:
+    """What the patients of a bundle are called. They are looked for first: a document, and what was searched for with
+    whom it is about, has them behind what is said of them.
+    """
+    names: set[str] = set()
+    with suppress(ValueError):  # told when the entries are read
+        for entry in entries:
+            resource = entry.get("resource") if isinstance(entry, dict) else None
+            if isinstance(resource, dict) and resource.get("resourceType") == "Patient" and len(names) < MAX_NAMES:
+                names |= names_of(resource)
+    return names
+
+
 @dataclass
 class _Bundle:
-    """A bundle so far. names: of its patients, with whom bundles begin."""
+    """A bundle so far. names: of its patients."""
 
     context: Context
+    names: set[str]
     number: int = 0
-    names: set[str] = field(default_factory=set)
 
     def entry(self, entry: Any) -> Iterator[Record | Rejection]:
         """The record of the next entry; a ValueError in its place is why it is not read."""
@@ -126,8 +146,6 @@ class _Bundle:
             yield Rejection(position, str(fault))
             return
         if resource is not None:
-            if resource.get("resourceType") == "Patient" and len(self.names) < MAX_NAMES:
-                self.names |= names_of(resource)
             yield record_of(position, resource, self.context, entry.get("fullUrl"), self.names)
 
 
