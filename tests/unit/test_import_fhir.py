@@ -41,7 +41,20 @@ PATIENT: dict[str, Any] = {
     "generalPractitioner": [{"reference": "Practitioner/d1", "display": "Dr Woolfson"}],
 }
 PRIVATE = (
-    *("Everyman", "Adam", "078-05", "555-0100", "-10-12", "-02-03", "03:04", "Elm", "Smallville", "Maiden", "Woolfson"),
+    *(
+        "Everyman",
+        "Adam",
+        "078-05",
+        "555-0100",
+        "-10-12",
+        "-02-03",
+        "03:04",
+        "Elm",
+        "Smallville",
+        "Maiden",
+        "Woolfson",
+        "78.0511",
+    ),
     *("aGVsbG8", '"p1"', "Patient/p1", "d1", "<div"),
 )
 GLUCOSE: dict[str, Any] = {
@@ -226,6 +239,32 @@ def test_a_patient_is_a_pseudonym_with_years(tmp_path: Path) -> None:
             "payor": [{"display": "Adam"}],
             "dependent": "078-05-1120",
             "class": [{"type": {"text": "policy"}, "value": "078-05-1120", "name": "Smallville"}],
+        },
+        {
+            "resourceType": "FamilyMemberHistory",
+            "status": "completed",
+            "patient": {"reference": "Patient/p1"},
+            "relationship": {"text": "father"},
+            "bornPeriod": {"start": "1941-10-12", "end": "1941-10-12"},
+        },
+        {
+            "resourceType": "Location",
+            "status": "active",
+            "position": {"longitude": 10.12, "latitude": 78.0511},
+        },
+        {
+            "resourceType": "Device",
+            "patient": {"reference": "Patient/p1"},
+            "distinctIdentifier": "078-05-1120",
+            "deviceName": [{"name": "Pump of Adam", "type": "user-friendly-name"}],
+            "url": "https://example.org/Adam",
+        },
+        {
+            "resourceType": "Endpoint",
+            "status": "active",
+            "connectionType": {"code": "hl7-fhir-rest"},
+            "payloadType": [{"text": "any"}],
+            "address": "https://example.org/Adam",
         },
     ],
     ids=lambda resource: str(resource["resourceType"]),

@@ -29,14 +29,18 @@ _NAMED = PERSONS | {
     "FamilyMemberHistory",
     "Endpoint",
     "CoverageClass",
+    "DeviceDeviceName",  # as people call their own
 }
 _TYPES_LEFT_OUT = {
     *("HumanName", "Address", "ContactPoint", "ContactDetail", "Identifier", "Attachment", "Narrative", "Annotation"),
-    *("Signature", "Meta"),
+    *("Signature", "Meta", "LocationPosition"),
 }
 _LEFT_OUT = {
-    *("id", "implicitRules", "fhir_comments", "subscriberId", "dependent", "serialNumber", "udiCarrier", "bornString")
+    *("id", "implicitRules", "fhir_comments", "subscriberId", "dependent", "serialNumber", "udiCarrier", "bornString"),
+    *("bornPeriod", "distinctIdentifier"),
 }
+# of one type only: the number of a policy, and where a device or a server is to be reached
+_FIELDS_LEFT_OUT = {("CoverageClass", "value"), ("Device", "url"), ("Endpoint", "address")}
 _DAYS = {"birthDate", "bornDate", "deceasedDate", "deceasedDateTime"}
 _REFERENCE = re.compile(r"(?:.*/)?([A-Z][A-Za-z]{1,40})/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?")
 
@@ -71,7 +75,7 @@ def _identifies(kind: str, name: str, child: Any) -> bool:
         return True
     if kind in PERSONS and name in ("extension", "modifierExtension"):
         return True
-    if kind == "CoverageClass" and name == "value":  # the number of a policy
+    if (kind, name) in _FIELDS_LEFT_OUT:
         return True
     return kind in _NAMED and name in ("name", "alias", "description") and not isinstance(child, dict)
 
