@@ -62,6 +62,25 @@ def test_another_unit_is_the_same_voltage() -> None:
     assert band_powers(edf(noise(), unit="mV")) == pytest.approx([*(plain[:5] + 6), *plain[5:]], abs=1e-5)
 
 
+def discontinuous(*onsets: str, kind: str = "EDF+D") -> bytes:
+    """A signal in data records of a second, which start then."""
+    data = bytearray(edf(noise(seconds=len(onsets))))
+    data[192:197], data[272:288] = kind.encode(), b"EDF Annotations "
+    for number, onset in enumerate(onsets):
+        place = 768 + 512 * number + 256
+        data[place : place + 256] = f"{onset}\x14\x14\0".encode().ljust(256, b"\0")
+    return bytes(data)
+
+
+def test_a_recording_with_gaps_in_time_has_none() -> None:
+    whole = discontinuous("+0", "+1", "+2.001", "+3")
+    assert band_powers(whole) is not None
+    assert band_powers(discontinuous("+0", "+1", "+2", "+60")) is None
+    assert band_powers(discontinuous("+0", "+1", "+1", "+2")) is None
+    assert band_powers(discontinuous("+0", "", "+2", "+3")) is None
+    assert band_powers(discontinuous("+0", "+1", "+2", "+60", kind="EDF+C")) == pytest.approx(band_powers(whole))
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -1,6 +1,7 @@
 """Neuroscience: who has a condition, predicted from the power of the bands of an EEG. One row a recording.
 
-EDF and BDF are read; a recording in another format, too short, or sampled too slowly for the gamma band, has no row.
+EDF and BDF are read; a recording in another format, with gaps in time, too short, or sampled too slowly for the gamma
+band, has no row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from hmchain.permits import Purpose
 from hmchain.record import Code, Record
-from trainers.importers.eeg.edf import bytes_of, digital, tracks_of
+from trainers.importers.eeg.edf import bytes_of, digital, has_gaps, tracks_of
 from trainers.importers.eeg.edf_layout import read_layout
 from trainers.importers.reading.bounded import Unreadable
 from trainers.logs import say
@@ -75,6 +76,8 @@ def band_powers(data: bytes) -> NDArray[np.float32] | None:
 def signals(data: bytes) -> Iterator[tuple[NDArray[np.float64], float]]:
     """Each channel that is measured in volts: its samples in uV, and its rate in Hz. Raises Unreadable."""
     layout = read_layout(data)
+    if has_gaps(data, layout):
+        raise Unreadable("gaps in time, over which no spectrum goes")
     table = bytes_of(data, layout)
     for signal, track in tracks_of(layout):
         if signal.annotates or signal.unit not in MICROVOLTS:

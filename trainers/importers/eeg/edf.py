@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from trainers.importers.base import Context
@@ -72,6 +73,18 @@ def tracks_of(layout: Layout) -> list[tuple[Signal, slice]]:
         tracks.append((signal, slice(offset, offset + size)))
         offset += size
     return tracks
+
+
+def has_gaps(data: bytes, layout: Layout) -> bool:
+    """Whether time passes between data records, which EDF+D allows and the onsets of its records tell."""
+    if not layout.plus or data[196:197] != b"D":
+        return False
+    track = next((track for signal, track in tracks_of(layout) if signal.annotates), slice(0))
+    starts = [_ONSET.fullmatch(row.tobytes().partition(b"\x14")[0]) for row in bytes_of(data, layout)[:, track]]
+    onsets = [Fraction(start[1].decode()) for start in starts if start]
+    slack = layout.duration / 100  # onsets are rounded
+    late = any(abs(later - onset - layout.duration) > slack for onset, later in pairwise(onsets))
+    return late or len(onsets) < layout.records
 
 
 def _channel(samples: NDArray[np.uint8], track: slice, signal: Signal, layout: Layout) -> Channel:
