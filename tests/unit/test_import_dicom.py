@@ -247,6 +247,7 @@ def test_bytes_in_front_of_a_data_set_make_it_none(tmp_path: Path) -> None:
 
 def test_burned_in_names_are_refused(tmp_path: Path) -> None:
     assert "burned" in reason(changed(tmp_path, BurnedInAnnotation="YES"))
+    assert "burned" in reason(changed(tmp_path, BurnedInAnnotation=["NO", "YES"]))
     assert isinstance(read(changed(tmp_path, BurnedInAnnotation="NO")), Record)
 
 
@@ -262,6 +263,10 @@ def test_an_overlay_in_unused_bits_of_the_pixels_is_refused(
     item = read(tmp_path / "overlay.dcm")
     assert isinstance(item, Rejection) == refused
     assert not refused or "an overlay in unused bits" in str(item)
+
+
+def test_what_has_several_patients_numbers_is_not_about_nobody(tmp_path: Path) -> None:
+    assert reason(changed(tmp_path, PatientID=["1CT1", "2CT2"])) == "a Patient ID that is not one number"
 
 
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"])

@@ -45,7 +45,9 @@ def refuse_unfit(dataset: Dataset, syntax: str) -> None:
         raise Refused("not a SOP class of the standard's that holds data")
     if name.startswith("Encapsulated"):
         raise Refused("encapsulated documents cannot be de-identified")
-    if text(dataset, "BurnedInAnnotation").upper() not in ("", "NO"):
+    if dataset.get("PatientID") and not text(dataset, "PatientID"):
+        raise Refused("a Patient ID that is not one number")
+    if str(dataset.get("BurnedInAnnotation") or "").strip("\0 ").upper() not in ("", "NO"):
         raise Refused("names may be burned into the pixels (BurnedInAnnotation)")
     _refuse_hollow(dataset, name)
     _refuse_drawn_over(dataset)
