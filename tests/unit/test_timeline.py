@@ -87,6 +87,16 @@ def test_two_values_for_one_moment_are_a_conflict_and_both_are_shown() -> None:
 # Abnormal
 
 
+@pytest.mark.parametrize("size", ["9E+999999", "1E+41", "1E-999999", "NaN", "Infinity"])
+def test_a_number_of_no_size_that_is_measured_is_not_added_up(size: str) -> None:
+    huge = [
+        replace(steps(0, f"2020-05-01T0{hour}:00:00Z"), value={"quantity": {"value": size, "unit": "1"}})
+        for hour in range(3)
+    ]
+    [trend] = merged([*huge, steps(7, "2020-05-01T09:00:00Z")]).trends
+    assert [point.value for point in trend.points] == [Decimal(7)]
+
+
 @pytest.mark.parametrize(
     ("detail", "mark"),
     [

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from hmchain.record import Record
+from trainers.importers.measures.units import MAX_EXPONENT
 
 _MARKS = {"L", "LL", "<", "H", "HH", ">", "A", "AA", "HU", "LU"}  # HL7 table 0078; N and others are no mark
 _RANGE = re.compile(r"(?:(<=?)|(>=?)|([0-9.]+) ?- ?)?([0-9.]+)")
@@ -51,12 +52,12 @@ def _limits(given: Any) -> Limits:
 
 
 def number(text: Any) -> Decimal | None:
-    """A finite decimal, None for anything else."""
+    """A finite decimal of a size that can be added and drawn, None for anything else."""
     try:
         value = Decimal(str(text))
     except InvalidOperation:
         return None
-    return value if value.is_finite() else None
+    return value if value.is_finite() and abs(value.adjusted()) <= MAX_EXPONENT else None
 
 
 def objects(content: Any) -> list[Mapping[str, Any]]:
