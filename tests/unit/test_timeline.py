@@ -293,3 +293,26 @@ def test_nothing_to_draw_is_still_a_page_and_a_picture() -> None:
     assert b"<img" not in views.rendered(told, ".html")
     assert views.rendered(told, ".png").startswith(b"\x89PNG")
     assert views.as_text(merged([])).startswith("0 facts")
+
+
+NAMES = st.sampled_from(
+    ["value", "unit", "quantity", "codes", "components", "of", "code", "coding", "low", "end", "text"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["5", "1e5", "a"]),
+    lambda child: st.lists(child, max_size=2) | st.dictionaries(NAMES, child, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(NAMES, JSON, max_size=4), st.dictionaries(NAMES, JSON, max_size=3), st.booleans())
+def test_whatever_a_hospital_says_in_a_record_is_shown(
+    value: dict[str, Any], detail: dict[str, Any], measured: bool
+) -> None:
+    codes, type = ((Code(LOINC, "8867-4"),), "observation") if measured else ((), "condition")
+    said = Record(
+        Kind.CLINICAL, type, "s", "2020-05-01T00:00:00Z", codes, value, "x", {"interpretation": detail} | detail
+    )
+    shown = merged([said], [replace(said, value={**value, "text": "other"})])
+    assert views.as_text(shown)
+    assert len(json.loads(views.as_json(shown))["facts"]) == len([views.fact_row(shown, fact) for fact in shown.facts])

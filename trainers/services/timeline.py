@@ -178,7 +178,7 @@ def _find_conflicts(facts: Iterable[Fact]) -> None:
     for fact in facts:
         record, value = fact.record, fact.record.value
         if "T" in record.time and record.codes and (record.type == "observation" or "quantity" in value):
-            key = record.time, *_codes(record), value.get("end"), value.get("statistic")
+            key = record.time, *_codes(record), str(value.get("end")), str(value.get("statistic"))
             told.setdefault(key, []).append(fact)
     for several in told.values():
         for fact in several:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hmchain.errors import UsageError
 from hmchain.record import canonical
+from trainers.services.abnormal import objects
 from trainers.services.timeline import Fact, Point, Timeline, Trend
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def value_text(value: Mapping[str, Any]) -> str:
     """A record's value in a few words, "" where it has no short one."""
     if isinstance(quantity := value.get("quantity"), Mapping):
         return f"{value.get('comparator', '')}{quantity.get('value')} {quantity.get('unit')}"
-    if components := value.get("components"):
-        return " / ".join(filter(None, (value_text(component) for component in components)))
+    if components := objects(value.get("components")):
+        return " / ".join(filter(None, map(value_text, components)))
     for name in ("text", "time", "state", "activity", "modality"):
         if isinstance(value.get(name), str):
             return str(value[name])
-    if codes := value.get("codes"):
-        return ", ".join(str(code[-1]) for code in codes)
+    if isinstance(codes := value.get("codes"), list) and codes:
+        return ", ".join(str(code[-1]) for code in codes if isinstance(code, list) and code)
     return "" if "boolean" not in value else "yes" if value["boolean"] else "no"
 
 
