@@ -717,6 +717,15 @@ def test_what_was_entered_in_error_is_no_record(tmp_path: Path, resource: dict[s
     assert "entered in error" in rejection(imported(tmp_path, resource, "resource.json")).reason
 
 
+@pytest.mark.parametrize("inside", ["resource", "element"])
+def test_what_an_extension_may_turn_round_is_no_record(tmp_path: Path, inside: str) -> None:
+    turned = {"modifierExtension": [{"url": "http://example.org/not", "valueBoolean": True}]}
+    component = {"code": DIABETES, "valueBoolean": True}
+    resource = observation(component=[component | turned]) if inside == "element" else observation(**turned)
+    assert "modifier extension" in rejection(imported(tmp_path, resource)).reason
+    assert only(imported(tmp_path, observation(component=[component | {"modifierExtension": []}])))
+
+
 def test_it_recognises_resources_only() -> None:
     for start in (b'{"resourceType": "Bundle"', b'\xef\xbb\xbf {\n "id": "1",\n "resourceType" : "Patient"'):
         assert resources.recognises(start, Path("x"))

@@ -72,6 +72,8 @@ def record_of(
         resource = _without_nulls(given)
         if _parts(resource) > MAX_PARTS:
             raise ValueError(f"a resource of more than {MAX_PARTS:,} parts")
+        if _is_modified(resource):
+            raise ValueError("it has a modifier extension, with which it may say the opposite")
         kind = resource.get("resourceType") if isinstance(resource, dict) else None
         if isinstance(kind, str) and kind in _NOT_RECORDS:
             raise ValueError(_NOT_RECORDS[kind])
@@ -125,6 +127,13 @@ def _parts(content: Any) -> int:
     if not isinstance(content, dict | list):
         return 1
     return 1 + sum(map(_parts, content.values() if isinstance(content, dict) else content))
+
+
+def _is_modified(content: Any) -> bool:
+    """Whether anything in it has a modifierExtension: who does not know that one must not use the resource."""
+    if isinstance(content, dict):
+        return bool(content.get("modifierExtension")) or any(map(_is_modified, content.values()))
+    return isinstance(content, list) and any(map(_is_modified, content))
 
 
 def _validated(kind: Any, resource: Mapping[str, Any]) -> Any:
