@@ -306,8 +306,10 @@ def test_a_resource_about_several_persons_is_no_record(tmp_path: Path) -> None:
         "actual": True,
         "member": [{"entity": one} for one in both],
     }
-    for resource in (account, group):
+    child, donor = (observation(focus=[{"reference": other}]) for other in ("Patient/p2", "RelatedPerson/r1"))
+    for resource in (account, group, child, donor):
         assert rejection(imported(tmp_path, resource)).reason == "it is about several persons"
+    assert only(imported(tmp_path, observation(focus=[{"reference": "Patient/p1"}, {"reference": "Device/d1"}])))
 
 
 def test_names_and_numbers_are_taken_out_of_codes_and_all_words(tmp_path: Path) -> None:

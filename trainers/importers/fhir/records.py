@@ -174,7 +174,8 @@ def _subject(resource: Mapping[str, Any], fields: Mapping[str, Any], identity: s
     if not all(found):
         raise ValueError("it does not say which person it is about")
     persons = {one["reference"] for one in found if one.get("type", "Patient") == "Patient"}
-    if len(persons) > 1:
+    measured = (reference(one, context.pseudonym) for one in _listed(resource.get("focus")))  # an unborn child, a donor
+    if len(persons | {one["reference"] for one in measured if one.get("type") in ("Patient", "RelatedPerson")}) > 1:
         raise ValueError("it is about several persons")
     return next(iter(persons), "")
 
