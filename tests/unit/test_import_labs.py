@@ -238,3 +238,18 @@ def test_any_bytes_give_rejections_at_worst(tmp_path_factory: pytest.TempPathFac
     path.write_bytes(HEADER.encode() + content)
     for thing in labs.read(path, CONTEXT):
         assert isinstance(thing, Record) or thing.position.startswith(("line", "file"))
+
+
+def platelets(tmp_path: Path, *values: str) -> list[str]:
+    """What becomes of these results, per microlitre and separated by semicolons, in 10*9/L; or why nothing does."""
+    rows = "".join(f"p1;777-3;2016-12-14;{value};/uL\n" for value in values)
+    things = imported(tmp_path, "MRN;LOINC Code;Collection Date;Result;Units\n" + rows)
+    return [t.reason if isinstance(t, Rejection) else str(t.value["quantity"]["value"]) for t in things]
+
+
+def test_a_point_in_a_table_of_decimal_commas_is_not_guessed_at(tmp_path: Path) -> None:
+    unsure = "a number with a point in a table of decimal commas: thousands or decimals"
+    assert platelets(tmp_path, "250.000", "1.250,5", "<1.250,0", "98,5", "98.5") == [
+        *(unsure, "1.2505", "1.25", "0.0985", "0.0985"),
+    ]
+    assert platelets(tmp_path, "250.000", "98.5") == ["0.25", "0.0985"], "without a comma, it is a decimal point"

@@ -12,7 +12,8 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,14 +57,21 @@ _COLUMNS = {
     "flag": ("flag", "abnormalflag", "abnormal", "interpretation"),
     "range": ("referencerange", "refrange", "range", "normalrange"),
 }
-_COMMA = re.compile(r"[<>=\s]*[+-]?[0-9]+(?:,[0-9]+)+(?:\.[0-9]+)?")
+_SIGNED = r"[<>=\s]*[+-]?"
+_THOUSANDS = re.compile(_SIGNED + r"[0-9]{1,3}(?:\.[0-9]{3})+")
+_GROUPED = re.compile(_THOUSANDS.pattern + r",[0-9]+")
+_DECIMAL = re.compile(_SIGNED + r"[0-9]+,[0-9]+")
+_COMMA = re.compile(_SIGNED + r"[0-9]+(?:,[0-9]+)+(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class _Layout:
+    """commas: whether numbers of the table have them before their decimals."""
+
     delimiter: str
     width: int
     columns: Mapping[str, int]
+    commas: bool = False
 
     def row(self, line: str) -> dict[str, str]:
         """What a line says, by our names of the columns. Raises ValueError."""
@@ -102,6 +110,7 @@ def _rows(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
                 continue
             if layout is None:
                 layout = _layout(text)
+                layout = replace(layout, commas=layout.delimiter == ";" and _has_commas(file, layout))
                 continue
             record = _record(layout.row(text), layout, context)
             record.encode()
@@ -112,6 +121,20 @@ def _rows(file: BinaryIO, context: Context) -> Iterator[Record | Rejection]:
                 return
     if layout is None:
         yield Rejection("file", "it is empty")
+
+
+def _has_commas(file: BinaryIO, layout: _Layout) -> bool:
+    """Whether a result below this place in the file is written with a decimal comma. The file stays at this place."""
+    start = file.tell()
+    try:
+        for _, line in _lines(file):
+            with suppress(ValueError):
+                value = layout.row(_decoded(line))["value"]
+                if _DECIMAL.fullmatch(value) or _GROUPED.fullmatch(value):
+                    return True
+        return False
+    finally:
+        file.seek(start)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -164,7 +187,7 @@ def _record(row: Mapping[str, str], layout: _Layout, context: Context) -> Record
     if not row["value"]:
         raise ValueError("it has no value")
     when, unit = row.get("time", ""), row.get("unit", "")
-    result = _number(row["value"], layout.delimiter)
+    result = _number(row["value"], layout)
     value = reported(result, unit)
     detail = {
         "status": row.get("status", ""),
@@ -177,10 +200,14 @@ def _record(row: Mapping[str, str], layout: _Layout, context: Context) -> Record
     return Observation(subject, time, (code,)).record(value, "labs-csv", detail)
 
 
-def _number(text: str, delimiter: str) -> str:
+def _number(text: str, layout: _Layout) -> str:
     """A result with a decimal point; semicolons leave the comma to numbers. Raises ValueError where that is unsure."""
+    if layout.commas and _GROUPED.fullmatch(text):
+        return text.replace(".", "").replace(",", ".")
+    if layout.commas and _THOUSANDS.fullmatch(text):
+        raise ValueError("a number with a point in a table of decimal commas: thousands or decimals")
     if not _COMMA.fullmatch(text):
         return text
-    if delimiter != ";" or text.count(",") > 1 or "." in text:
+    if layout.delimiter != ";" or text.count(",") > 1 or "." in text:
         raise ValueError("a number with a comma, which means one thing here and another there")
     return text.replace(",", ".")
