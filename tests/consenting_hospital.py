@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from weakref import finalize
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class ConsentingHospital:
         self.folder = folder
         self.keys = Keys(MemberIdentity.create())
         self.vault = Vault.open(folder / "records", self.keys, CONSORTIUM)
+        finalize(self, self.vault.close)
         self.vault.pseudonym_key = bytes(range(32))  # so that chance does not choose who is held out, or nobody
         self.store = DirectoryStore(folder / "blobs")
         self.storing = Storing(self.vault, self.store)

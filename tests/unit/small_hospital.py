@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -81,7 +82,9 @@ class SmallHospital:
         folder.mkdir(exist_ok=True)
         vault = Vault.open(folder / "records", Keys(MemberIdentity.create()), CONSORTIUM)
         store = open_store(folder / "blobs")
-        return cls(vault, Storing(vault, store), Reading(vault, store), Trail())
+        hospital = cls(vault, Storing(vault, store), Reading(vault, store), Trail())
+        finalize(hospital, vault.close)
+        return hospital
 
     @property
     def context(self) -> Context:

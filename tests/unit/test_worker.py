@@ -267,7 +267,9 @@ def test_too_little_memory_is_a_training_error_and_the_next_call_works_again(
     assert worker.facts(b"secret").samples == 8
 
 
-def test_too_little_memory_for_the_data_is_said(data: Path, start: Callable[..., Worker]) -> None:
+def test_too_little_memory_for_the_data_is_said(tmp_path: Path, start: Callable[..., Worker]) -> None:
+    data = tmp_path / "data.npz"
+    write_shard(data, Shard(some(4_000), some(4)))  # 3 MB: what a new process has at hand may hold eight images
     with pytest.raises(TrainingError, match="not enough memory: is its limit too low"):
         start(data, memory_mib=1).facts(b"secret")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from eth_account import Account
 from web3 import Web3
@@ -79,16 +80,19 @@ class Ward:
         """A hospital's, with a vault of its own."""
         keys = Keys(self.hospitals[number - 1])
         client = ChainClient(self.chain.web3, None, self.consortium.contract)
-        return Archive(
+        vault = Vault.open(folder, keys, self.consortium)
+        archive = Archive(
             config=Config(name=f"H{number}", records=Records(folder=folder)),
             keys=keys,
             consortium=self.consortium,
             web3=self.chain.web3,
             history=JobFeed(client, self.consortium.block).poll(),
             registry=self.registry(self.hospitals[number - 1].account),
-            vault=Vault.open(folder, keys, self.consortium),
+            vault=vault,
             store=self.store,
         )
+        finalize(archive, vault.close)
+        return archive
 
     def registry(self, account: Any) -> Registry:
         """An account's hand on the Records contract."""

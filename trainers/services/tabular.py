@@ -20,6 +20,7 @@ from trainers.services.rows import Row, conditions, is_diagnosis, shard_of
 from trainers.splits import Shard
 
 OBSERVATION = "observation"
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -100,4 +101,4 @@ def _value(record: Record, unit: str) -> float | None:
     if "comparator" in record.value or not unit or _unit(record) != unit:
         return None
     value = float(record.value["quantity"]["value"])
-    return value if abs(value) <= np.finfo(np.float32).max else None
+    return value if abs(value) <= MAX_FLOAT32 else None
