@@ -84,6 +84,13 @@ def test_two_values_for_one_moment_are_a_conflict_and_both_are_shown() -> None:
     assert not views.striking(merged([result("7.4", "2026-01-12")], [result("7.9", "2026-01-12")])), "in one day"
 
 
+def test_the_same_number_is_no_conflict_however_it_is_written_and_under_whichever_pseudonym() -> None:
+    told = merged([result("7.4"), result("7.4", subject="other")], [result("7.40")])
+    assert [fact.conflicts for fact in told.facts] == [False] * 3
+    told = merged([result("7.4")], [result("7.40", value={"comparator": "<"})])
+    assert [fact.conflicts for fact in told.facts] == [True] * 2
+
+
 # Abnormal
 
 
@@ -167,6 +174,11 @@ def test_parts_statistics_and_units_are_trends_of_their_own_and_bounds_are_none(
         ("a", "mm[Hg]"),
         ("b", "mm[Hg]"),
     ]
+
+
+def test_what_is_measured_of_no_code_is_no_trend() -> None:
+    component = {"of": [5], "quantity": {"value": "1", "unit": "%"}}
+    assert not merged([result("1", value={"quantity": None, "components": [component]})]).trends
 
 
 @pytest.mark.parametrize(

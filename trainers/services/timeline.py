@@ -181,8 +181,19 @@ def _find_conflicts(facts: Iterable[Fact]) -> None:
             key = record.time, *_codes(record), str(value.get("end")), str(value.get("statistic"))
             told.setdefault(key, []).append(fact)
     for several in told.values():
+        first, *others = (_compared(_without_pseudonyms(fact.record.value)) for fact in several)
         for fact in several:
-            fact.conflicts = len(several) > 1
+            fact.conflicts = any(other != first for other in others)
+
+
+def _compared(content: Any) -> Any:
+    """A value with its quantities as numbers: 7.40 does not contradict 7.4."""
+    quantity = _quantity(content)
+    if quantity:
+        return quantity
+    if isinstance(content, Mapping):
+        return {name: _compared(child) for name, child in content.items()}
+    return [_compared(child) for child in content] if isinstance(content, list) else content
 
 
 def _trends(facts: Iterable[Fact], names: Mapping[str, str]) -> list[Trend]:
@@ -221,8 +232,9 @@ def _measures(record: Record) -> Iterator[tuple[str, str, Decimal, str]]:
             yield code, "" if name == "quantity" else name.replace("_", " "), *quantity
     for component in objects(record.value.get("components")):
         quantity, of = _quantity(component.get("quantity")), component.get("of")
-        if quantity and isinstance(of, list) and of and "comparator" not in component:
-            yield "|".join(map(str, of[0])), "", *quantity
+        first = of[0] if isinstance(of, list) and of else None
+        if quantity and isinstance(first, list) and "comparator" not in component:
+            yield "|".join(map(str, first)), "", *quantity
 
 
 def _quantity(value: Any) -> tuple[Decimal, str] | None:
