@@ -45,6 +45,8 @@ PRIVATE = (
         "Everyman",
         "Adam",
         "078-05",
+        "1.2.78",
+        "07805112",
         "555-0100",
         "-10-12",
         "-02-03",
@@ -246,7 +248,47 @@ def test_a_patient_is_a_pseudonym_with_years(tmp_path: Path) -> None:
             "patient": {"reference": "Patient/p1"},
             "relationship": {"text": "father"},
             "bornPeriod": {"start": "1941-10-12", "end": "1941-10-12"},
+            "deceasedString": "on 2011-02-03",
         },
+        {
+            "resourceType": "ImagingStudy",
+            "status": "available",
+            "subject": {"reference": "Patient/p1"},
+            "series": [
+                {
+                    "uid": "1.2.78.5.1120",
+                    "modality": {"code": "CT"},
+                    "instance": [{"uid": "1.2.78.5.1120.1", "sopClass": {"code": "urn:oid:1.2.840.10008.5.1.4.1.1.2"}}],
+                }
+            ],
+        },
+        {
+            "resourceType": "MolecularSequence",
+            "coordinateSystem": 0,
+            "patient": {"reference": "Patient/p1"},
+            "repository": [{"type": "other", "url": "http://x/078-05-1120", "readsetId": "078-05-1120"}],
+        },
+        {
+            "resourceType": "ClaimResponse",
+            "status": "active",
+            "type": {"text": "x"},
+            "use": "claim",
+            "patient": {"reference": "Patient/p1"},
+            "created": "2020",
+            "insurer": {"reference": "Organization/o"},
+            "outcome": "complete",
+            "preAuthRef": "078-05-1120",
+        },
+        *(
+            observation(extension=[{"url": "http://x", name: said}])
+            for name, said in {
+                "valueId": "078-05-1120",
+                "valueUri": "http://x/078-05-1120",
+                "valueUrl": "http://x/078-05-1120",
+                "valueOid": "urn:oid:1.2.78.5.1120",
+                "valueUuid": "urn:uuid:07805112-0780-4112-8078-051120780511",
+            }.items()
+        ),
         {
             "resourceType": "Location",
             "status": "active",

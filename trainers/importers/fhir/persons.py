@@ -33,11 +33,13 @@ _NAMED = PERSONS | {
 }
 _TYPES_LEFT_OUT = {
     *("HumanName", "Address", "ContactPoint", "ContactDetail", "Identifier", "Attachment", "Narrative", "Annotation"),
-    *("Signature", "Meta", "LocationPosition"),
+    *("Signature", "Meta", "LocationPosition", "MolecularSequenceRepository"),
 }
+# Numbers, addresses and dates whose type does not tell what they are. uid: DICOM's, of a series and of an image.
 _LEFT_OUT = {
     *("id", "implicitRules", "fhir_comments", "subscriberId", "dependent", "serialNumber", "udiCarrier", "bornString"),
-    *("bornPeriod", "distinctIdentifier"),
+    *("bornPeriod", "deceasedString", "distinctIdentifier", "preAuthRef", "uid"),
+    *("valueId", "valueOid", "valueUri", "valueUrl", "valueUuid"),
 }
 # of one type only: the number of a policy, and where a device or a server is to be reached
 _FIELDS_LEFT_OUT = {("CoverageClass", "value"), ("Device", "url"), ("Endpoint", "address")}
