@@ -41,7 +41,9 @@ def test_a_newcomer_starts_neutral_and_a_returner_as_it_left() -> None:
     assert pool.reputation[1] == 160
 
 
-@pytest.mark.parametrize(("old", "points", "new"), [(128, 10_000, 160), (128, 0, 96), (1, 0, 1), (255, 10_000, 255)])
+@pytest.mark.parametrize(
+    ("old", "points", "new"), [(128, 10_000, 160), (128, 0, 96), (1, 0, 1), (2, 0, 2), (255, 10_000, 255)]
+)
 def test_reputation_moves_a_quarter_of_the_way_to_the_score(old: int, points: int, new: int) -> None:
     pool = pool_of(1, m1=old)
     pool.learn(1, points)
