@@ -193,6 +193,29 @@ def test_a_training_from_another_base_is_another_one(
     assert same(patiently(lambda: worker.train(MANIFEST, other, 7, 1, ENOUGH)), LEARNER.train(other, 7, 1))
 
 
+def test_what_was_trained_on_other_data_ends_with_the_process(
+    tmp_path: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a consent is withdrawn a node ends the process: nothing trained on that record may be sent any more."""
+    path, others = tmp_path / "data.npz", Shard(some(6), SHARD.holdout)
+    write_shard(path, SHARD)
+    worker = start(path)
+    worker.facts(b"secret")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SLICE_SECONDS", 0.0)
+        with pytest.raises(StillWorking):
+            worker.train(MANIFEST, INITIAL, 7, 1, ENOUGH)
+        patch.setattr(module, "SLICE_SECONDS", 60.0)
+        with pytest.raises(StillWorking):
+            worker.train(MANIFEST, INITIAL, 8, 1, ENOUGH)  # the first is done, and waits to be asked for
+    assert not worker.is_training
+    worker.close()
+    write_shard(path, others)
+    worker.facts(b"secret")
+    trained = patiently(lambda: worker.train(MANIFEST, INITIAL, 7, 1, ENOUGH))
+    assert same(trained, replace(LEARNER, shard=others).train(INITIAL, 7, 1))
+
+
 def test_a_training_that_takes_too_long_is_given_up(
     data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
