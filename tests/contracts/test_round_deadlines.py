@@ -343,6 +343,19 @@ def test_it_waits_for_nobody_once_all_active_members_are_enrolled(waiting: Feder
     assert sorted(waiting.clients) == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_who_is_suspended_counts_as_enrolled_until_somebody_strikes_him(
+    waiting: Federation, carry: Any, chain: Any, outsider: Any
+) -> None:
+    waiting.enrol(range(1, 7))
+    carry(waiting, Motion.SUSPEND, 6)
+    with chain.isolate():
+        assert names(waiting.advance()) == ["RoundOpened"]  # six are active, six enrolled; 7 is not among them
+    waiting.hm.strike(1, 6, sender=outsider)
+    waiting.advance()
+    with ape.reverts(waiting.hm.NothingToAdvance):
+        waiting.hm.advance.call(1, sender=waiting.coordinator)
+
+
 def test_a_deadline_by_which_too_many_have_left_is_none(waiting: Federation) -> None:
     """Else the first five of later would be the masters of the term."""
     waiting.enrol(range(1, 6))
