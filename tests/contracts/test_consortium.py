@@ -7,7 +7,7 @@ from typing import Any
 import ape
 import pytest
 
-from .federation import Motion, Status, organisation
+from .federation import MODEL, Motion, Phase, Status, organisation
 
 NOBODY = "0x" + "0" * 40
 KEY = (99).to_bytes(32, "big")
@@ -177,6 +177,27 @@ def test_a_member_keeps_its_seat_through_a_rotation(job: Any, outsider: Any) -> 
         job.submit(0)
     job.members[number - 1] = outsider
     job.submit(0)
+
+
+def test_a_master_that_rotates_its_account_cannot_reveal_but_attests(job: Any, outsider: Any) -> None:
+    """Its commitment is bound to the account that made it; the round goes on without its scores."""
+    job.play_until(Phase.PREPARE)
+    number, words = job.masters[0], job.words()
+    job.hm.announceRotation(outsider, KEY, sender=job.account(number))
+    job.hm.completeRotation(number, sender=outsider)
+    with ape.reverts(job.hm.NotActiveMember, caller=job.account(number)):
+        job.reveal(0, words)
+    job.members[number - 1] = outsider
+    with ape.reverts(job.hm.CommitmentMismatch, member=number):
+        job.reveal(0, words)
+    for position in (1, 2, 3):
+        job.reveal(position, words)
+    job.let_deadline_pass()
+    job.propose()
+    for position in (0, 1, 2):
+        job.attest(position)
+    assert tuple(job.hm.modelOf(1))[1:] == (MODEL, 1)
+    assert not job.hm.standing(1, number).enrolled
 
 
 # ---------------------------------------------------------------------- datasets
