@@ -64,6 +64,7 @@ def test_kind_type_and_time_say_which_records_count(hospital: SmallHospital) -> 
         (Criteria(since="2019"), {a, c}),
         (Criteria(since="2019-01"), {c}),
         (Criteria(until="2020"), {a}),
+        (Criteria(until="2019"), set()),
         (Criteria(type="x"), {c}),
         (Criteria(kind=Kind.RESEARCH), set()),
         (Criteria(all=(DIABETES,)), {a, b}),
