@@ -150,6 +150,7 @@ def test_the_key_is_handed_to_every_active_member_once(tmp_path: Path) -> None:
 def test_who_joins_or_rotates_is_handed_it_as_well(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.step()
+    assert not case.step()  # all have it
     key_file(tmp_path, MANIFEST).unlink()  # the chain has it, in the coordinator's own envelope
     case.members[6], case.members[2] = new_identity(), new_identity()
     case.history.active.add(6)
