@@ -190,6 +190,14 @@ def test_a_grant_is_in_force_as_long_as_the_contract_lets_it_be_used(told: list[
     assert grant["granter"] == "Hospital 1 (1)"
 
 
+@pytest.mark.parametrize(("later", "state"), [(0, "over"), (1, "in force")])
+def test_a_grant_is_over_in_the_second_of_its_expiry(later: int, state: str) -> None:
+    told = list(founding(1))
+    now = START + 10 * (len(told) + 1)
+    (grant,) = rows(view_of([*told, granted(now + later)]), "grants")
+    assert grant["state"] == state
+
+
 def test_a_delegation_of_a_suspended_member_is_of_no_use() -> None:
     delegated = {"member": 1, "staff": account(50), "purpose": int(Purpose.TREATMENT), "expiry": 2**40 - 1}
     told: list[Told] = [*founding(1), ("DelegationChanged", delegated)]
