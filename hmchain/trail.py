@@ -111,7 +111,7 @@ class Trail:
     revision: int = 0  # how many events were applied: as long as it stays the same, so does the trail
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Applies events in the order of the chain. Raises ValueError where one is missing before them."""
+        """Applies events in the order of the chain. Raises ValueError, LookupError where one is missing before them."""
         for event in events:
             handler = getattr(self, f"_on_{event.name}", None)
             if handler is not None:
@@ -140,7 +140,7 @@ class Trail:
         return self.grants.get(self.numbers.get(terms.key(), 0))
 
     def uses(self) -> list[Use]:
-        """Every reading, in the order of the chain."""
+        """Every reading, by block."""
         uses = [use for grant in self.grants.values() for use in grant.uses]
         return sorted(uses, key=lambda use: (use.block, use.number, use.use))
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from hmchain.record import Record
 
-MAX_TEXT_BYTES = 64 << 20  # of a text file that is read whole: a FHIR bundle, an HL7 message
+MAX_TEXT_BYTES = 64 << 20  # of a text file that is read whole: a wearable's JSON, an EEG's markers
 MAX_ITEM_BYTES = 16 << 20  # of one item in a file that is read item by item: an NDJSON line, a VCF row
 MAX_DEPTH = 64  # of nested JSON or XML
 
