@@ -300,6 +300,32 @@ def test_what_others_wrote_obeys_no_terminal_and_no_browser() -> None:
     assert "<script>" not in views.as_html(told)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"quantity": {"value": "1", "unit": "%"}, "end": [AT], "statistic": {}},
+        {"components": 5},
+        {"components": [5, {"of": [5], "quantity": {"value": "1", "unit": "%"}}]},
+        {"codes": [{"code": "x"}, [], 5, "x"]},
+        {"codes": 5},
+    ],
+)
+def test_a_record_that_no_importer_of_ours_makes_is_still_shown(value: dict[str, Any]) -> None:
+    """Another hospital may write records with a program of its own."""
+    told = merged([replace(result("1"), value=value, detail={"interpretation": "H"})])
+    assert "Abnormal" in views.as_text(told)
+    assert json.loads(views.as_json(told))["counts"]["striking"] == 1
+    assert "All facts" in views.as_html(told)
+
+
+@pytest.mark.parametrize("none", ["0001-01-01T00:00:00Z", "9999-12-31"])
+def test_a_date_that_stands_for_none_is_listed_but_not_drawn(none: str) -> None:
+    told = merged([result("7.4", none)], [result("6.9"), result("7.0", none)])
+    assert views.rendered(told, ".png").startswith(b"\x89PNG")
+    assert views.rendered(merged([result("7.4", none)]), ".svg").startswith(b"<?xml")
+    assert none in views.as_html(told)
+
+
 def test_nothing_to_draw_is_still_a_page_and_a_picture() -> None:
     told = merged([Record(Kind.CLINICAL, "patient", "s", "", (), {}, "x")])
     assert b"<img" not in views.rendered(told, ".html")

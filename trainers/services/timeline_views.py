@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = 3
 MAX_PANELS = 24
 MAX_TEXT = 60  # characters of a name or a value in a table
+DRAWN = range(1000, 9000)  # years; those around 1 and 9999 stand for no date in many systems, and no axis reaches them
 LATEST = ("measure", "latest", "unit", "when", "change", "range", "values", "where", "mark")
 FACTS = ("when", "type", "what", "value", "where", "mark")
 
@@ -225,7 +226,7 @@ def _draw(axes: Axes, trend: Trend) -> None:
 
 
 def _plot(axes: Axes, points: Iterable[Point], **style: Any) -> None:
-    shown = [(point.moment, float(point.value)) for point in points]
+    shown = [(point.moment, float(point.value)) for point in points if point.moment.year in DRAWN]
     axes.plot([moment for moment, _ in shown], [value for _, value in shown], **style)  # type: ignore[arg-type]
 
 
