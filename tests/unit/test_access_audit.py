@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ import pytest
 from hmchain.errors import UsageError, VerificationError
 from hmchain.permits import Purpose, label_of
 from hmchain.trail import Trail, Use
-from trainers.records import access_audit
+from trainers.records import access_audit, sharing
 from trainers.records.access_audit import audit, render
 
-from .case import Case
+from .case import Case, released_nothing
 from .ward import Ward, answer_all
 
 # ---------------------------------------------------------------- the audit
@@ -63,6 +64,25 @@ def test_another_hospital_sees_the_same_but_not_which_records(audited: Ward) -> 
     sealed = {"released": "answered"}
     seen = [replace(r, records=[], answer=sealed.get(r.answer, r.answer)) for r in ours.readings]
     assert seen == theirs.readings
+
+
+def test_a_vault_that_does_not_know_what_it_answered_does_not_call_that_refused(audited: Ward, tmp_path: Path) -> None:
+    """After a vault was lost, or an older backup of it brought back."""
+    archive = audited.fresh_archive(1, tmp_path)
+    try:
+        told = [(r.answer, r.records) for r in audit(archive).readings]
+    finally:
+        archive.vault.close()
+    assert told == [("answered", [])] * 3 + [("not answered", [])] * 2
+
+
+def test_a_refusal_of_ours_is_called_one(tmp_path: Path) -> None:
+    ward = Ward.found(tmp_path)
+    case = Case(ward)
+    which = ward.ask(case.physician, case.grant)
+    sharing.relay(ward.archive(), sharing.revoked(ward.archive(), case.patient, case.grant))
+    released_nothing(case, which, "the holder refused: the grant has expired, or was revoked")
+    assert [r.answer for r in audit(ward.archive()).readings] == ["refused"]
 
 
 def test_the_forms_of_an_audit(audited: Ward) -> None:

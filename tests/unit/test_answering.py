@@ -129,4 +129,4 @@ def test_a_suspended_holder_writes_no_keys_each_time_it_tries(tmp_path: Path) ->
         with pytest.raises(ContractError, match="NotActiveMember"):
             releasing.step()
     assert set((tmp_path / "blobs").iterdir()) == before
-    assert ward.archive().vault.released(*which) == [], "and does not note that they went out"
+    assert ward.archive().vault.released(*which) is None, "and does not note that they went out"

@@ -144,25 +144,28 @@ def _reading(
         grant=event.number,
         use=use,
         granter=granter,
-        answer=answer_to(released.get(event.holder), bool(leaves), event.holder == archive.member),
+        answer=answer_to(released.get(event.holder), leaves, event.holder == archive.member),
         request=event.request.hex(),
-        records=[leaf.hex() for leaf in leaves],
+        records=[leaf.hex() for leaf in leaves or ()],
         verdict=verdict,
         block=event.block,
         transaction=event.transaction,
     )
 
 
-def answer_to(envelope: bytes | None, released: bool, ours: bool) -> str:
+def answer_to(envelope: bytes | None, released: list[bytes] | None, ours: bool) -> str:
     """What became of a request: "released" (keys went out), "refused" (none did) or "not answered".
 
-    Of another holder's answer, which is sealed to the reader, only that it was "answered".
+    Of another holder's answer, which is sealed to the reader, only that it was "answered"; likewise of our own where
+    the vault, being a new one or a backup, does not know it.
     """
     if envelope is None:
         return "not answered"
-    if envelope == REFUSED or (ours and not released):
+    if envelope == REFUSED:
         return "refused"
-    return "released" if ours else "answered"
+    if not ours or released is None:
+        return "answered"
+    return "released" if released else "refused"
 
 
 def _party(address: str) -> str:

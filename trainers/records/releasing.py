@@ -163,6 +163,7 @@ class Releasing:
         except (Refusal, UsageError, ValueError, LookupError, TypeError) as fault:
             reason = str(fault) if isinstance(fault, Refusal) else "the request is not written as one"
             warn("request refused", which=which, reason=reason)
+            self.rules.vault.note_release(*which, ())
             return letters.send(self.store, {"refused": reason}, recipient)
 
     def _release(self, due: Due, request: dict[str, Any], recipient: bytes) -> bytes:

@@ -23,6 +23,7 @@ from trainers.records.holdings import SELECT, Batch, Holding, Sealed, Wanted
 from trainers.records.vault_file import VaultFile
 
 PAGE = 1_000  # rows held in memory while a million are listed
+NO_LEAF = b""  # notes an answer with which no key went out
 
 
 class Vault(VaultFile):
@@ -214,15 +215,15 @@ class Vault(VaultFile):
     # ------------------------------------------------------------------ what was read
 
     def note_release(self, number: int, use: int, holdings: Iterable[Holding]) -> None:
-        """Notes which records' keys went out for a use of a grant; emergencies have use 0."""
+        """Notes which records' keys go out for a use of a grant, or that none do; emergencies have use 0."""
         with self._writing() as database:
-            rows = [(number, use, holding.leaf) for holding in holdings]
+            rows = [(number, use, leaf) for leaf in [holding.leaf for holding in holdings] or [NO_LEAF]]
             database.executemany("INSERT OR IGNORE INTO releases VALUES (?, ?, ?)", rows)
 
-    def released(self, number: int, use: int) -> list[bytes]:
-        """The leaves of the records whose keys went out."""
+    def released(self, number: int, use: int) -> list[bytes] | None:
+        """The leaves of the records whose keys went out, None where no answer is noted: another vault gave it."""
         rows = self._all("SELECT leaf FROM releases WHERE number = ? AND use = ? ORDER BY rowid", number, use)
-        return [bytes(row[0]) for row in rows]
+        return [bytes(row[0]) for row in rows if row[0] != NO_LEAF] if rows else None
 
     # ------------------------------------------------------------------ rows
 
