@@ -168,6 +168,14 @@ def test_a_files_name_does_not_command_the_terminal(capsys: pytest.CaptureFixtur
         (["list", "--kind", "financial"], "'financial' is not one of"),
         (["list", "--limit", "0"], "0 is not in the range"),
         (["audit", "--format", "pdf"], "'pdf' is not one of"),
+        (["cohort", "FILE", "--threshold", "0"], "0 is not in the range"),
+        (["cohort", "FILE", "--threshold", str(2**53)], f"{2**53} is not in the range"),
+        (["cohort", "FILE", "--sum", "--threshold", "9"], "--threshold is for whoever answers: it does not go with"),
+        (["cohort", "FILE", "--query", "FILE"], "--query says what answers must be to: it goes with --sum"),
+        (["cohort", "FILE", "FILE"], "one query at a time; to add answers say --sum"),
+        (["alleles", "FILE", "--minimum", str(2**53)], f"{2**53} is not in the range"),
+        (["alleles", "FILE", "--sum", "--minimum", "9"], "--minimum is for whoever answers: it does not go with"),
+        (["alleles", "FILE", "--query", "FILE"], "--query says what answers must be to: it goes with --sum"),
         (["erase"], "name records, or a person by --subject"),
         (["erase", "abcd", "--subject", "7"], "name records, or a person by --subject"),
         (["link", "7"], "name an account, or say --undo"),
@@ -525,7 +533,11 @@ def test_two_hospitals_count_persons_and_alleles_that_are_consented(town: Town, 
             town(number, "consent", "all", *purposes, *signing)
         for service, query, least in (("cohort", cohort, "--threshold"), ("alleles", alleles, "--minimum")):
             answers[service].append(str(tmp_path / f"{service}-{number}.json"))
-            town(number, service, str(query), least, "1", "--out", answers[service][-1])
+            told = town(number, service, str(query), least, "1", "--out", answers[service][-1])
+            assert "counts told, 0 suppressed: hand the researcher" in told
+            again = tmp_path / "again.json"
+            printed = json.loads(town(number, service, str(query), "--out", str(again), "--json"))
+            assert printed == json.loads(again.read_text()), "and nothing else is printed"
     counted = json.loads(town(1, "cohort", "--sum", *answers["cohort"], "--query", str(cohort), "--json"))
     total = counted["cells"][0]
     assert (total["cell"], total["at_least"], total["hospitals"]) == ("total", 3, 2)

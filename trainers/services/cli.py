@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["records"]
 THRESHOLD = 5  # persons, below which nothing is told, unless the hospital says otherwise
+LEAST = click.IntRange(1, 2**53 - 1)  # of a threshold: what an answer can hold (answers.MAX_COUNT)
 FILES = click.argument("files", metavar="QUERY|ANSWER...", type=FilePath, nargs=-1, required=True)
 SUM = click.option("--sum", "summing", is_flag=True, help="As a researcher: add up the hospitals' answers.")
 QUERY = click.option("--query", type=FilePath, default=None, help="With --sum: the query that answers must be to.")
@@ -58,9 +59,7 @@ def timeline(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None
 @FILES
 @SUM
 @QUERY
-@click.option(
-    "--threshold", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Counts below it are suppressed."
-)
+@click.option("--threshold", type=LEAST, help=f"Counts below it are suppressed. [default: {THRESHOLD}]")
 @click.option("--out", type=FilePath, default=None, help="Write to this file. [default: print]")
 @json_option()
 @with_config
@@ -71,7 +70,7 @@ def cohort(
     files: tuple[Path, ...],
     summing: bool,
     query: Path | None,
-    threshold: int,
+    threshold: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -84,6 +83,7 @@ def cohort(
     from trainers.services import answers
     from trainers.services import cohort as service
 
+    _check_options(summing, query, threshold, "--threshold")
     if summing:
         asked = service.read_query(query) if query else None
         found, given = _checked(config, service.SERVICE, files, asked)
@@ -92,17 +92,16 @@ def cohort(
         return
     asked = service.read_query(_only(files))
     with archive_of(config, password_file) as archive:
-        cells = service.count(archive.trail(), archive.vault, asked, threshold)
-        _answer(archive, service.SERVICE, asked, threshold, cells, out)
+        least = threshold or THRESHOLD
+        cells = service.count(archive.trail(), archive.vault, asked, least)
+        _tell_answer(_answer(archive, service.SERVICE, asked, least, cells), out, as_json)
 
 
 @records.command(epilog=EXIT_CODES)
 @FILES
 @SUM
 @QUERY
-@click.option(
-    "--minimum", type=click.IntRange(1), default=THRESHOLD, show_default=True, help="Fewest persons at a site."
-)
+@click.option("--minimum", type=LEAST, help=f"Fewest persons at a site. [default: {THRESHOLD}]")
 @click.option(
     "--out", type=FilePath, default=None, help="Write to this file; with --sum, .vcf writes a VCF. [default: print]"
 )
@@ -115,7 +114,7 @@ def alleles(
     files: tuple[Path, ...],
     summing: bool,
     query: Path | None,
-    minimum: int,
+    minimum: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -128,6 +127,7 @@ def alleles(
     from trainers.services import alleles as service
     from trainers.services import answers
 
+    _check_options(summing, query, minimum, "--minimum")
     if summing:
         asked = service.read_query(query) if query else None
         found, given = _checked(config, service.SERVICE, files, asked)
@@ -140,8 +140,17 @@ def alleles(
         return
     asked = service.read_query(_only(files))
     with archive_of(config, password_file) as archive:
-        cells = service.count(archive.trail(), archive.vault, archive.reading, asked, minimum)
-        _answer(archive, service.SERVICE, asked, minimum, cells, out)
+        least = minimum or THRESHOLD
+        cells = service.count(archive.trail(), archive.vault, archive.reading, asked, least)
+        _tell_answer(_answer(archive, service.SERVICE, asked, least, cells), out, as_json)
+
+
+def _check_options(summing: bool, query: Path | None, least: int | None, option: str) -> None:
+    """Raises UsageError for an option that only the other use of the command obeys."""
+    if summing and least is not None:
+        raise UsageError(f"{option} is for whoever answers: it does not go with --sum")
+    if query is not None and not summing:
+        raise UsageError("--query says what answers must be to: it goes with --sum")
 
 
 def _only(files: Sequence[Path]) -> Path:
@@ -151,25 +160,26 @@ def _only(files: Sequence[Path]) -> Path:
 
 
 def _answer(
-    archive: Archive,
-    service: str,
-    query: Mapping[str, Any],
-    threshold: int,
-    cells: Mapping[str, int | None],
-    out: Path | None,
-) -> None:
+    archive: Archive, service: str, query: Mapping[str, Any], threshold: int, cells: Mapping[str, int | None]
+) -> Answer:
+    """Signs an answer, as of the block that the trail was read up to."""
     from trainers.services.answers import Answer, Place
 
     head, consortium = archive.registry.feed.head, archive.consortium
     assert head is not None  # the trail was read
     place = Place(consortium.chain_id, consortium.contract, archive.member, head.number, head.hash)
-    answer = Answer(service, query, place, threshold, cells).signed(archive.identity.account)
-    if out is None:
+    return Answer(service, query, place, threshold, cells).signed(archive.identity.account)
+
+
+def _tell_answer(answer: Answer, out: Path | None, as_json: bool) -> None:
+    """Prints an answer, or writes it and says so."""
+    if out is not None:
+        answer.write(out)
+    if out is None or as_json:
         click.echo(answer.encode().decode().rstrip("\n"))
         return
-    answer.write(out)
-    hidden = sum(count is None for count in cells.values())
-    click.echo(f"{len(cells) - hidden:,} counts told, {hidden:,} suppressed: hand the researcher {out}")
+    hidden = sum(count is None for count in answer.cells.values())
+    click.echo(f"{len(answer.cells) - hidden:,} counts told, {hidden:,} suppressed: hand the researcher {out}")
 
 
 def _checked(
