@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -575,12 +576,31 @@ def test_a_folder_in_its_place_is_no_vault(folder: Path) -> None:
         opened(folder)
 
 
+def test_a_vault_that_cannot_be_read_is_not_called_none(
+    vault: Vault, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads that it is no vault may take it away, and with it the records' keys."""
+
+    def away(_: Path) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{folder}/away?mode=ro", uri=True)  # as where its folder may not be searched
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainers.records.vault_file._connect", away)
+        with pytest.raises(StorageError, match=r"^cannot read .*vault\.sqlite: unable to open database file$"):
+            opened(folder)
+    (folder / FILE).rename(folder / "kept")
+    (folder / FILE).symlink_to(FILE)
+    with pytest.raises(StorageError, match=r"^cannot read .*vault\.sqlite: Too many levels of symbolic links$"):
+        opened(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ("DELETE FROM about", "is not a hmchain-vault/1 file"),
         ("UPDATE about SET format = 'hmchain-vault/2'", "is not a hmchain-vault/1 file"),
         ("DROP TABLE about", "is not a vault of records"),
+        ("UPDATE about SET format = CAST(x'ff' AS TEXT)", "is not a vault of records"),
         ("UPDATE about SET identity = NULL", "is damaged"),
         ("UPDATE about SET identity = 'text'", "is damaged"),
         ("UPDATE about SET identity = x'00'", "does not have"),

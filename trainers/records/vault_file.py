@@ -21,6 +21,7 @@ from trainers.keystore import Keys
 
 FILE = "vault.sqlite"
 FORMAT = "hmchain-vault/1"
+_NO_VAULT = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)  # of what SQLite did read
 
 _SCHEMA = """
 CREATE TABLE about (format TEXT, chain_id INTEGER, contract TEXT, identity BLOB, pseudonyms BLOB);
@@ -59,8 +60,10 @@ class VaultFile:
             if not path.exists():
                 _create(path, keys.identity.encryption.public, consortium)
             database = _connect(path)
-        except (OSError, sqlite3.DatabaseError) as fault:
-            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
+        except OSError as fault:
+            raise StorageError(f"cannot read {path}: {fault.strerror}") from fault
+        except sqlite3.DatabaseError as fault:
+            raise _told_of(path, fault) from fault
         try:
             vault, key = cls._opened(database, path, keys, consortium)
             if key != keys.identity.encryption:
@@ -79,7 +82,7 @@ class VaultFile:
         try:
             told = database.execute("SELECT format, chain_id, contract, identity, pseudonyms FROM about").fetchone()
         except sqlite3.DatabaseError as fault:
-            raise UsageError(f"{path} is not a vault of records: {fault}") from fault
+            raise _told_of(path, fault) from fault
         if told is None or told[0] != FORMAT:
             raise UsageError(f"{path} is not a {FORMAT} file")
         if told[1:3] != (consortium.chain_id, consortium.contract):
@@ -159,7 +162,9 @@ def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
                 database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", about)
         with suppress(FileExistsError):  # another process was faster: its vault is the one
             path.hardlink_to(partial)
-    except (OSError, sqlite3.DatabaseError) as fault:
+    except OSError as fault:
+        raise StorageError(f"cannot make {path}: {fault.strerror}") from fault
+    except sqlite3.DatabaseError as fault:
         raise StorageError(f"cannot make {path}: {fault}") from fault
     finally:
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
@@ -180,6 +185,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _told_of(path: Path, fault: sqlite3.DatabaseError) -> UsageError | StorageError:
+    """What to raise where a vault does not open. One that cannot be read, or is locked, may be as it should be."""
+    code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # without one for text that is none
+    if path.is_dir() or code & 0xFF in _NO_VAULT:
+        return UsageError(f"{path} is not a vault of records: {fault}")
+    return StorageError(f"cannot read {path}: {fault}")
 
 
 def _unsealed(sealed: bytes, keys: Keys, path: Path) -> tuple[bytes, Identity]:
