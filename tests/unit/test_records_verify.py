@@ -150,6 +150,13 @@ def test_a_row_that_was_altered(statement: str, told: str, stock: Archive) -> No
     is_invalid(stock, told)
 
 
+def test_records_of_all_batches_that_wait_are_counted(stock: Archive) -> None:
+    sql(stock, "UPDATE batches SET number = NULL")
+    columns = "kind, sha256, cid, size, secrets"
+    sql(stock, f"INSERT INTO batches (root, count, {columns}) SELECT zeroblob(32), 4, {columns} FROM batches")
+    is_invalid(stock, "7 records are not registered yet")
+
+
 def test_a_batch_that_is_gone_from_the_vault(stock: Archive) -> None:
     for table in ("codes", "records", "batches"):
         sql(stock, f"DELETE FROM {table}")

@@ -24,8 +24,11 @@ def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
     records = batches = 0
     roots: set[bytes] = set()
     for batch in archive.vault.batches():
+        if batch.number is None:
+            waiting = sum(pending.count for pending in archive.vault.pending())
+            raise VerificationError(f"{waiting} records are not registered yet: import again, which registers them")
         holdings = archive.vault.in_batch(batch)
-        _check_batch(trail, archive.member, batch, holdings)
+        _check_batch(trail, archive.member, batch.number, batch, holdings)
         if not quick:
             _check_blob(archive, batch, holdings)
         batches, records = batches + 1, records + len(holdings)
@@ -51,13 +54,11 @@ def check_entries(archive: Archive, trail: Trail) -> None:
         raise VerificationError(f"entry {count} is not the one that the contract keeps the hash of")
 
 
-def _check_batch(trail: Trail, member: int, batch: Batch, holdings: list[Holding]) -> None:
-    if batch.number is None:
-        raise VerificationError(f"{batch.count} records are not registered yet: import again, which registers them")
-    entry = trail.entries[batch.number - 1] if batch.number <= len(trail.entries) else None
+def _check_batch(trail: Trail, member: int, number: int, batch: Batch, holdings: list[Holding]) -> None:
+    entry = trail.entries[number - 1] if number <= len(trail.entries) else None
     told = batch.root, batch.blob, batch.count, batch.kind, member
     if entry is None or told != (entry.root, entry.blob, entry.count, entry.kind, entry.holder):
-        raise VerificationError(f"entry {batch.number} on chain is not our batch")
+        raise VerificationError(f"entry {number} on chain is not our batch")
     for position, holding in enumerate(holdings):
         leaf = merkle.record_leaf(holding.commitment, holding.digest, holding.offset, holding.length)
         if holding.position != position or leaf != holding.leaf:
