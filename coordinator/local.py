@@ -117,14 +117,15 @@ def node_command(hospital: Path) -> list[str]:
 
 
 def faults(local: Local) -> Iterator[str]:
-    """For each process of a local consortium that has ended, its name and the end of its log."""
+    """For each process of a local consortium that has ended, its name, its ports and the end of its log."""
     running = set(local.processes.running())
     if "chain" not in running:
-        yield f"the chain ended: {tail_of(local.folder / 'chain' / 'anvil.log')}"
-    for number, hospital in enumerate(local.hospitals, start=1):
-        for name, log in ((f"ipfs-{number}", "ipfs.log"), (f"node-{number}", "node.log")):
-            if name not in running:
-                yield f"{name} ended: {tail_of(hospital / log)}"
+        yield f"the chain (port {local.chain_port}) ended: {tail_of(local.folder / 'chain' / 'anvil.log')}"
+    for number, (hospital, kubo) in enumerate(zip(local.hospitals, local.kubos, strict=True), start=1):
+        if (name := f"ipfs-{number}") not in running:
+            yield f"{name} (ports {kubo.swarm_port} and {kubo.api_port}) ended: {tail_of(hospital / 'ipfs.log')}"
+        if (name := f"node-{number}") not in running:
+            yield f"{name} ended: {tail_of(hospital / 'node.log')}"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from coordinator import daemons, local_founding
 from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
-from coordinator.local import Local, blaming, down
+from coordinator.local import Local, blaming, down, faults
 from coordinator.local_cli import _news
 from coordinator.local_founding import prepare, up
 from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
@@ -200,7 +200,8 @@ def test_a_daemon_that_has_ended_is_blamed_for_what_came_of_it(tmp_path: Path) -
     local = Local(tmp_path, "anvil", "ipfs", 1, (), ())
     (tmp_path / "chain").mkdir()
     (tmp_path / "chain" / "anvil.log").write_text("Error: Address already in use (os error 98)\n")
-    with pytest.raises(ChainError, match=r"^the chain ended: Error: Address already in use"), blaming(local):
+    taken = r"^the chain \(port 1\) ended: Error: Address already in use"
+    with pytest.raises(ChainError, match=taken), blaming(local):
         raise ChainError("this chain asks for fees")
     local.processes.start("chain", ["sleep", "60"], tmp_path / "log")
     try:
@@ -208,6 +209,13 @@ def test_a_daemon_that_has_ended_is_blamed_for_what_came_of_it(tmp_path: Path) -
             raise StorageError("full")
     finally:
         local.processes.stop_all()
+
+
+def test_a_daemon_that_has_ended_is_told_with_its_ports_as_another_program_may_have_one(tmp_path: Path) -> None:
+    local = Local(tmp_path, "anvil", "ipfs", 1, (2,), (3,))
+    (tmp_path / "hospital-1").mkdir()
+    (tmp_path / "hospital-1" / "ipfs.log").write_text("serveHTTPApi: bind: address already in use\n")
+    assert "ipfs-1 (ports 2 and 3) ended: serveHTTPApi: bind: address already in use" in faults(local)
 
 
 def test_a_consortium_whose_making_was_killed_early_can_be_removed(
