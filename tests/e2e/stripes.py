@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import numpy as np
 
 from coordinator.cli import main
 from coordinator.federation import Federation, Setup, chain_federation, plain_federation
+from coordinator.folder import genesis_line
 from coordinator.options import RunOptions
+from hmchain.embedded import EmbeddedChain
 from hmchain.stopwatch import Stopwatch
 from trainers.datasets import load
 from trainers.partition import split
@@ -97,6 +100,26 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
         except SystemExit as end:
             return int(end.code or 0), out.getvalue(), err.getvalue()
     raise AssertionError("a click command ends the process")
+
+
+def verdict_on(folder: Path, data: Path | None = None) -> dict[str, Any]:
+    """What verify prints. It must be a verdict."""
+    code, out, err = invoke("verify", folder, "--json", *(["--data-root", data] if data else []))
+    assert err == ""
+    verdict: dict[str, Any] = json.loads(out)
+    assert code == (0 if verdict["valid"] else 1)
+    return verdict
+
+
+def write_lines(folder: Path, lines: list[str]) -> None:
+    """Writes a run's ledger."""
+    (folder / "ledger.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+def write_ledger(folder: Path, chain: EmbeddedChain) -> Path:
+    """Writes a chain as the ledger of a run, whose folder this returns."""
+    write_lines(folder, [genesis_line(chain), *(record.to_json() for record in chain.blocks())])
+    return folder
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from eth_account import Account
@@ -19,10 +18,10 @@ from eth_utils import decode_hex
 from hexbytes import HexBytes
 from web3 import Web3
 
-from coordinator.folder import genesis_line, read_ledger
+from coordinator.folder import read_ledger
 from hmchain.contract import Artifact
 from hmchain.embedded import EmbeddedChain
-from tests.e2e.stripes import invoke
+from tests.e2e.stripes import verdict_on, write_ledger
 
 Block = tuple[int, list[str]]  # its time, and its signed transactions
 Blocks = list[Block]
@@ -39,16 +38,7 @@ def retold(folder: Path, change: Callable[[Blocks], Blocks]) -> Path:
         for raw in transactions:
             anew._backend.send_raw_transaction(decode_hex(raw))
         anew._backend.mine_blocks()
-    lines = [genesis_line(anew), *(record.to_json() for record in anew.blocks())]
-    (folder / "ledger.jsonl").write_text("".join(line + "\n" for line in lines))
-    return folder
-
-
-def verdict_on(folder: Path) -> dict[str, Any]:
-    _, out, err = invoke("verify", folder, "--json")
-    assert err == ""
-    verdict: dict[str, Any] = json.loads(out)
-    return verdict
+    return write_ledger(folder, anew)
 
 
 def function_of(block: Block) -> str:

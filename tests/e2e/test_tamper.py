@@ -23,7 +23,7 @@ import coordinator.run
 import trainers.hospital
 from coordinator.evidence import Evidence, gather
 from coordinator.federation import chain_federation
-from coordinator.folder import RunFile, genesis_line, read_key, read_ledger
+from coordinator.folder import RunFile, read_key, read_ledger
 from coordinator.progress import Silent
 from coordinator.replay import replay
 from coordinator.report import report_digest
@@ -39,7 +39,7 @@ from hmchain.rounds import RoundState
 from hmchain.scores import word_of_reason
 from hmchain.weights import Header, Weights
 from tests.e2e.conftest import FinishedRun, vars_of
-from tests.e2e.stripes import federation_of, invoke, options_for, setup_of
+from tests.e2e.stripes import federation_of, invoke, options_for, setup_of, verdict_on, write_ledger, write_lines
 from trainers.datasets import SAMPLE, SAMPLE_FILE
 from trainers.hospital import Hospital
 
@@ -47,16 +47,6 @@ Copy = Callable[[], Path]
 SAMPLE_DIGEST = hashlib.sha256(SAMPLE_FILE.read_bytes()).digest()
 FILES = ("run.json", "ledger.jsonl", "job.key", "summary.json", "metrics.jsonl", "curves.png")
 KINDS = ("manifest", "initial model", "keyring", "accepted update", "refused update", "model")
-
-
-def verdict_on(folder: Path, data: Path | None = None) -> dict[str, Any]:
-    """What verify prints. It must be a verdict."""
-    arguments = ["verify", str(folder), "--json", *(["--data-root", str(data)] if data else [])]
-    code, out, err = invoke(*arguments)
-    assert err == ""
-    verdict: dict[str, Any] = json.loads(out)
-    assert code == (0 if verdict["valid"] else 1)
-    return verdict
 
 
 def refusal_of(folder: Path, data: Path | None = None) -> dict[str, Any]:
@@ -185,10 +175,6 @@ def lines_of(folder: Path) -> list[str]:
     return (folder / "ledger.jsonl").read_text().splitlines()
 
 
-def write_lines(folder: Path, lines: list[str]) -> None:
-    (folder / "ledger.jsonl").write_text("".join(line + "\n" for line in lines))
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_no_byte_of_the_ledger_can_be_changed(seed: int, copy: Copy) -> None:
     path = copy() / "ledger.jsonl"
@@ -314,8 +300,7 @@ def write_call(folder: Path, call: dict[str, Any]) -> Path:
     fees = {} if "gasPrice" in call else {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0}
     fields = {"chainId": chain.web3.eth.chain_id, "nonce": 0, "gas": 10**5, "value": 0, **fees, **call}
     chain.web3.eth.send_raw_transaction(account.sign_transaction(fields).raw_transaction)
-    write_lines(folder, [genesis_line(chain), *(record.to_json() for record in chain.blocks())])
-    return folder
+    return write_ledger(folder, chain)
 
 
 def test_what_the_evm_itself_has_is_not_executed_in_place_of_the_contract(copy: Copy, evidence: Evidence) -> None:
