@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+MAX_WHOLE = 2**53 - 1  # up to it every reader of JSON keeps whole numbers exactly
 MAX_BRACKETS = 10_000  # more than any text of ours has
 MAX_DEPTH = 32  # of brackets in a text of any length
 MAX_ODD = 32  # brackets in its strings that have no counterpart

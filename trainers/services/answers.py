@@ -24,11 +24,10 @@ from hmchain.errors import UsageError, VerificationError
 from hmchain.ethereum import Head
 from hmchain.files import read_file, read_toml, write_secret
 from hmchain.history import History
-from hmchain.jsontext import parse
+from hmchain.jsontext import MAX_WHOLE, parse
 from hmchain.record import canonical
 
 FORMAT = "hmchain-answer/1"
-MAX_COUNT = 2**53  # what every reader of JSON keeps exactly
 MAX_NAME = 1_100  # characters of a cell's name: a long insertion is an allele, too
 _DOMAIN = b"hmchain/answer/1\n"
 
@@ -125,7 +124,7 @@ class Answer:
 
 
 def _is_count(number: object) -> bool:
-    return type(number) is int and 0 <= number < MAX_COUNT
+    return type(number) is int and 0 <= number <= MAX_WHOLE
 
 
 class Part(BaseModel):

@@ -12,6 +12,7 @@ import click
 from hmchain.command import EXIT_CODES, FilePath, guarded, json_option
 from hmchain.errors import UsageError
 from hmchain.files import name_of, write_secret
+from hmchain.jsontext import MAX_WHOLE
 from trainers.cli import with_config, with_password
 from trainers.config import Config
 from trainers.records.cli import archive_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["records"]
 THRESHOLD = 5  # persons, below which nothing is told, unless the hospital says otherwise
-LEAST = click.IntRange(1, 2**53 - 1)  # of a threshold: what an answer can hold (answers.MAX_COUNT)
+LEAST = click.IntRange(1, MAX_WHOLE)  # of a threshold: what an answer can hold
 FILES = click.argument("files", metavar="QUERY|ANSWER...", type=FilePath, nargs=-1, required=True)
 SUM = click.option("--sum", "summing", is_flag=True, help="As a researcher: add up the hospitals' answers.")
 QUERY = click.option("--query", type=FilePath, default=None, help="With --sum: the query that answers must be to.")
