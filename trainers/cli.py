@@ -168,8 +168,11 @@ def _jobs_lines(jobs: Sequence[dict[str, Any]]) -> list[str]:
         return ["no job yet"]
     living = [job for job in jobs if job["enrolled"] or job["phase"] != "ENROLMENT"]
     idle = len(jobs) - len(living)
-    lines = [line for job in (jobs if idle <= MAX_IDLE else living) for line in _job_lines(job)]
-    return lines if idle <= MAX_IDLE else [*lines, f"and {idle:,} jobs in which nobody is enrolled; job list has them"]
+    if idle <= MAX_IDLE:
+        shown, rest = jobs, []
+    else:
+        shown, rest = living, [f"and {idle:,} jobs in which nobody is enrolled; job list has them"]
+    return [*(line for job in shown for line in _job_lines(job)), *rest]
 
 
 def _job_lines(job: dict[str, Any]) -> list[str]:

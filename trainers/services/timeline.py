@@ -182,8 +182,9 @@ def _find_conflicts(facts: Iterable[Fact]) -> None:
             told.setdefault(key, []).append(fact)
     for several in told.values():
         first, *others = (_compared(_without_pseudonyms(fact.record.value)) for fact in several)
+        differ = any(other != first for other in others)
         for fact in several:
-            fact.conflicts = any(other != first for other in others)
+            fact.conflicts = differ
 
 
 def _compared(content: Any) -> Any:
