@@ -11,8 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported: to compile all 14,000, most of them never used, takes pip a minute.
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile --progress-bar off -c constraints.txt
+INSTALL := $(BIN)/python -m tools.install
 SOLC := .tools/solc
 RUN := runs/latest
 # Three workers on two cores: consortia of processes on two of them, which wait much, everything else on the third, and
@@ -84,12 +83,12 @@ $(BIN)/python:
 
 $(VENV)/.run-installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing FL-HMChain and what it needs into $(VENV); the first time takes some minutes"
-	$(PIP) -e .
+	$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml constraints.txt tools/ape-requirements.txt | $(BIN)/python
 	@echo "installing FL-HMChain and its development tools into $(VENV); the first time takes some minutes"
-	$(PIP) -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
-		$(PIP) -r tools/ape-requirements.txt && $(PIP) --no-deps ape-solidity eth-ape; fi
+		$(INSTALL) -r tools/ape-requirements.txt && $(INSTALL) --no-deps ape-solidity eth-ape; fi
 	@touch $@ $(VENV)/.run-installed
