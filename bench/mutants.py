@@ -68,6 +68,13 @@ MUTANTS = (
         "half of the members are too few", "Ballots.sol", "activeCount() / 2 + 1", "activeCount() / 2", "BallotsTest"
     ),
     Mutant("nobody votes on itself", "Ballots.sol", "if (voter == b.member)", "if (false)", "BallotsTest"),
+    Mutant(
+        "a vote says for what",
+        "Ballots.sol",
+        "if (matter != keccak256",
+        "if (matter == 0 && matter != keccak256",
+        "BallotsTest",
+    ),
     Mutant("a member votes once", "Ballots.sol", "if (_voted[id][voter])", "if (false)", "BallotsTest"),
     Mutant(
         "the draws close by the clock",

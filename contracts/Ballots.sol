@@ -32,8 +32,10 @@ contract Ballots is IBallots {
     }
 
     /// @inheritdoc IBallots
-    function vote(uint256 id) external {
+    function vote(uint256 id, bytes32 matter) external {
         if (id == 0 || id > ballotCount) revert UnknownBallot(id);
+        Ballot storage b = _ballots[id];
+        if (matter != keccak256(abi.encode(b.motion, b.member, b.candidate))) revert OtherMatter(id);
         _vote(id, _activeMember());
     }
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eth_utils import keccak
+
 from hmchain.errors import UsageError
 
 if TYPE_CHECKING:
     from coordinator.session import Session
     from hmchain.card import Card
     from hmchain.chain import ChainClient
+    from hmchain.contract import Receipt
 
 MOTIONS = ("admit", "suspend", "reinstate", "remove")  # IBallots.Motion
 STATUSES = ("none", "active", "suspended", "removed")  # IConsortium.Status
@@ -27,19 +30,23 @@ def listing(session: Session) -> list[dict[str, Any]]:
 
 def _row(ballot: Any, number: int, needed: int, departures: int, now: int) -> dict[str, Any]:
     motion, member, votes, expires, carried, departures_then, candidate = ballot
-    operator, key, name = candidate
-    text = bytes(name).rstrip(bytes(1)).decode(errors="replace")
     return {
         "ballot": number,
         "motion": MOTIONS[motion],
         "member": member,
-        "candidate": f"{text if text.isprintable() else repr(text)} {operator}" if motion == 0 else None,
-        "key": bytes(key).hex() if motion == 0 else None,
+        "candidate": _candidate(candidate) if motion == 0 else None,
+        "key": bytes(candidate[1]).hex() if motion == 0 else None,
         "votes": votes,
         "needed": needed,
         "state": state_of(carried, expires, departures_then, now, departures),
         "expires": expires,
     }
+
+
+def _candidate(organisation: Any) -> str:
+    operator, _, name = organisation
+    text = bytes(name).rstrip(bytes(1)).decode(errors="replace")
+    return f"{text if text.isprintable() else repr(text)} {operator}"
 
 
 def state_of(carried: bool, expires: int, departures_then: int, now: int, departures: int) -> str:
@@ -50,6 +57,21 @@ def state_of(carried: bool, expires: int, departures_then: int, now: int, depart
     """
     open_ = now <= expires and departures_then == departures
     return "carried" if carried else "open" if open_ else "closed"
+
+
+def title(ballot: Any) -> str:
+    """What a ballot as the contract gives it is about, in words: "to suspend member 3"."""
+    motion, member, *_, candidate = ballot
+    return f"to {MOTIONS[motion]} {_candidate(candidate) if MOTIONS[motion] == 'admit' else f'member {member}'}"
+
+
+def cast_vote(contract: ChainClient, number: int, ballot: Any) -> Receipt:
+    """Votes for what the ballot was seen to be about. Raises ContractError where the chain's is another, ChainError."""
+    motion, member, *_, candidate = ballot
+    matter = keccak(
+        contract.web3.codec.encode(["uint8", "uint16", "(address,bytes32,bytes32)"], [motion, member, candidate])
+    )
+    return contract.transact("vote", number, matter)
 
 
 def check_motion(session: Session, motion: str, subject: Any) -> None:
@@ -67,13 +89,13 @@ def check_motion(session: Session, motion: str, subject: Any) -> None:
         raise UsageError(f"member {subject} is {STATUSES[status]}: a vote to {motion} it could not be carried out")
 
 
-def check_candidate(contract: ChainClient, number: int, card: Card) -> None:
+def check_candidate(number: int, ballot: Any, card: Card) -> None:
     """Compares a ballot on an admission with the newcomer's own card.
 
     Whoever proposes a newcomer writes that member's keys into the ballot, and could write its own instead. Raises
-    UsageError where the ballot is not an admission or differs from the card, ChainError.
+    UsageError where the ballot is not an admission or differs from the card.
     """
-    motion, *_, candidate = contract.call("ballot", number)
+    motion, *_, candidate = ballot
     if MOTIONS[motion] != "admit":
         raise UsageError(f"ballot {number} is to {MOTIONS[motion]} a member: a card goes with an admission")
     pairs = zip(("operator account", "encryption key", "name"), candidate, card.to_abi(), strict=True)

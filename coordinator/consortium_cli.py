@@ -146,22 +146,24 @@ def vote(config: Config, password_file: Path | None, ballot: int, card: Path | N
     To admit a member, name with --card the card that you got from the newcomer itself. The proposer wrote the
     newcomer's key into the ballot, and whatever is sealed to the newcomer will be sealed to that key.
     """
-    from coordinator.ballots import check_candidate
+    from coordinator.ballots import cast_vote, check_candidate, title
     from coordinator.session import open_session
     from hmchain.card import Card
     from hmchain.chain import insist
 
     handed = Card.read(card) if card else None
     contract = open_session(config, unlock(config, password_file)).ballots
+    seen = contract.call("ballot", ballot)
     if handed:
-        check_candidate(contract, ballot, handed)
-    _print_outcome(insist(lambda: contract.transact("vote", ballot)), ballot)
+        check_candidate(ballot, seen, handed)
+    receipt = insist(lambda: cast_vote(contract, ballot, seen))
+    _print_outcome(receipt, ballot, f", {title(seen)}")
 
 
-def _print_outcome(receipt: Receipt, ballot: int) -> None:
+def _print_outcome(receipt: Receipt, ballot: int, about: str = "") -> None:
     carried = any(event.name == "MotionCarried" for event in receipt.events)
     outcome = "carried" if carried else f"waits for more votes: hmchain members vote {ballot}"
-    click.echo(f"ballot {ballot}: {outcome}")
+    click.echo(f"ballot {ballot}{about}: {outcome}")
 
 
 @members.command(epilog=EXIT_CODES)

@@ -97,6 +97,7 @@ _REFUSAL_TEXT = {
     "NotVouched": "no member vouches for this person",
     "NotVoucher": "another member vouches for this person",
     "OperatorInUse": "this account belongs to a member, or did",
+    "OtherMatter": "the chain has another motion under this number than the one that was voted for",
     "OwnCase": "a member has no vote on itself",
     "OwnEmergency": "who opened an emergency does not review it",
     "ReviewOverdue": "an earlier emergency of this reader was not reviewed in time: its holder must review it first",

@@ -41,6 +41,8 @@ interface IBallots {
     error NotSealed();
     error NotActiveMember(address caller);
     error UnknownBallot(uint256 ballot);
+    /// @notice The ballot is about something else than the vote.
+    error OtherMatter(uint256 ballot);
     error BallotClosed(uint256 ballot);
     error AlreadyVoted(uint256 ballot, uint256 member);
     /// @notice Nobody votes on itself.
@@ -57,7 +59,9 @@ interface IBallots {
     /// @notice Votes for a motion. It is carried by the votes of more than half of the active members. The member
     ///         concerned has no vote and is counted all the same: if it were not, half of the members could expel the
     ///         others one by one.
-    function vote(uint256 ballot) external;
+    /// @param matter keccak256(abi.encode(motion, member, candidate)) of what the caller votes for. A number alone would
+    ///        not say: a node can show another motion under it, and it goes to another motion where the chain is set back.
+    function vote(uint256 ballot, bytes32 matter) external;
 
     /// @notice Votes that a motion needs now.
     function quorum() external view returns (uint256);

@@ -9,7 +9,7 @@ import pytest
 from ape.api import ReceiptAPI
 
 from .clinic import VOUCHED, Clinic
-from .federation import Federation, Motion, Phase, organisation
+from .federation import Federation, Motion, Phase, matter_of, organisation
 
 SAMPLES = 100
 MEMBERS = 7
@@ -138,7 +138,7 @@ def carry(project: Any) -> Callable[[Federation, Motion, int], None]:
             if ballots.ballot(ballot).carried:
                 return
             if federation.hm.memberOf(voter)[1] == 1:
-                ballots.vote(ballot, sender=voter)
+                ballots.vote(ballot, matter_of(ballots, ballot), sender=voter)
 
     return run
 

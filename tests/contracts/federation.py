@@ -55,6 +55,20 @@ def organisation(operator: Any, tag: int) -> tuple[str, bytes, bytes]:
     return str(operator), tag.to_bytes(32, "big"), f"Hospital {tag}".encode().ljust(32, b"\0")
 
 
+def matter_of(ballots: Any, number: int) -> bytes:
+    """What a vote on this ballot names: the motion, whom it concerns, and whom it would admit."""
+    ballot = ballots.ballot(number)
+    candidate = ballot.candidate
+    return matter(ballot.motion, ballot.member, candidate.operator, candidate.encryptionKey, candidate.name)
+
+
+def matter(motion: int, member: int, operator: str, encryptionKey: bytes, name: bytes) -> bytes:
+    """What a vote on such a ballot names."""
+    return keccak(
+        encode(["uint8", "uint16", "address", "bytes32", "bytes32"], [motion, member, operator, encryptionKey, name])
+    )
+
+
 def pack_scores(words: Sequence[int]) -> list[int]:
     """Score words, twelve to a slot, in its upper 192 bits."""
     slots = [0] * -(-len(words) // PER_SLOT)

@@ -7,7 +7,7 @@ from typing import Any
 import ape
 import pytest
 
-from .federation import Federation, Motion, Status, organisation
+from .federation import Federation, Motion, Status, matter, matter_of, organisation
 
 FORTNIGHT = 14 * 24 * 3600
 NOBODY = "0x" + "0" * 40
@@ -34,9 +34,9 @@ def test_admission_by_more_than_half(
     assert voted == ballots.VoteCast(ballot=1, member=1, votes=1)
     assert ballots.quorum() == 4  # of seven
     for number in (2, 3):
-        ballots.vote(1, sender=accounts[number - 1])
+        ballots.vote(1, matter_of(ballots, 1), sender=accounts[number - 1])
     assert hm.memberCount() == 7
-    receipt = ballots.vote(1, sender=accounts[3])
+    receipt = ballots.vote(1, matter_of(ballots, 1), sender=accounts[3])
     assert [e.event_name for e in receipt.events] == ["VoteCast", "MotionCarried", "MemberAdmitted"]
     assert tuple(hm.memberOf(outsider)) == (8, Status.ACTIVE)
     state = ballots.ballot(1)
@@ -52,9 +52,9 @@ def test_suspension_and_removal(
 ) -> None:
     ballots.proposeMotion(motion, 3, sender=accounts[0])
     assert ballots.quorum() == 4  # of seven: the member concerned is counted
-    ballots.vote(1, sender=accounts[1])
-    ballots.vote(1, sender=accounts[3])
-    receipt = ballots.vote(1, sender=accounts[4])
+    ballots.vote(1, matter_of(ballots, 1), sender=accounts[1])
+    ballots.vote(1, matter_of(ballots, 1), sender=accounts[3])
+    receipt = ballots.vote(1, matter_of(ballots, 1), sender=accounts[4])
     assert list(receipt.events)[1:] == [
         ballots.MotionCarried(ballot=1),
         hm.MemberStatusChanged(member=3, status=status),
@@ -75,7 +75,7 @@ def test_two_of_three_remove_the_third(project: Any, found: Any, accounts: Any) 
     assert ballots.quorum() == 2
     ballots.proposeMotion(Motion.REMOVE, 3, sender=accounts[0])
     assert three.hm.member(3).status == Status.ACTIVE
-    ballots.vote(1, sender=accounts[1])
+    ballots.vote(1, matter_of(ballots, 1), sender=accounts[1])
     assert three.hm.member(3).status == Status.REMOVED
 
 
@@ -112,13 +112,39 @@ def test_not_active_member(ballots: Any, accounts: Any, candidate: Any, outsider
         ballots.proposeMotion.call(Motion.REMOVE, 1, sender=outsider)
     ballots.proposeAdmission(candidate, sender=accounts[0])
     with ape.reverts(ballots.NotActiveMember, caller=outsider):
-        ballots.vote.call(1, sender=outsider)
+        ballots.vote.call(1, matter_of(ballots, 1), sender=outsider)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2**255])
 def test_unknown_ballot(ballots: Any, accounts: Any, number: int) -> None:
     with ape.reverts(ballots.UnknownBallot, ballot=number):
-        ballots.vote.call(number, sender=accounts[0])
+        ballots.vote.call(number, b"\0" * 32, sender=accounts[0])
+
+
+@pytest.mark.parametrize("other", ["motion", "member", "operator", "encryptionKey", "name"])
+def test_a_vote_counts_for_what_the_voter_was_shown_and_nothing_else(
+    ballots: Any, accounts: Any, candidate: Any, outsider: Any, other: str
+) -> None:
+    """A node that lies about a ballot, or a chain that was set back, gets no vote for another motion."""
+    operator, key, name = candidate
+    ballots.proposeAdmission(candidate, sender=accounts[0])
+    shown: dict[str, Any] = {
+        "motion": Motion.ADMIT,
+        "member": 0,
+        "operator": operator,
+        "encryptionKey": key,
+        "name": name,
+    }
+    changed = {
+        "motion": Motion.REMOVE,
+        "member": 3,
+        "operator": str(accounts[9]),
+        "encryptionKey": b"\7" * 32,
+        "name": b"H".ljust(32, b"\0"),
+    }
+    with ape.reverts(ballots.OtherMatter, ballot=1):
+        ballots.vote.call(1, matter(**{**shown, other: changed[other]}), sender=accounts[1])
+    ballots.vote.call(1, matter(**shown), sender=accounts[1])
 
 
 @pytest.mark.parametrize(("late", "closed"), [(0, False), (1, True)])
@@ -129,17 +155,17 @@ def test_ballot_closed_by_time(
     chain.mine(timestamp=ballots.ballot(1).expiresAt + late)
     if closed:
         with ape.reverts(ballots.BallotClosed, ballot=1):
-            ballots.vote.call(1, sender=accounts[1])
+            ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[1])
     else:
-        ballots.vote.call(1, sender=accounts[1])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[1])
 
 
 def test_ballot_closed_once_carried(ballots: Any, accounts: Any, candidate: Any) -> None:
     ballots.proposeAdmission(candidate, sender=accounts[0])
     for account in accounts[1:4]:
-        ballots.vote(1, sender=account)
+        ballots.vote(1, matter_of(ballots, 1), sender=account)
     with ape.reverts(ballots.BallotClosed, ballot=1):
-        ballots.vote.call(1, sender=accounts[4])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[4])
 
 
 def test_neither_of_two_members_removes_the_other(project: Any, found: Any, accounts: Any) -> None:
@@ -158,9 +184,9 @@ def test_half_of_the_members_cannot_expel_the_others_one_by_one(
     ballots = project.Ballots.at(consortium.ballots)
     ballots.proposeMotion(Motion.REMOVE, members, sender=accounts[0])
     for account in accounts[1 : members // 2]:
-        ballots.vote(1, sender=account)
+        ballots.vote(1, matter_of(ballots, 1), sender=account)
     assert consortium.hm.member(members).status == Status.ACTIVE
-    ballots.vote(1, sender=accounts[members // 2])
+    ballots.vote(1, matter_of(ballots, 1), sender=accounts[members // 2])
     assert consortium.hm.member(members).status == Status.REMOVED
 
 
@@ -172,16 +198,16 @@ def test_ballot_closed_by_a_departure(
     carry(consortium, Motion.SUSPEND, 3)
     assert hm.departures() == 1
     with ape.reverts(ballots.BallotClosed, ballot=1):
-        ballots.vote.call(1, sender=accounts[1])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[1])
     ballots.proposeAdmission(candidate, sender=accounts[0])
     carry(consortium, Motion.REINSTATE, 3)
-    ballots.vote.call(3, sender=accounts[1])  # nobody has left since
+    ballots.vote.call(3, matter_of(ballots, 3), sender=accounts[1])  # nobody has left since
 
 
 def test_already_voted(ballots: Any, accounts: Any, candidate: Any) -> None:
     ballots.proposeAdmission(candidate, sender=accounts[0])
     with ape.reverts(ballots.AlreadyVoted, ballot=1, member=1):
-        ballots.vote.call(1, sender=accounts[0])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[0])
 
 
 def test_already_voted_under_another_account(hm: Any, ballots: Any, accounts: Any, candidate: Any) -> None:
@@ -189,7 +215,7 @@ def test_already_voted_under_another_account(hm: Any, ballots: Any, accounts: An
     hm.announceRotation(accounts[9], b"\1" * 32, sender=accounts[0])
     hm.completeRotation(1, sender=accounts[9])
     with ape.reverts(ballots.AlreadyVoted, ballot=1, member=1):
-        ballots.vote.call(1, sender=accounts[9])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[9])
 
 
 def test_own_case(ballots: Any, accounts: Any) -> None:
@@ -197,7 +223,7 @@ def test_own_case(ballots: Any, accounts: Any) -> None:
         ballots.proposeMotion.call(Motion.SUSPEND, 1, sender=accounts[0])
     ballots.proposeMotion(Motion.SUSPEND, 3, sender=accounts[0])
     with ape.reverts(ballots.OwnCase, member=3):
-        ballots.vote.call(1, sender=accounts[2])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[2])
 
 
 def test_wrong_motion(ballots: Any, accounts: Any) -> None:
@@ -218,7 +244,8 @@ def test_a_suspended_member_has_no_vote(
     assert ballots.quorum() == 4  # of six
     ballots.proposeAdmission(candidate, sender=accounts[0])
     with ape.reverts(ballots.NotActiveMember, caller=accounts[2]):
-        ballots.vote.call(ballots.ballotCount(), sender=accounts[2])
+        number = ballots.ballotCount()
+        ballots.vote.call(number, matter_of(ballots, number), sender=accounts[2])
 
 
 WRONG = [
@@ -259,9 +286,9 @@ def test_an_admission_that_cannot_be_carried_out_is_not_carried(
     )
     ballots.proposeAdmission(bad, sender=accounts[0])
     for account in accounts[1:3]:
-        ballots.vote(1, sender=account)
+        ballots.vote(1, matter_of(ballots, 1), sender=account)
     with error:
-        ballots.vote.call(1, sender=accounts[3])
+        ballots.vote.call(1, matter_of(ballots, 1), sender=accounts[3])
     assert not ballots.ballot(1).carried
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from eth_account import Account
 from eth_utils import keccak
 
+from coordinator.ballots import cast_vote
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Decoder, Receipt
 from hmchain.embedded import EmbeddedChain
@@ -61,19 +62,19 @@ class Consortium:
     def vote(self, motion: int, member: int) -> None:
         """Carries a motion: as many other members vote as it takes."""
         voters = [n for n in self.members if n != member and n not in self.suspended]
-        opened = self._at_ballots(voters[0], "proposeMotion", motion, member)
+        opened = self._at_ballots(voters[0], ChainClient.transact, "proposeMotion", motion, member)
+        number = opened.events[0].args["ballot"]
+        seen = ChainClient(self.chain.web3, None, self.ballots, self._ballots_artifact).call("ballot", number)
         active = len(self.members) - len(self.suspended)
         for voter in voters[1 : active // 2 + 1]:
-            self._at_ballots(voter, "vote", opened.events[0].args["ballot"])
+            self._at_ballots(voter, cast_vote, number, seen)
         assert self.coordinator.call("memberOf", self.addresses[member])[1] == (2 if motion == SUSPEND else 1)
         (self.suspended.add if motion == SUSPEND else self.suspended.discard)(member)
 
-    def _at_ballots(self, voter: int, function: str, *arguments: Any) -> Receipt:
+    def _at_ballots(self, voter: int, call: Callable[..., Receipt], *arguments: Any) -> Receipt:
         """Every client counts its account's nonces for itself: a new one for the vote, and one for after it."""
         account = self.members[voter].account
-        receipt = ChainClient(self.chain.web3, account, self.ballots, self._ballots_artifact).transact(
-            function, *arguments
-        )
+        receipt = call(ChainClient(self.chain.web3, account, self.ballots, self._ballots_artifact), *arguments)
         self.members[voter] = ChainClient(self.chain.web3, account, self.address)
         return receipt
 

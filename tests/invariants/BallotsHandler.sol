@@ -47,7 +47,8 @@ contract BallotsHandler is Members {
         }
     }
 
-    /// @notice A vote on one of the last ballots, by a conspirator or under an account that it has given up.
+    /// @notice A vote on one of the last ballots, by a conspirator or under an account that it has given up; now and then
+    ///         for another motion than the ballot's.
     function vote(uint256 seed) external {
         uint256 count = _ballots.ballotCount();
         if (count == 0) return;
@@ -55,9 +56,12 @@ contract BallotsHandler is Members {
         uint256 voter = bound(seed, 1, CONSPIRATORS);
         IBallots.Ballot memory b = _ballots.ballot(id);
         bool former = _rotations[voter] != 0 && (seed >> 16) % 4 == 0;
-        bool counts = !former && voter != b.member && !_voted[id][voter] && vm.getBlockTimestamp() <= b.expiresAt;
+        bool misled = (seed >> 24) % 4 == 0;
+        bool counts = !former && !misled && voter != b.member && !_voted[id][voter];
+        counts = counts && vm.getBlockTimestamp() <= b.expiresAt;
+        bytes32 matter = _matterOf(b.motion, misled ? b.member + 1 : b.member, b.candidate);
         vm.prank(former ? _account(voter, _rotations[voter] - 1) : _operator(voter));
-        (bool ok,) = address(_ballots).call(abi.encodeCall(_ballots.vote, (id)));
+        (bool ok,) = address(_ballots).call(abi.encodeCall(_ballots.vote, (id, matter)));
         assert(ok == counts);
         if (ok) _voted[id][voter] = true;
     }

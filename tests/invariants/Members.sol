@@ -34,15 +34,24 @@ abstract contract Members {
     function _judge(uint256 member) internal {
         IBallots.Motion motion = _isActive(member) ? IBallots.Motion.Suspend : IBallots.Motion.Reinstate;
         Ballots ballots = Ballots(hm.ballots());
+        bytes32 matter = _matterOf(motion, uint16(member), IConsortium.Organisation(address(0), 0, 0));
         uint256 id;
         for (uint256 voter = 1; voter <= hm.memberCount(); ++voter) {
             if (voter == member || !_isActive(voter)) continue;
             vm.prank(_operator(voter));
             if (id == 0) id = ballots.proposeMotion(motion, uint16(member));
-            else ballots.vote(id);
+            else ballots.vote(id, matter);
             if (ballots.ballot(id).carried) return;
         }
         assert(false);
+    }
+
+    function _matterOf(IBallots.Motion motion, uint16 member, IConsortium.Organisation memory candidate)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(motion, member, candidate));
     }
 
     function _isActive(uint256 member) internal view returns (bool) {

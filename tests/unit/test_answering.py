@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from coordinator.ballots import MOTIONS
+from coordinator.ballots import MOTIONS, cast_vote
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
 from hmchain.errors import ChainBehind, ChainError, ContractError, DaemonError
@@ -106,7 +106,7 @@ def suspend(ward: Ward, member: int) -> None:
     first, *more = (ChainClient(ward.chain.web3, account, ballots, table) for account in others)
     first.transact("proposeMotion", MOTIONS.index("suspend"), member)
     for voter in more:
-        voter.transact("vote", 1)
+        cast_vote(voter, 1, voter.call("ballot", 1))
 
 
 def test_who_is_active_is_asked_of_the_chain(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from coordinator.ballots import MOTIONS, check_candidate, check_motion, listing
+from coordinator.ballots import MOTIONS, cast_vote, check_candidate, check_motion, listing, title
 from coordinator.deploy import found
 from coordinator.session import Session
 from hmchain.card import Card
@@ -16,7 +16,7 @@ from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
 from hmchain.embedded import EmbeddedChain
 from hmchain.envelope import new_identity
-from hmchain.errors import UsageError
+from hmchain.errors import ContractError, UsageError
 from hmchain.ledger import JobFeed
 
 FORTNIGHT = 14 * 24 * 3600
@@ -44,7 +44,7 @@ class Table:
         number = self.voters[0].call("ballotCount") + 1
         self.voters[0].transact("proposeMotion", MOTIONS.index(motion), member)
         for voter in self.voters[1 : self.voters[0].call("quorum")]:
-            voter.transact("vote", number)
+            cast_vote(voter, number, voter.call("ballot", number))
         assert self.voters[0].call("ballot", number)[4], "carried"
 
 
@@ -72,9 +72,9 @@ def test_a_vote_is_open_until_it_has_its_majority(table: Table) -> None:
         "expires": opened + FORTNIGHT,
     }
     assert listing(table.session) == [expected]
-    table.voters[1].transact("vote", 1)
+    cast_vote(table.voters[1], 1, table.voters[1].call("ballot", 1))
     assert listing(table.session) == [expected | {"votes": 2}]
-    table.voters[2].transact("vote", 1)
+    cast_vote(table.voters[2], 1, table.voters[2].call("ballot", 1))
     (row,) = listing(table.session)
     assert (row["votes"], row["state"]) == (3, "carried")
 
@@ -118,7 +118,7 @@ def test_a_departure_closes_all_other_votes(table: Table) -> None:
     table.propose_admission()
     table.voters[0].transact("proposeMotion", 3, 4)
     for voter in table.voters[1:3]:
-        voter.transact("vote", 2)
+        cast_vote(voter, 2, voter.call("ballot", 2))
     assert [(row["motion"], row["state"]) for row in listing(table.session)] == [
         ("admit", "closed"),
         ("remove", "carried"),
@@ -133,6 +133,23 @@ def test_a_candidates_name_cannot_play_with_the_terminal(name: bytes, table: Tab
     assert row["candidate"].endswith(CANDIDATE)
 
 
+def test_a_vote_is_for_what_was_seen(table: Table) -> None:
+    """A node shows a harmless motion under the number of another."""
+    table.voters[0].transact("proposeMotion", MOTIONS.index("remove"), 4)
+    motion, member, *rest = table.voters[1].call("ballot", 1)
+    with pytest.raises(ContractError, match="the chain has another motion under this number"):
+        cast_vote(table.voters[1], 1, (motion, 3, *rest))
+    cast_vote(table.voters[1], 1, (motion, member, *rest))
+    assert [row["votes"] for row in listing(table.session)] == [2]
+
+
+def test_a_motion_in_words(table: Table) -> None:
+    table.propose_admission()
+    table.voters[0].transact("proposeMotion", MOTIONS.index("reinstate"), 4)
+    ballots = [table.voters[0].call("ballot", number) for number in (1, 2)]
+    assert [title(ballot) for ballot in ballots] == [f"to admit New {CANDIDATE}", "to reinstate member 4"]
+
+
 def test_all_votes_are_listed_the_oldest_first(table: Table) -> None:
     for _ in range(3):
         table.propose_admission(operator=Account.create().address)
@@ -144,7 +161,7 @@ def test_all_votes_are_listed_the_oldest_first(table: Table) -> None:
 
 def test_a_ballot_that_is_about_the_card_may_be_voted_on(table: Table) -> None:
     table.propose_admission()
-    check_candidate(table.session.ballots, 1, CARD)
+    check_candidate(1, table.session.ballots.call("ballot", 1), CARD)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +177,10 @@ def test_a_ballot_that_is_about_the_card_may_be_voted_on(table: Table) -> None:
 def test_a_proposer_cannot_put_its_own_in_the_newcomers_place(changes: dict[str, Any], what: str, table: Table) -> None:
     table.propose_admission(**changes)
     with pytest.raises(UsageError, match=f"^ballot 1 has another {what} than the card of New: not voted$"):
-        check_candidate(table.session.ballots, 1, CARD)
+        check_candidate(1, table.session.ballots.call("ballot", 1), CARD)
 
 
 def test_a_card_is_for_an_admission(table: Table) -> None:
     table.voters[0].transact("proposeMotion", MOTIONS.index("remove"), 4)
     with pytest.raises(UsageError, match=r"^ballot 1 is to remove a member: a card"):
-        check_candidate(table.session.ballots, 1, CARD)
+        check_candidate(1, table.session.ballots.call("ballot", 1), CARD)
