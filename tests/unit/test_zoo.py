@@ -140,6 +140,48 @@ class Dice(Net):
     def __init__(self, width, classes):
         super().__init__(width, classes)
         self.register_buffer("features", torch.tensor(np.random.random(5), dtype=torch.float32))
+class Tied(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.first, self.again = nn.Linear(classes, classes), nn.Linear(classes, classes)
+        self.again.weight = self.first.weight
+class Expanded(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("ones", torch.ones(1).expand(5))
+class Sparse(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("eye", torch.eye(3).to_sparse())
+class Grows(Says):
+    def forward(self, x):
+        if not hasattr(self, "late"):
+            self.late = nn.Linear(3, 3)
+        return self.late(super().forward(x))
+class Remembers(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("seen", torch.zeros(1))
+    def forward(self, x):
+        if self.training: self.seen = torch.cat([self.seen, x.mean().detach()[None]])
+        return super().forward(x)
+class Doubles(Remembers):
+    def forward(self, x):
+        self.seen = self.seen.double()
+        return Says.forward(self, x)
+class Masked(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+class Large(Says):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.register_buffer("scale", torch.tensor(1e6))
+class Scaled(nn.Linear):
+    def __init__(self, width, classes):
+        super().__init__(784 * width, classes)
+        self.scale = nn.Parameter(torch.ones(1))
+    def forward(self, x): return super().forward(x.flatten(1)) * self.scale
 def quits(width, classes): raise SystemExit(0)
 """
 
@@ -252,6 +294,15 @@ def test_the_digest_is_of_all_files_of_a_package(tmp_path: Path, monkeypatch: py
         ("Extra", "but _extra_state is dict"),
         ("Server", "must not call its weights server/x"),
         ("Dice", "begins with other buffers each time"),
+        ("Tied", "must have each weight under one name, but again.weight shares memory with another"),
+        ("Expanded", "has weights that cannot be replaced: RuntimeError"),
+        ("Sparse", "has weights that cannot be replaced: TypeError"),
+        ("Grows", "must keep its weights' names, shapes and types, but answering changes late.bias"),
+        ("Remembers", "but answering changes seen"),
+        ("Doubles", "but answering changes seen"),
+        ("Masked", "begins with weights that no model may have: tensor 'mask' holds NaN or infinity"),
+        ("Large", "begins with weights that no model may have: tensor 'scale' holds 0 to 1e.06, beyond 32768"),
+        ("Scaled", "no first weights are known of scale, which Scaled adds"),
         ("quits", "gives no network: SystemExit: 0"),
     ],
 )

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -25,6 +26,7 @@ from hmchain.manifest import Manifest
 from hmchain.recipe import CUSTOM_MODULE
 from hmchain.weights import SERVER_PREFIX
 from trainers.networks.compute import Compute
+from trainers.networks.tensors import load_weights, weights_of
 from trainers.splits import SIDE
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -58,7 +60,8 @@ def custom_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
     """A job's custom network, Class(width, classes); what it draws from torch meanwhile follows from the job's seed.
 
     Raises UsageError where it is not allowed, has another source than the manifest names, cannot be built, has weights
-    that cannot travel, or does not answer a batch of the job's samples with a float for each class.
+    that cannot travel, be replaced or outlast a step, or does not answer a batch of the job's samples with a float for
+    each class.
     """
     refuse_custom_network(job, allowed)
     architecture = job.architecture
@@ -72,6 +75,7 @@ def custom_network(job: Manifest, allowed: Collection[str]) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise UsageError(f"{architecture} gives no torch.nn.Module but a {type(network).__name__}")
     _check_state(network, architecture)
+    _check_replaceable(network, architecture)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _try_out(network, job)
     return network
@@ -129,6 +133,33 @@ def _try_out(network: nn.Module, job: Manifest) -> None:
             raise UsageError(f"{name} must answer {count} {job.sample_kind} with floats {expected}, not {found}")
         if train and not answers.requires_grad:
             raise UsageError(f"{name} has nothing that could be trained")
+    _check_kept(network, copy, name)
+
+
+def _check_kept(network: nn.Module, answered: nn.Module, name: str) -> None:
+    """Checks that a copy which has answered still has the network's weights. Raises UsageError."""
+    kinds = [{key: (value.dtype, value.shape) for key, value in n.state_dict().items()} for n in (network, answered)]
+    changed = sorted(key for key in kinds[0].keys() | kinds[1].keys() if kinds[0].get(key) != kinds[1].get(key))
+    if changed:
+        raise UsageError(f"{name} must keep its weights' names, shapes and types, but answering changes {changed[0]}")
+
+
+def _check_replaceable(network: nn.Module, name: str) -> None:
+    """Puts other weights into a network, reads them, and restores its own: a tensor of two names would be two weights
+    in a model, and one of them lost. Raises UsageError.
+    """
+    try:
+        own = weights_of(network)
+        others = {key: np.full_like(array, number) for number, (key, array) in enumerate(own.items())}
+        load_weights(network, others)
+        found = weights_of(network)
+        load_weights(network, own)
+    except Exception as fault:  # torch's, for a sparse or an expanded tensor
+        said = f"{type(fault).__name__}: {str(fault)[:200]}"
+        raise UsageError(f"{name} has weights that cannot be replaced: {said}") from fault
+    lost = [key for key, array in others.items() if not np.array_equal(found[key], array)]
+    if lost:
+        raise UsageError(f"{name} must have each weight under one name, but {lost[0]} shares memory with another")
 
 
 def _blank(job: Manifest, count: int) -> torch.Tensor:

@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from torch import nn
 
-from hmchain.errors import UsageError
+from hmchain.errors import UsageError, WeightsError
 from hmchain.manifest import Manifest
 from hmchain.server import first_moments
-from hmchain.weights import Weights
+from hmchain.weights import Weights, check_values
 from trainers.networks.custom import custom_network
 from trainers.networks.tensors import first_weights
 from trainers.networks.zoo import build
@@ -27,6 +27,10 @@ def initial_model(job: Manifest, allowed: Collection[str] = ()) -> Weights:
     """The model of round 0: initial weights, and the server's moments. Raises UsageError as network_of does."""
     network = network_of(job, allowed)
     weights = first_weights(network, job.seed)
+    try:
+        check_values(weights)
+    except WeightsError as fault:  # a buffer's: a mask of infinities, say
+        raise UsageError(f"{job.architecture} begins with weights that no model may have: {fault}") from fault
     if job.source and not same_bytes(weights, first_weights(network_of(job, allowed), job.seed)):
         raise UsageError(f"{job.architecture} begins with other buffers each time: let them draw from torch alone")
     parameters = {name: weights[name] for name, _ in network.named_parameters()}

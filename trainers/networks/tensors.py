@@ -22,7 +22,7 @@ def first_weights(network: nn.Module, seed: int) -> Weights:
 
     Torch's own default (uniform in ±1/sqrt(fan-in), He et al. 2015 with a = sqrt 5), drawn from numpy's PCG64
     because torch promises no stable stream. Norms start at identity. Raises UsageError for a layer of any other kind
-    that has parameters: its first weights would be torch's own.
+    that has parameters, and for parameters of a derived layer's own: their first weights would be torch's, or wrong.
     """
     weights = weights_of(network)
     stream = np.random.Generator(np.random.PCG64(seed))
@@ -31,6 +31,8 @@ def first_weights(network: nn.Module, seed: int) -> Weights:
             bound = np.float32(1 / sqrt(prod(module.weight.shape[1:])))
             for part, _ in module.named_parameters(recurse=False):
                 key = f"{name}.{part}" if name else part
+                if part != "bias" and weights[key].shape != module.weight.shape:
+                    raise UsageError(f"no first weights are known of {key}, which {type(module).__name__} adds")
                 unit = stream.random(weights[key].shape, dtype=np.float32)
                 weights[key] = (2 * unit - 1) * bound
         elif not isinstance(module, _AT_IDENTITY) and any(True for _ in module.parameters(recurse=False)):
