@@ -175,7 +175,7 @@ def _sources(architecture: str) -> Iterator[tuple[str, Path]]:
     top = architecture.partition(":")[0].partition(".")[0]
     spec = find_spec(top)  # of a top-level name: nothing is executed
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise UsageError(f"there is no Python source of {top!r} here")
+        raise UsageError(f"there is no Python source of {top!r} here; PYTHONPATH=DIR adds the folder that it is in")
     origin = Path(spec.origin)
     if not spec.submodule_search_locations:
         yield origin.name, origin
