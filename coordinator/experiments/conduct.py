@@ -25,10 +25,10 @@ def conduct(
     names of the files that `report` wrote. Raises HMChainError.
     """
     with store.taken():
+        wanted = missing(plan, store, only)
+        for name in dict.fromkeys(cell.dataset for cell in wanted):
+            load(name, data_root)  # a data set that cannot be had is said now, not in an hour
         try:
-            wanted = missing(plan, store, only)
-            for name in dict.fromkeys(cell.dataset for cell in wanted):
-                load(name, data_root)  # a data set that cannot be had is said now, not in an hour
             _run(wanted, store, data_root, jobs, lambda cell, result: _line(plan, cell, result), say)
         finally:  # an interrupted experiment shows what it has
             files = report(plan, store)

@@ -134,3 +134,11 @@ def test_what_cannot_be_run_is_one_line(
     assert (found, err.count("\n")) == (code, 1), err
     assert said in err
     assert not runs(tmp_path / "out")
+
+
+def test_what_is_refused_leaves_the_tables_that_are_there(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "figure5.md").write_text("what was run before")
+    assert invoke(*arguments(data, out, datasets="breastmnits"))[0] == 3
+    assert (out / "figure5.md").read_text() == "what was run before"
