@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,13 +53,20 @@ class Cell:
     def command(self) -> str:
         """The command that runs it again. DIR stands for the folder of the data."""
         if self.kind != "federation":
-            return f"hmchain experiment table3 --datasets {self.dataset} --seeds {self.seed + 1} --data-root DIR"
+            return experiment_command("table3", [self.dataset], self.seed + 1, self.options)
         settings = self.settings
         chain = settings.pop("chain", None)
         flags = [_flag(name, value) for name, value in settings.items()]
         return " ".join(
             ["hmchain run", *flags, "--no-chain" if chain is None else f"--chain {chain}", "--data-root DIR"]
         )
+
+
+def experiment_command(name: str, datasets: Sequence[str], seeds: int, options: Mapping[str, Any]) -> str:
+    """The command that repeats an experiment. DIR stands for the folder of the data."""
+    size = [_flag(each, options[each]) for each in ("rounds", "members") if options[each] != PAPER[each]]
+    given = [_flag("datasets", ",".join(datasets)), _flag("seeds", seeds), *size]
+    return " ".join(["hmchain experiment", name, *given, "--data-root DIR"])
 
 
 def _flag(name: str, value: Any) -> str:

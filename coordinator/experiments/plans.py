@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from coordinator.experiments.cells import Cell, Kind
+from coordinator.experiments.cells import Cell, Kind, experiment_command
 from coordinator.experiments.paper import PUBLISHED, Published
 from hmchain.errors import UsageError
 
@@ -65,13 +65,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment: its rows, most wanted first in `cells`."""
+    """An experiment: its rows, most wanted first in `cells`, and the settings that each of them changes."""
 
     name: str
     title: str
     datasets: Sequence[str]
     seeds: int
+    base: Mapping[str, Any]
     rows: Sequence[Row]
+
+    @property
+    def command(self) -> str:
+        """The command that repeats it."""
+        return experiment_command(self.name, self.datasets, self.seeds, self.base)
 
     @property
     def split(self) -> str:
@@ -194,4 +200,4 @@ def plan(name: str, datasets: Sequence[str], seeds: int, base: Mapping[str, Any]
     if seeds > MAX_SEEDS:
         raise UsageError(f"an experiment has at most {MAX_SEEDS} seeds: each is a run of every row")
     title, rows = EXPERIMENTS[name]
-    return Plan(name, title, datasets, seeds, rows(Scope(datasets, seeds, base)))
+    return Plan(name, title, datasets, seeds, base, rows(Scope(datasets, seeds, base)))

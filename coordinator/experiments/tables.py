@@ -24,7 +24,7 @@ def table(plan: Plan, read: Read) -> str:
 def _head(plan: Plan) -> Iterator[str]:
     yield f"# {plan.title}"
     yield ""
-    yield f"`hmchain experiment {plan.name} --datasets {','.join(plan.datasets)} --seeds {plan.seeds} --data-root DIR`"
+    yield f"`{plan.command}`"
     yield ""
     yield f"| AUC / ACC, {SPLITS[plan.split]} | " + " | ".join(plan.datasets) + " |"
     yield "|---|" + "---|" * len(plan.datasets)

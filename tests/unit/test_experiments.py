@@ -132,6 +132,15 @@ def test_a_table_says_what_was_run_and_what_was_not() -> None:
     assert "3 of 16 runs are done; ± is the standard deviation over seeds 0 to 1." in lines
 
 
+def test_a_table_names_the_command_that_repeats_it() -> None:
+    lines = table(plan("table4", [SET, "mine"], 2, PAPER), lambda cell: None).splitlines()
+    assert f"`hmchain experiment table4 --datasets {SET},mine --seeds 2 --data-root DIR`" in lines
+    look = plan("table3", [SET], 2, PAPER | {"rounds": 5, "members": 20})
+    assert f"--datasets {SET} --seeds 2 --rounds 5 --members 20 --data-root DIR`" in table(look, lambda cell: None)
+    majority_cell = next(cell for cell in look.cells() if cell.kind == "majority")
+    assert "--seeds 1 --rounds 5 --members 20 " in majority_cell.command()
+
+
 def test_a_recipe_is_chosen_on_the_validation_split() -> None:
     chosen = plan("recipe", [SET], 1, PAPER)
     assert chosen.split == "val"
