@@ -21,7 +21,9 @@ FORMATS = ("png", "svg")
 
 def curves(row: Row, dataset: str, metric: str, read: Read) -> NDArray[np.float64]:
     """(seeds, rounds), NaN where a round failed; no rows where nothing was run."""
-    found = [result["rounds"][metric] for cell in row.cells[dataset] if (result := read(cell))]
+    done = [(cell, result["rounds"]) for cell in row.cells[dataset] if (result := read(cell))]
+    # A run of which every round failed has no column of a metric.
+    found = [rounds.get(metric) or [None] * cell.settings["rounds"] for cell, rounds in done]
     return np.array(found, dtype=np.float64)
 
 
@@ -84,8 +86,10 @@ def _by_round(plan: Plan, dataset: str, read: Read, panels: Any) -> None:
             values = curves(row, dataset, metric, read)
             if len(values):
                 rounds = np.arange(1, values.shape[1] + 1)
-                axes.plot(rounds, np.nanmean(values, axis=0), label=f"{row.label} ({len(values)} seeds)")
-                axes.fill_between(rounds, np.nanmin(values, axis=0), np.nanmax(values, axis=0), alpha=0.2, linewidth=0)
+                # Masked: of a round that failed with every seed there is no mean.
+                known = np.ma.masked_invalid(values)  # type: ignore[no-untyped-call]
+                axes.plot(rounds, known.mean(axis=0), label=f"{row.label} ({len(values)} seeds)")
+                axes.fill_between(rounds, known.min(axis=0), known.max(axis=0), alpha=0.2, linewidth=0)
         axes.set(xlabel="round", ylabel=f"{label}, test set", title=dataset)
         axes.grid(alpha=0.3)
     panels[0, 0].legend(loc="lower right")

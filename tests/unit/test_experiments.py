@@ -177,6 +177,17 @@ def test_curves_have_gaps_where_rounds_failed() -> None:
     assert not len(curves(row, SET, "auc", lambda cell: None))
 
 
+def test_rounds_that_failed_with_every_seed_are_drawn_as_gaps(tmp_path: Path) -> None:
+    chosen = plan("figure5", [SET], 2, PAPER | {"rounds": 3})
+    some = {"accepted": [4, 0, 4], "auc": [0.5, None, 0.7], "accuracy": [0.5, None, 0.7]}
+
+    def read(cell: Cell) -> dict[str, Any]:
+        return {"rounds": {"accepted": [0, 0, 0]} if cell.seed else some}
+
+    assert np.array_equal(curves(chosen.rows[0], SET, "auc", read), [[0.5, np.nan, 0.7], [np.nan] * 3], equal_nan=True)
+    assert draw(chosen, read, tmp_path) == [f"figure5-{SET}"]
+
+
 def test_attacks_are_drawn_by_share_and_defence(tmp_path: Path) -> None:
     chosen = plan("attacks", [SET, "tissuemnist"], 2, PAPER)
 
