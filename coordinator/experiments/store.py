@@ -55,7 +55,8 @@ class Store:
         path = self.path(cell)
         try:
             result: Result = parse(path.read_bytes())
-            if result["format"] == FORMAT and result["settings"] == cell.settings and result["kind"] == cell.kind:
+            ours = result["format"] == FORMAT and result["settings"] == cell.settings and result["kind"] == cell.kind
+            if ours and _is_whole(result):
                 return result
         except FileNotFoundError:
             return None
@@ -74,3 +75,12 @@ class Store:
             raise StorageError(f"cannot make the folder {path.parent}: {fault.strerror}") from fault
         head = {"format": FORMAT, "kind": cell.kind, "command": cell.command(), "settings": cell.settings}
         write_whole(path, json.dumps(head | result, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+
+
+def _is_whole(result: Result) -> bool:
+    """Whether a result has what tables and figures show. Raises TypeError, KeyError where something is missing."""
+    measured = [result["test"], *(result[name] for name in ("val", "best") if name in result)]
+    metrics = [each[name] for each in measured if each is not None for name in ("auc", "accuracy")]
+    numbers = all(type(each) in (int, float) for each in [*metrics, result["seconds"], result["peak_mib"]])
+    by_round = result["rounds"] if result["kind"] == "federation" else {}
+    return numbers and type(result["versions"]) is dict and type(by_round) is dict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ SET = "breastmnist"
 def result(auc: float, **more: Any) -> dict[str, Any]:
     """As measuring.py makes them, as far as tables and figures look."""
     metrics = {"auc": auc, "accuracy": auc / 2}
-    return {"test": metrics, "best": metrics, "peak_mib": 900, "seconds": 60.0, "versions": {"torch": "2"}, **more}
+    costs = {"peak_mib": 900, "seconds": 60.0, "versions": {"torch": "2"}}
+    return {"test": metrics, "best": metrics, "rounds": {}, **costs, **more}
 
 
 def test_the_command_line_offers_every_experiment() -> None:
@@ -89,6 +91,34 @@ def test_a_file_that_is_not_the_result_of_its_cell(content: bytes, tmp_path: Pat
     store.path(cell).write_bytes(content)
     with pytest.raises(DataError, match="delete it to run the cell again"):
         store.read(cell)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.pop("peak_mib"),
+        lambda found: found.pop("test"),
+        lambda found: found.pop("rounds"),
+        lambda found: found["test"].pop("accuracy"),
+        lambda found: found["test"].update(auc="high"),
+        lambda found: found.update(versions="2", test=None),
+        lambda found: found.update(val=[0.9]),
+    ],
+)
+def test_a_result_that_lacks_what_is_shown_is_refused(change: Callable[[Any], None], tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), Cell(SET, 0)
+    store.write(cell, result(0.9))
+    found = json.loads(store.path(cell).read_text())
+    change(found)
+    store.path(cell).write_text(json.dumps(found))
+    with pytest.raises(DataError, match="delete it to run the cell again"):
+        store.read(cell)
+
+
+def test_every_result_that_is_committed_can_be_read() -> None:
+    store = Store(Path(__file__).parents[2] / "results")
+    cells = list(plan("table3", [SET], 5, PAPER).cells())
+    assert sum(store.read(cell) is not None for cell in cells) > 30
 
 
 def test_a_result_of_other_settings_is_refused(tmp_path: Path) -> None:
