@@ -27,10 +27,25 @@ from trainers.parts import connect
 def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
     """Verifies a job as far as it has got. Returns what was proved (coordinator.verify.verdict_of).
 
-    Raises VerificationError with the first thing that is wrong, ChainError, BlobError where a blob is not available,
-    UsageError where there is no such job or no key for us.
+    Raises VerificationError with the first thing that is wrong, BlobError where a blob is not available, and as
+    evidence_of does.
     """
     started = time.perf_counter()
+    evidence = evidence_of(config, keys, job)
+    with unless_unavailable(evidence.run):
+        manifest, initial = check_job(evidence, config.roles.modules)
+        check_rounds(evidence, manifest, initial)
+    if not evidence.job.closed:
+        evidence.notes.append("the job is still running: this is what there is of it now")
+    return verdict_of(evidence, started)
+
+
+def evidence_of(config: Config, keys: Keys, job: int) -> Evidence:
+    """A job's history on the hospital's chain, its blobs, and its key.
+
+    Raises UsageError where there is no such job or no key for us, VerificationError where the contract is not ours,
+    ChainError, BlobError.
+    """
     consortium = Consortium.read(config.chain.consortium)
     web3 = connect(config, consortium)
     store = open_store(config.blobs.store, config.blobs.timeout_seconds)
@@ -56,10 +71,4 @@ def audit(config: Config, keys: Keys, job: int) -> dict[str, Any]:
         dataset_digest="",
     )
     check_contract(web3, run)
-    evidence = Evidence(run, history, GasTable(), head.number, head.hash, store, key)  # gas is the report's alone
-    with unless_unavailable(run):
-        manifest, initial = check_job(evidence, config.roles.modules)
-        check_rounds(evidence, manifest, initial)
-    if not evidence.job.closed:
-        evidence.notes.append("the job is still running: this is what there is of it now")
-    return verdict_of(evidence, started)
+    return Evidence(run, history, GasTable(), head.number, head.hash, store, key)  # gas is the report's alone

@@ -15,6 +15,7 @@ import click
 from coordinator.consortium_cli import deploy, job, members
 from coordinator.dashboard_cli import dashboard
 from coordinator.experiment_cli import experiment
+from coordinator.export_cli import export
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
 from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded, json_option, on_one_line
@@ -34,6 +35,7 @@ def main() -> None:
     In one process, to see what it does:
       hmchain run                      train a federation on real images, on a chain inside this process
       hmchain verify runs/my-run       execute its ledger again and recompute every global model
+      hmchain export runs/my-run       its last model, as files that can be used without a chain
       hmchain dashboard --run DIR      look at it in a browser; or at a live consortium, with --config
       hmchain experiment table3        the paper's tables and figures, run again
     \b
@@ -56,7 +58,7 @@ def main() -> None:
     """
 
 
-for command in (experiment, dashboard, up, down, init, node, status, deploy, members, job, records):
+for command in (export, experiment, dashboard, up, down, init, node, status, deploy, members, job, records):
     main.add_command(command)
 
 

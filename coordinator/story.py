@@ -241,6 +241,13 @@ def check(story: Story) -> dict[str, Any]:
     return {"complete": "COMPLETE" in told}
 
 
+def use(story: Story) -> dict[str, Any]:
+    """A hospital takes the last model out, to use it without a chain."""
+    folder = story.folder / "model"
+    told = story.hmchain("export", "--job", "1", "--out", str(folder), hospital=2)
+    return {"exported": told.splitlines()[0], "model": folder}
+
+
 STEPS: tuple[tuple[str, Callable[[Story], dict[str, Any] | None]], ...] = (
     ("Two hospitals import what their systems wrote", import_records),
     ("A patient and a physician make keys, and are vouched for", make_persons),
@@ -250,4 +257,5 @@ STEPS: tuple[tuple[str, Callable[[Story], dict[str, Any] | None]], ...] = (
     ("The patient withdraws, and revokes", withdraw),
     ("A data officer asks which models saw what", trace),
     ("An auditor verifies", check),
+    ("A hospital exports the model", use),
 )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainers.networks import Compute
-from trainers.splits import Split
+from trainers.splits import Inputs, Split
 
 BATCH = 512  # samples; the fastest of 128, 512 and 1024 on 2 cores, and part of the result (kernels differ by shape)
 NO_ANSWER = -1  # instead of a probability, a class, or whether a finding applies
@@ -38,17 +38,24 @@ class Metrics:
 
 def predict(network: nn.Module, split: Split, compute: Compute | None = None) -> NDArray[np.float32]:
     """The probability of each class for a split's inputs, float32 (N, classes); NO_ANSWER in rows without any."""
+    return probabilities(network, split.inputs, bool(split.findings), compute)
+
+
+def probabilities(
+    network: nn.Module, inputs: Inputs, multi_label: bool, compute: Compute | None = None
+) -> NDArray[np.float32]:
+    """The same for inputs whose labels are not known. multi_label: several classes may apply to each."""
     compute = compute or Compute()
     compute.place(network).eval()
     outputs = []
     with torch.inference_mode():
-        for batch in torch.split(torch.from_numpy(split.inputs), BATCH):
+        for batch in torch.split(torch.from_numpy(inputs), BATCH):
             with compute.autocast():
                 logits = network(compute.inputs(batch)).float()
-            outputs.append((torch.sigmoid(logits) if split.findings else torch.softmax(logits, dim=1)).cpu())
-    probabilities: NDArray[np.float32] = torch.cat(outputs).numpy()
-    probabilities[~np.isfinite(probabilities).all(axis=1)] = NO_ANSWER
-    return probabilities
+            outputs.append((torch.sigmoid(logits) if multi_label else torch.softmax(logits, dim=1)).cpu())
+    answers: NDArray[np.float32] = torch.cat(outputs).numpy()
+    answers[~np.isfinite(answers).all(axis=1)] = NO_ANSWER
+    return answers
 
 
 def evaluate(network: nn.Module, split: Split, compute: Compute | None = None) -> Metrics:

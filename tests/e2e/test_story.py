@@ -15,6 +15,7 @@ from hmchain.registry import Registry
 from tests.e2e.board import database, settled
 from trainers import parts
 from trainers.config import FILE, load
+from trainers.exported import open_model
 
 
 def test_the_whole_story(tmp_path: Path) -> None:
@@ -31,6 +32,9 @@ def test_the_whole_story(tmp_path: Path) -> None:
     assert image.endswith("consent 1 to all, withdrawn since")
     assert any("as committed" in line and "data.npz" in line for line in said), "of a hospital whose data are a file"
     assert any("not a time" not in line and "line 4" in line for line in said), "one bad row is explained"
+    digest = f"sha256:{open_model(facts['model']).digest.hex()}"
+    assert facts["exported"].startswith("model of round ")
+    assert digest in facts["exported"]
     check_dashboard(tmp_path / "story", tmp_path / "index")
 
 
