@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from coordinator.deploy import connect
 from coordinator.folder import RUN, RunFile, of_the_run, read_key, read_ledger
 from coordinator.options import EMBEDDED
 from coordinator.replay import OTHER_CONTRACT, explain, replay
-from coordinator.report import GasTable
+from coordinator.report import SUMMARY, GasTable
 from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Event
@@ -47,7 +48,23 @@ class Evidence:
 def gather(folder: Path, run: RunFile) -> Evidence:
     """Executes or opens the chain and reads its events. Raises VerificationError, ChainError."""
     store, key = blobs_of(folder, run), read_key(folder)
-    return evidence_on(chain_of(folder, run), run, store, key)
+    evidence = evidence_on(chain_of(folder, run), run, store, key)
+    if os.path.lexists(folder / SUMMARY):  # whatever it is
+        check_not_behind(evidence)
+    return evidence
+
+
+def check_not_behind(evidence: Evidence) -> None:
+    """Checks that the node of a run with a report knows of it: what a node does not know is no evidence against a run.
+
+    Raises ChainError.
+    """
+    run, job = evidence.run, evidence.history.jobs.get(evidence.run.job)
+    if run.chain != EMBEDDED and (job is None or job.report is None):
+        raise ChainError(
+            f"{run.chain} is at block {evidence.head} and knows no report on job {run.job}: the node is behind, or the "
+            "run broke off before it filed one"
+        )
 
 
 def chain_of(folder: Path, run: RunFile) -> Web3:
@@ -122,10 +139,13 @@ def calls_of(events: list[Event], job: int) -> Iterator[tuple[Event, str]]:
 
 
 def check_contract(web3: Web3, run: RunFile) -> Deployment:
-    """Checks that the contract was created from this package's bytecode. Raises VerificationError."""
+    """Checks that the contract was created from this package's bytecode. Raises VerificationError, ChainError."""
     deployment = find_deployment(web3, run.deployment)
     if deployment is None:
-        raise VerificationError("the transaction that created the contract is not on the chain")
+        fault = "the transaction that created the contract is not on the chain"
+        if run.chain == EMBEDDED:
+            raise VerificationError(fault)
+        raise ChainError(f"{fault} of {run.chain}: the node is behind, or its chain is another")
     if (deployment.bytecode, deployment.address) != (Artifact.load().bytecode, run.contract):
         raise VerificationError(OTHER_CONTRACT)
     return deployment

@@ -1,0 +1,100 @@
+"""`hmchain verify` of a run on a real node, behind a proxy that makes the node lag, leave out or lie."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator.daemons import free_ports, wait_for_chain
+from coordinator.deploy import connect
+from coordinator.progress import Silent
+from coordinator.run import run
+from tests.e2e.proxy import Answer, Call, Forward, Proxy, Rule, ask
+from tests.e2e.stripes import invoke, options_for
+from tools import daemons
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finished run whose node is asked through a proxy; the numbers of its first and last block."""
+
+    folder: Path
+    proxy: Proxy
+    first: int
+    last: int
+
+    def verify(self, rule: Rule) -> tuple[int, dict[str, Any], str]:
+        """Exit code, verdict and the line on standard error, with the proxy's URL as URL."""
+        self.proxy.rule = rule
+        code, out, err = invoke("verify", self.folder, "--json")
+        return code, json.loads(out or "{}"), err.replace(self.proxy.url, "URL")
+
+
+@pytest.fixture(scope="module")
+def told(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """It is copied nowhere: nobody may write to its folder."""
+    (port,) = free_ports(1)
+    command = [str(daemons.anvil()), "--silent", "--port", str(port), "--chain-id", "4242"]
+    node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    proxy = Proxy(f"http://127.0.0.1:{port}")
+    try:
+        wait_for_chain(proxy.url)
+        folder = tmp_path_factory.mktemp("told") / "run"
+        run(options_for(folder, data, chain=proxy.url), Silent())
+        web3 = connect(proxy.url)
+        deployment = json.loads((folder / "run.json").read_text())["deployment"]
+        yield Told(
+            folder, proxy, web3.eth.get_transaction_receipt(deployment)["blockNumber"], web3.eth.get_block_number()
+        )
+    finally:
+        proxy.close()
+        node.terminate()
+        node.wait(10)
+
+
+def at_block(last: int) -> Rule:
+    """A node that has no more blocks than this one."""
+
+    def known(found: Any) -> Any:
+        return found if found and int(found["blockNumber"], 16) <= last else None
+
+    def rule(call: Call, forward: Forward) -> Answer | None:
+        if call.method == "eth_blockNumber":
+            return forward().edited(lambda _: hex(last))
+        if call.method == "eth_getBlockByNumber" and call.params[0] == "latest":
+            return forward(ask(call.method, hex(last), False))
+        if call.method == "eth_getLogs":
+            return forward().edited(lambda logs: [log for log in logs if known(log)])
+        if call.method.startswith("eth_getTransaction"):
+            return forward().edited(known)
+        return forward()
+
+    return rule
+
+
+def test_what_a_node_that_is_behind_does_not_know_is_no_evidence_against_a_run(told: Told) -> None:
+    assert told.verify(at_block(told.last))[0] == 0
+    for last in range(told.first, told.last, 7):
+        line = f"hmchain: URL is at block {last} and knows no report on job 1: the node is behind, or the run broke off"
+        assert told.verify(at_block(last)) == (4, {}, f"{line} before it filed one\n"), last
+    assert told.verify(at_block(told.first - 1)) == (
+        4,
+        {},
+        "hmchain: the transaction that created the contract is not on the chain of URL: the node is behind, or its "
+        "chain is another\n",
+    )
+
+
+def test_a_run_that_has_no_report_did_not_finish_whatever_its_node_knows(told: Told, tmp_path: Path) -> None:
+    shutil.copytree(told.folder, tmp_path / "run")
+    (tmp_path / "run/summary.json").unlink()
+    told.proxy.rule = at_block(told.last - 1)
+    code, out, _ = invoke("verify", tmp_path / "run", "--json")
+    assert (code, json.loads(out)["reason"]) == (1, "the run did not finish: 2 of 2 rounds, no report")
