@@ -86,8 +86,8 @@ def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Ev
     """Reads the events of the run's chain. Raises VerificationError, ChainError."""
     client = ChainClient(web3, None, run.contract)
     deployment = check_contract(web3, run)
-    history, gas, head = History(), GasTable(), client.head()
-    events = list(client.events(deployment.block, head))
+    history, gas, head = History(), GasTable(), client.block()
+    events = list(client.events(deployment.block, head.number))
     try:
         with explain("the chain's events make no sense"):
             history.apply(events)
@@ -96,11 +96,13 @@ def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Ev
             raise
         raise ChainError(str(fault)) from fault  # nodes have been seen to leave events out
     filed = [event.block for event in events if event.name == "ReportFiled" and event.args["job"] == run.job]
-    if run.chain == EMBEDDED and filed and filed[-1] != head:
+    if run.chain == EMBEDDED and filed and filed[-1] != head.number:
         raise VerificationError("the ledger goes on after the report was filed")
     for event, call in calls_of(events, run.job):
         gas.add(event.args["round"], call, client.gas_of(event))
-    return Evidence(run, history, gas, head, client.block(head).hash, store, key)
+    if client.block(head.number) != head:
+        raise ChainError(f"block {head.number} changed while the chain was read")
+    return Evidence(run, history, gas, head.number, head.hash, store, key)
 
 
 def blobs_of(folder: Path, run: RunFile) -> BlobStore:

@@ -14,7 +14,7 @@ from eth_typing import ChecksumAddress, HexStr
 from eth_utils import encode_hex, keccak
 from web3 import Web3
 from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3RPCError
-from web3.types import BlockIdentifier, TxParams, TxReceipt
+from web3.types import BlockIdentifier, LogReceipt, TxParams, TxReceipt
 
 from hmchain.contract import Artifact, Decoder, Event, Function, Receipt, revert_data
 from hmchain.endpoints import TRANSPORT_FAULTS, Endpoints
@@ -25,6 +25,8 @@ GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not use
 RESEND_SECONDS = 15.0  # after which a transaction in an outbox is sent again: a restarted node forgets its mempool
 TRIES = 10  # of a command whose hospital's node sends from the same account
 LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
+PLACE = ("blockNumber", "transactionIndex", "logIndex")  # of a log; eth-tester counts logs by transaction
+MOST_BLOCKS = 1 << 28  # of one contract: eight years of a block a second
 
 # How geth, Besu, anvil and eth-tester answer a transaction that they already have, and one that they can never take.
 ALREADY_SENT = re.compile(r"\b(already known|already imported|known transaction)")
@@ -133,13 +135,29 @@ class ChainClient:
 
     def events(self, first: int, last: int) -> Iterator[Event]:
         """The contract's events in blocks first..last, in order. Raises ChainError."""
+        self.check_span(first, last)
         for start in range(first, last + 1, LOG_SPAN):
             with self._translated():
-                logs = self.web3.eth.get_logs(
-                    {"address": self.address, "fromBlock": start, "toBlock": min(start + LOG_SPAN - 1, last)}
-                )
-                decoded = list(self._decoder.events(logs))
+                decoded = list(self._decoder.events(self._logs(start, min(start + LOG_SPAN - 1, last))))
             yield from decoded
+
+    def check_span(self, first: int, last: int) -> None:
+        """Raises ChainError for more blocks than there can be: to read whatever a node claims to have never ends."""
+        if last - first >= MOST_BLOCKS:
+            self.try_another_node()
+            raise ChainError(f"the chain's node claims to have block {last}: no chain is as long as that")
+
+    def _logs(self, first: int, last: int) -> list[LogReceipt]:
+        """The contract's logs in blocks first..last. Raises ValueError where the node answers with any others."""
+        logs = self.web3.eth.get_logs({"address": self.address, "fromBlock": first, "toBlock": last})
+        if any(log["address"] != self.address for log in logs):
+            raise ValueError("logs of another contract than was asked for")
+        places = [tuple(whole_number(log[part]) for part in PLACE) for log in logs]  # type: ignore[literal-required]
+        if places != sorted(set(places)):
+            raise ValueError("logs that occur twice, or not in the order of the chain")
+        if not all(first <= block <= last for block, *_ in places):
+            raise ValueError("logs of other blocks than were asked for")
+        return list(logs)
 
     def is_sending(self) -> bool:
         """Whether a transaction of this account is pending. Raises ChainError."""

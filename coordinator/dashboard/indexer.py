@@ -49,7 +49,7 @@ class Indexer:
     def step(self) -> bool:
         """Takes in one range of blocks; False where there is none. Raises ChainError, StorageError."""
         with _stored():
-            head = self._reader.head()
+            head = self._reader.head(self._first)
             with self._engine.begin() as connection:
                 cursor = self._rewound(connection, self._checked(connection), head.number)
             return self._extend(cursor, head)

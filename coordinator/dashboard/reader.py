@@ -87,9 +87,11 @@ class Reader:
             chain_id = str(self._web3.eth.chain_id)
         return Origin(chain_id, self.block(0).hash, self._client.address, self._records)
 
-    def head(self) -> Head:
-        """The latest block. Raises ChainError."""
-        return self._client.block()
+    def head(self, first: int) -> Head:
+        """The latest block, of a chain that is read from block `first` on. Raises ChainError."""
+        head = self._client.block()
+        self._client.check_span(first, head.number)
+        return head
 
     def block(self, number: int) -> Head:
         """A block. Raises ChainError."""

@@ -30,6 +30,7 @@ from hmchain.contract import Artifact
 from hmchain.errors import ChainBehind, ChainError, VerificationError
 from tests.e2e.board import database, fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
+from tests.e2e.proxy import Answer, Call, Forward, Proxy
 from tests.e2e.stripes import invoke
 from tools.board import dashboard, start
 
@@ -131,6 +132,19 @@ class TestLiveChain:
         with pytest.raises(ChainBehind, match="node is at block"):
             indexer.catch_up()
         assert rows(engine) == before
+
+    def test_a_chain_longer_than_there_can_be_is_not_indexed(self, emitter: Emitter, tmp_path: Path) -> None:
+        def rule(call: Call, forward: Forward) -> Answer | None:
+            if call.method == "eth_getBlockByNumber" and call.params[0] == "latest":
+                return forward().edited(lambda block: block | {"number": hex(2**60)})
+            return forward()
+
+        proxy, engine = Proxy(url_of(emitter), rule), database(tmp_path / "index")
+        try:
+            with pytest.raises(ChainError, match=f"claims to have block {2**60}: no chain is as long as that"):
+                Indexer(live(proxy.url, emitter.address), engine).step()
+        finally:
+            proxy.close()
 
     def test_an_index_that_another_dashboard_begins_anew_is_read_anew(self, emitter: Emitter, tmp_path: Path) -> None:
         emitter.emit(history(4, 1, clients=2, masters=2))

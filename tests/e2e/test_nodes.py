@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,3 +98,58 @@ def test_a_run_that_has_no_report_did_not_finish_whatever_its_node_knows(told: T
     told.proxy.rule = at_block(told.last - 1)
     code, out, _ = invoke("verify", tmp_path / "run", "--json")
     assert (code, json.loads(out)["reason"]) == (1, "the run did not finish: 2 of 2 rounds, no report")
+
+
+def giving(method: str, edit: Callable[[Any], Any]) -> Rule:
+    """A node that answers one method with something else in place of the truth, where it knows one."""
+
+    def rule(call: Call, forward: Forward) -> Answer | None:
+        answer = forward()
+        return answer.edited(lambda found: edit(found) if found else found) if call.method == method else answer
+
+    return rule
+
+
+OTHER = "0x" + "11" * 20
+NOT_ASKED_FOR = {
+    "another contract's": (
+        lambda logs: [log | {"address": OTHER} for log in logs],
+        "of another contract than was asked",
+    ),
+    "twice": (lambda logs: [logs[0], *logs], "that occur twice, or not in the order of the chain"),
+    "in another order": (lambda logs: logs[::-1], "that occur twice, or not in the order of the chain"),
+    "of later blocks": (lambda logs: [*logs[:-1], logs[-1] | {"blockNumber": "0xffff"}], "of other blocks than were"),
+}
+
+
+@pytest.mark.parametrize("lie", NOT_ASKED_FOR)
+def test_logs_that_nobody_asked_for_are_the_nodes_fault(lie: str, told: Told) -> None:
+    edit, said = NOT_ASKED_FOR[lie]
+    code, verdict, line = told.verify(giving("eth_getLogs", edit))
+    assert (code, verdict) == (4, {})
+    assert f"does not answer as it should: ValueError: logs {said}" in line
+
+
+def test_a_chain_longer_than_there_can_be_is_not_read_to_its_end(told: Told) -> None:
+    def rule(call: Call, forward: Forward) -> Answer | None:
+        if call.method == "eth_getLogs" and int(call.params[0]["fromBlock"], 16) > told.last:
+            return Answer.error(0, "nobody should get here")
+        if call.method == "eth_blockNumber":
+            return forward().edited(lambda _: hex(2**60))
+        if call.method == "eth_getBlockByNumber":
+            return forward(ask(call.method, "latest", False)).edited(lambda block: block | {"number": hex(2**60)})
+        return forward()
+
+    line = f"hmchain: the chain's node claims to have block {2**60}: no chain is as long as that\n"
+    assert told.verify(rule) == (4, {}, line)
+
+
+def test_a_chain_that_changes_while_it_is_read_proves_nothing(told: Told) -> None:
+    seen: list[str] = []
+
+    def another_later(block: dict[str, Any]) -> dict[str, Any]:
+        seen.append(block["hash"])
+        return block if len(seen) == 1 else block | {"hash": "0x" + "22" * 32}
+
+    line = f"hmchain: block {told.last} changed while the chain was read\n"
+    assert told.verify(giving("eth_getBlockByNumber", another_later)) == (4, {}, line)

@@ -24,6 +24,7 @@ from web3.exceptions import ContractLogicError, Web3RPCError
 
 from hmchain import endpoints as module
 from hmchain import timely
+from hmchain.chain import MOST_BLOCKS, ChainClient
 from hmchain.endpoints import Endpoints, open_chain, shown
 from hmchain.errors import ChainError, UsageError
 
@@ -200,6 +201,16 @@ def test_a_node_that_is_behind_can_be_passed_over(run: Run, monkeypatch: pytest.
     endpoints.pass_over()
     monkeypatch.setattr(module, "RETURN_SECONDS", 0.0)
     assert web3.eth.block_number == 1, "and the preferred one is tried again after a while"
+
+
+def test_a_node_that_claims_more_blocks_than_there_can_be_is_passed_over(run: Run) -> None:
+    endpoints = Endpoints([run([]).url, run([]).url], 5.0, CHAIN)
+    client = ChainClient(Web3(endpoints), None, "0x" + "11" * 20)
+    client.check_span(5, MOST_BLOCKS + 4)
+    first = endpoints.current
+    with pytest.raises(ChainError, match=f"claims to have block {MOST_BLOCKS + 5}: no chain is as long as that"):
+        list(client.events(5, MOST_BLOCKS + 5))
+    assert endpoints.current != first
 
 
 def test_one_node_alone_cannot_be_passed_over(run: Run) -> None:
