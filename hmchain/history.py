@@ -73,6 +73,10 @@ class RoundRecord:
     model: bytes | None = None
     failed: Phase | None = None
 
+    def has_ended(self) -> bool:
+        """Whether it has its model, or failed."""
+        return self.model is not None or self.failed is not None
+
     def accepted(self) -> list[Update]:
         """The updates that count, in order of position."""
         return [self.updates[p] for p in sorted(self.judgement.accepted)] if self.judgement else []
@@ -147,7 +151,9 @@ class History:
     jobs: dict[int, JobRecord] = field(default_factory=dict)
 
     def apply(self, events: Iterable[Event]) -> None:
-        """Applies events in the order of the chain."""
+        """Applies events in the order of the chain. Raises LookupError or ValueError for any that do not follow: the
+        contract emits none without those before it, but nodes have been seen to leave events out.
+        """
         for event in events:
             handler = getattr(self, f"_on_{event.name}", None)
             if handler is not None:
@@ -201,6 +207,8 @@ class History:
 
     def _on_RoundOpened(self, e: dict[str, Any]) -> None:
         job = self.jobs[e["job"]]
+        last = list(job.rounds.values())[-1:]
+        _follows(e["round"] == len(job.rounds) + 1 and all(record.has_ended() for record in last), "RoundOpened")
         masters = unroster([e["masters"]])[: job.terms.masters]
         job.rounds[e["round"]] = RoundRecord(e["round"], e["base"], unroster(e["clients"]), masters)
 
@@ -214,12 +222,14 @@ class History:
 
     def _on_ScoresRevealed(self, e: dict[str, Any]) -> None:
         record = self._round(e)
+        _follows(e["member"] in record.commitments, "ScoresRevealed")
         record.scores[e["member"]] = tuple(unpack(e["scores"], len(record.clients) + 1))
 
     def _on_UpdatesJudged(self, e: dict[str, Any]) -> None:
         record = self._round(e)
         *medians, base = unpack(e["medians"], len(record.clients) + 1)
         accepted = positions_of(e["accepted"])
+        _follows(accepted <= record.updates.keys(), "UpdatesJudged")
         record.judgement = Judgement(e["round"], accepted, e["standard"], tuple(medians), base)
 
     def _on_ModelProposed(self, e: dict[str, Any]) -> None:
@@ -232,7 +242,9 @@ class History:
         self._round(e).attested.append(e["member"])
 
     def _on_RoundFinalized(self, e: dict[str, Any]) -> None:
-        self._round(e).model = e["model"]
+        record = self._round(e)
+        _follows(bool(record.proposals) and record.proposals[-1].model == e["model"], "RoundFinalized")
+        record.model = e["model"]
 
     def _on_RoundFailed(self, e: dict[str, Any]) -> None:
         self._round(e).failed = Phase(e["phase"])
@@ -249,6 +261,12 @@ class History:
 
     def _round(self, e: dict[str, Any]) -> RoundRecord:
         return self.jobs[e["job"]].rounds[e["round"]]
+
+
+def _follows(does: bool, event: str) -> None:
+    """Raises LookupError where an event does not follow from those before it."""
+    if not does:
+        raise LookupError(f"{event} does not follow from the events before it")
 
 
 def positions_of(bits: int) -> frozenset[int]:

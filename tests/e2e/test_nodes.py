@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_utils import encode_hex, event_abi_to_log_topic
 
 from coordinator.daemons import free_ports, wait_for_chain
 from coordinator.deploy import connect
 from coordinator.progress import Silent
 from coordinator.run import run
+from hmchain.contract import Artifact
 from tests.e2e.proxy import Answer, Call, Forward, Proxy, Rule, ask
 from tests.e2e.stripes import invoke, options_for
 from tools import daemons
@@ -153,3 +155,16 @@ def test_a_chain_that_changes_while_it_is_read_proves_nothing(told: Told) -> Non
 
     line = f"hmchain: block {told.last} changed while the chain was read\n"
     assert told.verify(giving("eth_getBlockByNumber", another_later)) == (4, {}, line)
+
+
+@pytest.mark.parametrize("lacking", ["UpdateSubmitted", "ScoresCommitted", "ModelProposed", "RoundFinalized"])
+def test_a_node_that_leaves_out_what_others_follow_from_is_at_fault(lacking: str, told: Told) -> None:
+    (topic,) = (event_abi_to_log_topic(part) for part in Artifact.load().abi if part.get("name") == lacking)
+
+    def without(logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        first = next(log for log in logs if log["topics"][0] == encode_hex(topic))
+        return [log for log in logs if log is not first]
+
+    code, verdict, line = told.verify(giving("eth_getLogs", without))
+    assert (code, verdict) == (4, {})
+    assert line.startswith("hmchain: the chain's events make no sense (LookupError: ")
