@@ -105,6 +105,7 @@ def _check_rows(rows: list[dict[str, Any]], evidence: Evidence) -> None:
 def _check_summary(report: Report, evidence: Evidence, manifest: Manifest) -> None:
     summary, facts = report.summary, facts_of(evidence, manifest)
     told, ours = summary.get("chain"), evidence.run.chain
+    proved = told in (ours, evidence.run.chain_shown)
     validated = VALIDATION if report.validated else ()
     check_names(SUMMARY, summary, {*facts, *UNPROVED, *TEST, *validated, "chain"})
     if summary["dataset_digest"] != facts["dataset_digest"]:  # of which the chain knows nothing
@@ -121,11 +122,11 @@ def _check_summary(report: Report, evidence: Evidence, manifest: Manifest) -> No
         "malicious": are_malicious(numbers, summary["attack"], evidence.history.members.keys()),
         "partition": is_partition(summary["partition"]),
         "seconds": are_seconds(summary["seconds"]),
-        "chain": told == ours or (ours != EMBEDDED and type(told) is str and told.startswith("http")),
+        "chain": proved or (ours != EMBEDDED and type(told) is str and told.startswith("http")),
     }
     for name, fits in possible.items():
         check_possible(SUMMARY, {name: summary[name]}, fits)
-    unproved = UNPROVED if told == ours else ("chain", *UNPROVED)  # others reach the run's node by another URL
+    unproved = UNPROVED if proved else ("chain", *UNPROVED)  # others reach the run's node by another URL
     evidence.notes.append(f"the report says without proof: {', '.join(unproved)}; {CURVES} was not read")
 
 

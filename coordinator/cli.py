@@ -8,7 +8,7 @@ import sys
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from hmchain.interrupts import loading
 from trainers.cli import CONTEXT, init, node, status, unlock, with_password
 from trainers.config import load as load_config
 from trainers.services.cli import records
+
+if TYPE_CHECKING:
+    from coordinator.options import RunOptions
 
 
 @click.group(epilog=EXIT_CODES, context_settings=CONTEXT)
@@ -124,15 +127,18 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
     finally:
         progress.close()
     _print_summary(summary)
-    hint = "" if no_chain else f"; check it with: {verify_command(folder, data_root, chosen.architecture)}"
+    hint = "" if no_chain else f"; check it with: {verify_command(chosen)}"
     click.echo(f"report in {folder}{hint}")
 
 
-def verify_command(folder: Path, data_root: Path | None, architecture: str) -> str:
-    """The command line that checks a run, with every option that this run needs."""
-    data = [] if data_root is None else ["--data-root", str(data_root)]
-    module = ["--allow-module", architecture] if ":" in architecture else []
-    return shlex.join(["hmchain", "verify", str(folder), *data, *module])
+def verify_command(run: RunOptions) -> str:
+    """The command line that checks a run, with every option that this run needs: `--chain URL` stands for a URL that
+    holds what may be secret.
+    """
+    chain = ["--chain", "URL"] if run.chain and run.chain.rstrip("/") != run.chain_shown else []
+    data = [] if run.data_root is None else ["--data-root", str(run.data_root)]
+    module = ["--allow-module", run.architecture] if ":" in run.architecture else []
+    return shlex.join(["hmchain", "verify", str(run.out), *chain, *data, *module])
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -153,6 +159,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 @main.command(epilog=EXIT_CODES)
 @click.argument("folder", metavar="[DIR]", type=FilePath, required=False)
 @data_root_option("Folder with NAME.npz, to measure every round's model again.")
+@click.option("--chain", "url", help="URL of a node of the run's chain, where run.json does not name all of it.")
 @click.option("--config", "-c", type=FilePath, help="A hospital.toml: check a job of its consortium, not a DIR.")
 @click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
 @click.option(
@@ -164,6 +171,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 def verify(
     folder: Path | None,
     data_root: Path | None,
+    url: str | None,
     config: Path | None,
     number: int | None,
     modules: tuple[str, ...],
@@ -179,6 +187,8 @@ def verify(
     """
     if (folder is None) == (config is None) or (config is None) != (number is None):
         raise UsageError("name a run's folder, or a hospital's --config and the --job to check")
+    if config is not None and url is not None:
+        raise UsageError("--chain is for a run's folder; a hospital's configuration has [chain] urls")
     if config is not None and modules:
         raise UsageError("--allow-module is for a run's folder; a hospital's configuration has [roles] modules")
 
@@ -194,7 +204,7 @@ def verify(
             from coordinator.verify import verify as verify_run
 
         assert folder is not None
-        return verify_run(folder, data_root, Terminal(quiet=as_json), modules)
+        return verify_run(folder, data_root, Terminal(quiet=as_json), modules, url)
 
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):  # a custom network may print

@@ -40,7 +40,7 @@ class Founder:
 def connect(url: str) -> Web3:
     """A chain by its JSON-RPC URL, once it has answered. Raises ChainError."""
     if not url.startswith(("http://", "https://")):
-        raise ChainError(f"{url!r} is neither 'embedded' nor the http(s) URL of an Ethereum node")
+        raise ChainError(f"{shown(url)} is neither 'embedded' nor the http(s) URL of an Ethereum node")
     try:
         web3 = open_chain([url])
         with answering():

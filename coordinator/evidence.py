@@ -62,8 +62,8 @@ def check_not_behind(evidence: Evidence) -> None:
     run, job = evidence.run, evidence.history.jobs.get(evidence.run.job)
     if run.chain != EMBEDDED and (job is None or job.report is None):
         raise ChainError(
-            f"{run.chain} is at block {evidence.head} and knows no report on job {run.job}: the node is behind, or the "
-            "run broke off before it filed one"
+            f"{run.chain_shown} is at block {evidence.head} and knows no report on job {run.job}: "
+            "the node is behind, or the run broke off before it filed one"
         )
 
 
@@ -77,7 +77,7 @@ def chain_of(folder: Path, run: RunFile) -> Web3:
         web3 = connect(run.chain)
     chain_id = ChainClient(web3, None, run.contract).chain_id
     if chain_id != run.chain_id:
-        fault = f"{run.chain} is chain {chain_id}, the run was on chain {run.chain_id}"
+        fault = f"{run.chain_shown} is chain {chain_id}, the run was on chain {run.chain_id}"
         raise VerificationError(fault) if run.chain == EMBEDDED else ChainError(fault)
     return web3
 
@@ -147,7 +147,7 @@ def check_contract(web3: Web3, run: RunFile) -> Deployment:
         fault = "the transaction that created the contract is not on the chain"
         if run.chain == EMBEDDED:
             raise VerificationError(fault)
-        raise ChainError(f"{fault} of {run.chain}: the node is behind, or its chain is another")
+        raise ChainError(f"{fault} of {run.chain_shown}: the node is behind, or its chain is another")
     if (deployment.bytecode, deployment.address) != (Artifact.load().bytecode, run.contract):
         raise VerificationError(OTHER_CONTRACT)
     return deployment

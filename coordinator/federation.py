@@ -191,7 +191,7 @@ def run_file(setup: Setup, coordinator: ChainClient, deployment: Receipt, job: i
     """run.json of this federation."""
     options = setup.options
     return RunFile(
-        chain=str(options.chain),
+        chain=options.chain_shown,
         chain_id=coordinator.chain_id,
         contract=coordinator.address,
         deployment=deployment.transaction,

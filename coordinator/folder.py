@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from errno import EACCES, EIO, EPERM
 from io import SEEK_END, BufferedReader
 from pathlib import Path
@@ -23,6 +23,7 @@ from eth_utils import is_checksum_address
 
 from coordinator.report import MAX_FILE, METRICS, check_file, read_bytes
 from hmchain.embedded import BlockRecord, EmbeddedChain
+from hmchain.endpoints import shown
 from hmchain.envelope import Identity
 from hmchain.errors import StorageError, UsageError, VerificationError
 from hmchain.files import write_whole
@@ -49,6 +50,17 @@ class RunFile:
     dataset: str
     dataset_digest: str
     format: str = FORMAT
+
+    @property
+    def chain_shown(self) -> str:
+        """The chain as it may be printed: earlier runs kept what may be secret in its URL, and a user may name one."""
+        return self.chain if self.chain == "embedded" else shown(self.chain)
+
+    def on(self, url: str) -> RunFile:
+        """The same run, whose chain is reached by another URL. Raises UsageError where its chain is in the folder."""
+        if self.chain == "embedded":
+            raise UsageError("the chain of this run is in its folder: leave --chain out")
+        return replace(self, chain=url)
 
     def write(self, folder: Path) -> None:
         """Writes run.json. Raises StorageError."""

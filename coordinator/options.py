@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from coordinator.recipe_options import ATTACKS
+from hmchain.endpoints import shown
 from hmchain.errors import UsageError
 from hmchain.manifest import CNN, Manifest, Metric
 from hmchain.recipe import Recipe, aggregation_of
@@ -48,6 +49,11 @@ class RunOptions(Recipe):
     architecture: str = CNN
     attack: str = ATTACKS[0]
     malicious: float = 0.0
+
+    @property
+    def chain_shown(self) -> str:
+        """The chain as files name it, which others read: a URL without what may be secret in it."""
+        return self.chain or "none" if self.chain in (None, EMBEDDED) else shown(str(self.chain))
 
     def __post_init__(self) -> None:
         if not 2 <= self.members <= MAX_MEMBERS:

@@ -145,7 +145,7 @@ def _summary(
         "test_acc": last["test"]["accuracy"] if last else None,
         "model_digest": last["model_digest"] if last else None,
         "manifest_digest": digest_text(federation.manifest.digest()),
-        "chain": options.chain or "none",
+        "chain": options.chain_shown,
         "gas": federation.gas.summary(),
         "seconds": {"total": round(federation.watch.total(), 3)}
         | {name: round(federation.watch.seconds.get(name, 0.0), 3) for name in TIMES},

@@ -36,13 +36,17 @@ from trainers.networks import initial_model, refuse_custom_network
 WORD = "how its updates were trained, on how many samples, and what it measured as a master"
 
 
-def verify(folder: Path, data_root: Path | None, console: Console, modules: Collection[str] = ()) -> dict[str, Any]:
-    """Verifies a run's folder. Returns what was proved. `modules` are the custom networks that may be imported.
+def verify(
+    folder: Path, data_root: Path | None, console: Console, modules: Collection[str] = (), url: str | None = None
+) -> dict[str, Any]:
+    """Verifies a run's folder. Returns what was proved. `modules` are the custom networks that may be imported, `url`
+    is a node of the run's chain, where it is not the one that run.json names.
 
     Raises VerificationError with the first thing that is wrong.
     """
     started = time.perf_counter()
     run = RunFile.read(folder)
+    run = run if url is None else run.on(url)
     console.print("executing the ledger again", highlight=False)
     evidence = gather(folder, run)
     console.print("recomputing every global model", highlight=False)
@@ -80,7 +84,7 @@ def verdict_of(evidence: Evidence, started: float) -> dict[str, Any]:
         "models": len(models) + 1,
         "model_digest": digest_text(models[-1]) if models else None,
         "contract": evidence.run.contract,
-        "chain": evidence.run.chain,
+        "chain": evidence.run.chain_shown,
         "head": evidence.head,
         "head_hash": evidence.head_hash,
         "notes": [*evidence.notes, f"each member's own word: {WORD}"],

@@ -137,6 +137,8 @@ def shown(url: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return "an address that is no URL"
+    if not (parts.scheme and host):
+        return "an address that is no URL"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 

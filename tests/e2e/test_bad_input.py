@@ -227,9 +227,11 @@ def test_a_chain_that_is_not_there(data: Path, tmp_path: Path) -> None:
     assert line == f"hmchain: no Ethereum node answers at http://127.0.0.1:{CLOSED}\n"
 
 
-@pytest.mark.parametrize("url", ["ganache", "ftp://127.0.0.1", "http://", "http://[", "http://no.such.host.invalid"])
+@pytest.mark.parametrize(
+    "url", ["ganache", "ftp://me:secret@127.0.0.1/secret", "http://", "http://[", "http://no.such.host.invalid/secret"]
+)
 def test_a_chain_whose_address_is_none(url: str, data: Path, tmp_path: Path) -> None:
-    refused(ChainError.exit_code, arguments_for(data, chain=url), tmp_path / "run")
+    assert "secret" not in refused(ChainError.exit_code, arguments_for(data, chain=url), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from eth_utils import encode_hex, event_abi_to_log_topic
 
 from coordinator.daemons import free_ports, wait_for_chain
@@ -18,16 +19,17 @@ from coordinator.deploy import connect
 from coordinator.progress import Silent
 from coordinator.run import run
 from hmchain.contract import Artifact
-from tests.e2e.proxy import Answer, Call, Forward, Proxy, Rule, ask
-from tests.e2e.stripes import invoke, options_for
+from tests.e2e.proxy import Answer, Call, Forward, Proxy, Rule, ask, pass_on
+from tests.e2e.stripes import arguments_for, invoke, options_for
 from tools import daemons
 
 
 @dataclass(frozen=True)
 class Told:
-    """A finished run whose node is asked through a proxy; the numbers of its first and last block."""
+    """A finished run, its node's URL, a proxy before it; the numbers of its first and last block."""
 
     folder: Path
+    node: str
     proxy: Proxy
     first: int
     last: int
@@ -43,9 +45,10 @@ class Told:
 def told(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """It is copied nowhere: nobody may write to its folder."""
     (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
     command = [str(daemons.anvil()), "--silent", "--port", str(port), "--chain-id", "4242"]
     node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    proxy = Proxy(f"http://127.0.0.1:{port}")
+    proxy = Proxy(url)
     try:
         wait_for_chain(proxy.url)
         folder = tmp_path_factory.mktemp("told") / "run"
@@ -53,7 +56,7 @@ def told(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]
         web3 = connect(proxy.url)
         deployment = json.loads((folder / "run.json").read_text())["deployment"]
         yield Told(
-            folder, proxy, web3.eth.get_transaction_receipt(deployment)["blockNumber"], web3.eth.get_block_number()
+            folder, url, proxy, web3.eth.get_transaction_receipt(deployment)["blockNumber"], web3.eth.get_block_number()
         )
     finally:
         proxy.close()
@@ -168,3 +171,54 @@ def test_a_node_that_leaves_out_what_others_follow_from_is_at_fault(lacking: str
     code, verdict, line = told.verify(giving("eth_getLogs", without))
     assert (code, verdict) == (4, {})
     assert line.startswith("hmchain: the chain's events make no sense (LookupError: ")
+
+
+# ---------------------------------------------------------------- URLs that hold secrets
+
+
+def test_what_is_secret_in_the_url_of_a_node_is_neither_written_nor_printed(
+    told: Told, data: Path, tmp_path: Path
+) -> None:
+    def rule(call: Call, _: Forward) -> Answer | None:
+        if call.path != "/v3/hunter3":
+            return Answer(401, b"")
+        answer = requests.post(told.node, call.body, headers={"Content-Type": "application/json"}, timeout=60)
+        return Answer(answer.status_code, answer.content)
+
+    told.proxy.rule, folder = rule, tmp_path / "run"
+    url = told.proxy.url.replace("//", "//user:hunter2@") + "/v3/hunter3"
+    said = [invoke(*arguments_for(data, chain=url, rounds=1), "--out", folder)]
+    assert f"check it with: hmchain verify {folder} --chain URL --data-root {data}\n" in said[0][1]
+    said += [invoke("verify", folder), invoke("verify", folder, "--chain", url)]
+    assert [code for code, _, _ in said] == [0, 4, 0]
+    assert f"chain  {told.proxy.url}, contract 0x" in said[2][1]
+    assert "the report says without proof: attack, malicious" in said[2][1], "the chain's URL is the report's"
+
+    told.proxy.rule = at_block(told.last)
+    said.append(invoke("verify", folder, "--chain", url))
+    told.proxy.rule = giving("eth_chainId", lambda _: "0x7")
+    said.append(invoke("verify", folder, "--chain", url))
+    assert [code for code, _, _ in said[3:]] == [4, 4]
+
+    assert not any("hunter" in text for _, *both in said for text in both)
+    assert not any(b"hunter" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_may_be_verified_by_another_url_of_its_chain(told: Told) -> None:
+    told.proxy.rule = lambda call, forward: None
+    code, out, err = invoke("verify", told.folder, "--json", "--chain", told.node)
+    assert (code, err) == (0, "")
+    verdict = json.loads(out)
+    assert verdict["chain"] == told.node
+    assert "the report says without proof: chain, attack," in verdict["notes"][0]
+
+
+def test_a_run_that_earlier_kept_a_whole_url_does_not_print_it(told: Told, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(told.folder, tmp_path / "run"))
+    content = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(content.replace("//127.0.0.1", "//user:hunter2@127.0.0.1"))
+    for rule, expected in ((pass_on, 0), (at_block(told.last - 1), 4), (at_block(0), 4)):
+        told.proxy.rule = rule
+        code, *said = invoke("verify", folder)
+        assert code == expected
+        assert not any("hunter" in text for text in said)

@@ -96,6 +96,13 @@ def test_a_folder_without_a_run_is_a_mistake_of_the_user(what: str, data: Path, 
     assert err == f"hmchain: {folder} holds no run with a chain (run.json is missing)\n"
 
 
+def test_a_chain_by_another_url_is_for_a_run_on_a_node(finished: FinishedRun) -> None:
+    line = "hmchain: the chain of this run is in its folder: leave --chain out\n"
+    assert invoke("verify", finished.folder, "--chain", "http://127.0.0.1:9") == (2, "", line)
+    code, _, err = invoke("verify", "--config", "hospital.toml", "--job", 1, "--chain", "http://127.0.0.1:9")
+    assert (code, err) == (2, "hmchain: --chain is for a run's folder; a hospital's configuration has [chain] urls\n")
+
+
 @pytest.fixture
 def running(data: Path, tmp_path: Path) -> subprocess.Popen[str]:
     """A long run in tmp_path/run, past its second round."""

@@ -6,10 +6,12 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coordinator.cli import EXIT_CODES, guarded, main, verify_command
+from coordinator.options import RunOptions
 from coordinator.progress import Terminal
 from hmchain import errors
 
@@ -130,8 +132,13 @@ def test_help_has_the_exit_codes(arguments: list[str], capsys: pytest.CaptureFix
 
 
 def test_the_command_that_checks_a_run_has_what_it_needs() -> None:
-    assert verify_command(Path("runs/x"), None, "medmnist-cnn") == "hmchain verify runs/x"
+    def command(out: str, **options: Any) -> str:
+        return verify_command(RunOptions(Path(out), **options))
+
+    assert command("runs/x") == "hmchain verify runs/x"
+    assert command("runs/x", chain="http://127.0.0.1:8545/") == "hmchain verify runs/x"
+    assert command("runs/x", chain="http://127.0.0.1:8545/v3/0123456789abcdef") == "hmchain verify runs/x --chain URL"
     assert (
-        verify_command(Path("my runs/x"), Path("scans"), "net:Net")
+        command("my runs/x", data_root=Path("scans"), architecture="net:Net")
         == "hmchain verify 'my runs/x' --data-root scans --allow-module net:Net"
     )

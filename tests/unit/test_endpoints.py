@@ -329,7 +329,9 @@ def test_a_url_is_shown_without_what_may_be_secret(url: str, expected: str) -> N
     assert shown(url) == expected
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:secret", "http://[::1/secret"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://127.0.0.1:secret", "http://[::1/secret", "user:secret"]
+)
 def test_what_is_no_url_is_refused_and_not_shown(url: str, run: Run) -> None:
     assert shown(url) == "an address that is no URL"
     with pytest.raises(UsageError, match=r"^an address that is no URL is not the http"):
