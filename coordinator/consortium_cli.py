@@ -131,8 +131,7 @@ def propose(config: Config, password_file: Path | None, motion: str, subject: st
     check_motion(session, motion, about)
     contract = session.ballots
     receipt = insist(lambda: contract.transact(*arguments))
-    ballot = next(event.args["ballot"] for event in receipt.events if event.name == "MotionOpened")
-    _print_outcome(receipt, ballot)
+    _print_outcome(receipt, receipt.told("MotionOpened")["ballot"])
 
 
 @members.command(epilog=EXIT_CODES)

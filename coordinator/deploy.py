@@ -116,7 +116,7 @@ def create_job(
     manifest_blob, model_blob = map(blob_to_abi, blobs)
     terms = manifest.terms().to_abi()
     receipt = creator.transact("createJob", terms, coordinator, manifest.digest(), model, manifest_blob, model_blob)
-    return int(next(event.args["job"] for event in receipt.events if event.name == "JobCreated"))
+    return int(receipt.told("JobCreated")["job"])
 
 
 def publish_initial(

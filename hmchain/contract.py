@@ -66,6 +66,13 @@ class Receipt:
     transaction: str
     events: tuple[Event, ...]
 
+    def told(self, name: str) -> dict[str, Any]:
+        """The arguments of its event of this name. Raises ChainError where the node leaves out the receipt's logs."""
+        for event in self.events:
+            if event.name == name:
+                return event.args
+        raise ChainError(f"the chain's node gives a receipt that lacks {name}")
+
 
 class Function:
     """Encodes one function's calls and decodes its answers, as web3's contracts do, without a search of the ABI."""

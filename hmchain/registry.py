@@ -81,7 +81,7 @@ class Registry:
         blob is the contract's Blob (hmchain.history.blob_to_abi). Raises ContractError, ChainError.
         """
         receipt = self.transact("registerBatch", KIND_NUMBERS[kind], count, root, blob)
-        return int(receipt.events[0].args["index"])
+        return int(receipt.told("BatchRegistered")["index"])
 
     def transact(self, function: str, *arguments: object) -> Receipt:
         """Sends a transaction; the trail then reaches at least its block. Raises ContractError, ChainError."""

@@ -173,6 +173,15 @@ def test_a_node_that_leaves_out_what_others_follow_from_is_at_fault(lacking: str
     assert line.startswith("hmchain: the chain's events make no sense (LookupError: ")
 
 
+def test_a_run_whose_node_gives_receipts_without_logs_ends_with_one_line(
+    told: Told, data: Path, tmp_path: Path
+) -> None:
+    told.proxy.rule = giving("eth_getTransactionReceipt", lambda receipt: receipt | {"logs": []})
+    code, _, line = invoke(*arguments_for(data, chain=told.proxy.url), "--out", tmp_path / "run")
+    assert (code, line) == (4, "hmchain: the chain's node gives a receipt that lacks JobCreated\n")
+    assert not (tmp_path / "run").exists()
+
+
 # ---------------------------------------------------------------- URLs that hold secrets
 
 

@@ -61,6 +61,13 @@ def test_a_transaction_has_a_receipt_with_its_events(deployed: Deployed) -> None
     assert deployed.owner.gas_of(event) == receipt.gas
 
 
+def test_a_receipt_without_the_event_that_it_must_have_is_the_nodes_fault(deployed: Deployed) -> None:
+    receipt = deployed.owner.transact("found", [ORGANISATION])
+    assert receipt.told("MemberAdmitted")["operator"] == MEMBER.address
+    with pytest.raises(ChainError, match="gives a receipt that lacks JobCreated"):
+        receipt.told("JobCreated")
+
+
 def test_events_are_read_from_a_range_of_blocks(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     others = [(Account.create().address, b"\1" * 32, bytes(32)) for _ in range(3)]
     for organisation in others:

@@ -145,7 +145,7 @@ class Reader:
         emergency = EmergencyAccess(holder.member, subject, why, digest, opened + 1, deadline)
         signature = emergency.sign(self.keys.account, client.chain_id, client.address)
         receipt = self.registry.transact("breakGlass", emergency.abi(), *signature)
-        return int(receipt.events[0].args["number"])
+        return int(receipt.told("GlassBroken")["number"])
 
     def _recipient(self) -> dict[str, Any]:
         return {"recipient": self.keys.encryption.public.hex()}
