@@ -42,7 +42,7 @@ def dashboard(
 
     It only reads, listens on the loopback interface alone and asks no host but the chain's node. With
     --db sqlite:///index.sqlite (or postgresql+psycopg://…) the index is kept, and the next start continues from where
-    this one stopped. Ctrl-C ends it.
+    this one stopped. Ctrl-C ends it, and pressed again, at once.
     """
     if sum(given is not None for given in (folder, config, chain)) != 1:
         raise UsageError("name one source: a run's folder with --run, a hospital's --config, or a node with --chain")

@@ -22,13 +22,14 @@ def loading() -> Iterator[None]:
     if before is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _leave)
+    signal.signal(signal.SIGINT, leave)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _leave(*_: object) -> NoReturn:
+def leave(*_: object) -> NoReturn:
+    """A handler of signals: ends the process at once, with one line, and clears up nothing."""
     os.write(2, b"hmchain: interrupted\n")
     os._exit(INTERRUPTED)

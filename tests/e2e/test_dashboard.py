@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -350,6 +351,22 @@ def test_the_verify_button_finds_a_blob_that_was_altered(copy: Callable[[], Path
     with dashboard("--run", folder) as url:
         assert requests.post(f"{url}/verify", headers={"Origin": url}, timeout=30).status_code == 200
         wait_until(lambda: "INVALID: " in requests.get(f"{url}/models", timeout=30).text)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "hmchain: interrupted\n"), (signal.SIGTERM, 0, "")]
+)
+def test_a_signal_just_after_the_start_ends_it_in_order(
+    number: signal.Signals, code: int, said: str, emitter: Emitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = start("--chain", url_of(emitter), "--contract", emitter.address)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://")
+    process.send_signal(number)
+    _, complaints = process.communicate(timeout=60)
+    assert (process.returncode, complaints) == (code, said)
+    assert not list(tmp_path.glob("hmchain-dashboard-*"))  # where its index was
 
 
 @pytest.mark.parametrize(
