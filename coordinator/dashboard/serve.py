@@ -22,7 +22,7 @@ from hmchain.errors import UsageError
 from hmchain.interrupts import leave
 
 LOOPBACK = "127.0.0.1"
-CLOSING_SECONDS = 10  # for streams to notice that it is being stopped
+CLOSING_SECONDS = 45  # for pages and streams to notice that it is being stopped, or that their database is gone
 
 
 def serve(source: Source, engine: Engine, port: int, data_root: Path | None, announce: Callable[[str], None]) -> None:

@@ -111,6 +111,10 @@ def open_database(url: str, rebuild: bool = False) -> Engine:
         engine = create_engine(url)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _share)
+        elif engine.dialect.driver == "psycopg":
+            from coordinator.dashboard.postgresql import connect  # psycopg is installed by those who need it
+
+            event.listen(engine, "do_connect", connect)
         if rebuild:
             METADATA.drop_all(engine)
         METADATA.create_all(engine)

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from bench.emitter import Emitter, history, node
+from coordinator.dashboard import postgresql
 from coordinator.dashboard.reading import Reading
 from coordinator.dashboard.source import live, recorded
 from coordinator.dashboard.store import open_database
+from hmchain.errors import StorageError
 from tests.e2e.board import fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
 from tools.board import dashboard
@@ -91,3 +94,19 @@ def test_a_reorganisation_is_taken_back(url: str, tmp_path: Path) -> None:
         settled(source, engine)
         assert rows(engine) == fresh(source, tmp_path / "sqlite")
         engine.dispose()
+
+
+def test_a_server_that_does_not_answer_is_a_fault_and_not_waited_for(
+    url: str, finished: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.5)
+    source, engine = recorded(finished.folder), open_database(url, rebuild=True)
+    indexer = settled(source, engine)
+    other = open_database(url)
+    with other.begin() as held:
+        held.execute(text("LOCK TABLE source"))
+        with pytest.raises(StorageError, match=r"^the index cannot be used: .*did not answer within 0\.5 s$"):
+            indexer.step()
+    assert not indexer.step()
+    for each in (engine, other):
+        each.dispose()
