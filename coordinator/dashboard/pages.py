@@ -21,6 +21,7 @@ from coordinator.dashboard.sheet import moment
 from coordinator.dashboard.tables import SHEETS, Sheet, sheet_of, training
 from coordinator.dashboard.timeline import timeline
 from coordinator.dashboard.verification import Verification
+from hmchain.errors import StorageError
 from hmchain.history import JobRecord
 
 HERE = Path(__file__).parent
@@ -209,8 +210,10 @@ class Pages:
         return self._page("missing.html", "Not found", lambda _: {"text": text}, place="", status=404)
 
     def broken(self, _: Request, fault: Exception) -> Response:
-        """The page for a database that is gone or a defect of ours: what is known, and no internals."""
-        body = self._templates.get_template("broken.html").render(kind=type(fault).__name__)
+        """The page for a database that is gone, or damaged: what is known, and no internals."""
+        gone = f"Its database does not answer ({type(fault).__name__}). This page tries again by itself."
+        text = str(fault) if isinstance(fault, StorageError) else gone
+        body = self._templates.get_template("broken.html").render(text=text)
         return HTMLResponse(body, 503)
 
     # ------------------------------------------------------------------ parts of pages

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    inspect,
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -117,13 +118,27 @@ def open_database(url: str, rebuild: bool = False) -> Engine:
             event.listen(engine, "do_connect", connect)
         if rebuild:
             METADATA.drop_all(engine)
+        _check_whole(engine)
         METADATA.create_all(engine)
         with engine.connect() as connection:
             for table in METADATA.tables.values():
                 connection.execute(select(table).limit(1))  # a database of another make is said now
-    except (SQLAlchemyError, ImportError) as fault:
+    except (SQLAlchemyError, ImportError, ValueError) as fault:  # ValueError of a port that is no number
         raise StorageError(f"cannot use the database: {str(fault).splitlines()[0]}") from fault
     return engine
+
+
+def _check_whole(engine: Engine) -> None:
+    """Raises StorageError for what is left of an index: with empty tables in place of those that are gone, it would be
+    shown as if nothing had happened on the chain.
+    """
+    tables = METADATA.sorted_tables
+    there = set(inspect(engine).get_table_names())
+    gone = [table.name for table in tables if table.name not in there]
+    with engine.connect() as connection:
+        left = any(connection.execute(select(table).limit(1)).first() for table in tables if table.name in there)
+    if gone and left:
+        raise StorageError(f"the index in this database lacks {', '.join(gone)}; to read it again, use --rebuild")
 
 
 def _share(connection: Any, _: Any) -> None:
@@ -193,10 +208,14 @@ def marks(connection: Connection) -> Iterator[Head]:
 
 
 def events_between(connection: Connection, first: int, end: int) -> Iterator[Event]:
-    """The events of blocks first..end-1, in the order of the chain."""
+    """The events of blocks first..end-1, in the order of the chain. Raises StorageError for one that is damaged."""
     span = (EVENTS.c.block >= first) & (EVENTS.c.block < end)
     for row in connection.execute(EVENTS.select().where(span).order_by(EVENTS.c.block, EVENTS.c.log)):
-        yield Event(row.name, json.loads(row.args, object_hook=_bytes), row.block, row.log, row.tx)
+        try:
+            args = json.loads(row.args, object_hook=_bytes)
+        except (ValueError, TypeError) as fault:
+            raise StorageError(f"the index is damaged at block {row.block}; start again with --rebuild") from fault
+        yield Event(row.name, args, row.block, row.log, row.tx)
 
 
 def times_of(connection: Connection) -> dict[int, int]:

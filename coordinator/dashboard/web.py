@@ -18,6 +18,7 @@ from coordinator.dashboard.indexer import Indexer
 from coordinator.dashboard.pages import Pages
 from coordinator.dashboard.reading import Reading
 from coordinator.dashboard.verification import Verification
+from hmchain.errors import StorageError
 
 STATIC = Path(__file__).parent / "static"
 
@@ -54,5 +55,5 @@ def application(
         Route("/live", api.stream),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    handlers = {404: pages.missing, SQLAlchemyError: pages.broken}
+    handlers = {404: pages.missing, SQLAlchemyError: pages.broken, StorageError: pages.broken}
     return Starlette(routes=routes, middleware=[Middleware(Guarded)], exception_handlers=handlers)

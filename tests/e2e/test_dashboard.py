@@ -28,7 +28,7 @@ from coordinator.folder import LEDGER, RunFile, read_ledger
 from coordinator.replay import replay
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
-from hmchain.errors import ChainBehind, ChainError, VerificationError
+from hmchain.errors import ChainBehind, ChainError, StorageError, VerificationError
 from tests.e2e.board import database, fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
 from tests.e2e.proxy import Answer, Call, Forward, Proxy
@@ -398,6 +398,40 @@ def test_a_database_of_another_make_is_refused(finished: FinishedRun, tmp_path: 
     (tmp_path / "index").write_text("this is no database " * 99)
     status, _, err = invoke("dashboard", "--run", finished.folder, "--db", f"sqlite:///{tmp_path}/index")
     assert (status, "cannot use the database" in err) == (6, True)
+
+
+def test_what_is_left_of_an_index_is_not_taken_for_one(emitter: Emitter, tmp_path: Path) -> None:
+    emitter.emit(founding(2))
+    settled(live(url_of(emitter), emitter.address), engine := database(tmp_path / "index"))
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE events"))
+    with pytest.raises(
+        StorageError, match=r"^the index in this database lacks events; to read it again, use --rebuild$"
+    ):
+        open_database(f"sqlite:///{tmp_path}/index")
+    open_database(f"sqlite:///{tmp_path}/index", rebuild=True)
+
+
+def test_a_start_that_was_cut_short_is_made_up_for(tmp_path: Path) -> None:
+    with database(tmp_path / "index").begin() as connection:
+        connection.execute(text("DROP TABLE events"))
+    open_database(f"sqlite:///{tmp_path}/index")
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]]", '{"member": {"hex": "x"}}'])
+def test_an_index_that_is_damaged_is_said(damaged: str, emitter: Emitter, tmp_path: Path) -> None:
+    emitter.emit(founding(2))
+    settled(live(url_of(emitter), emitter.address), engine := database(tmp_path / "index"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE events SET args = :args"), {"args": damaged})
+    with dashboard("--chain", url_of(emitter), "--contract", emitter.address, "--db", engine.url) as url:
+        answer = requests.get(url, timeout=30)
+    assert (answer.status_code, "damaged at block" in answer.text) == (503, True)
+
+
+def test_a_database_whose_port_is_no_number_is_refused() -> None:
+    with pytest.raises(StorageError, match=r"^cannot use the database: "):
+        open_database("postgresql+psycopg://hmchain@127.0.0.1:port/postgres")
 
 
 def test_no_two_contracts_have_an_event_in_common() -> None:
