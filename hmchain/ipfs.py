@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import ipfshttpclient
 from ipfshttpclient import exceptions
 
 from hmchain.blobs import BlobRef, check_limit, proved
-from hmchain.cid import cid_of
+from hmchain.cid import CHUNK_SIZE, cid_of
 from hmchain.errors import BlobError, DaemonError, Reason, UsageError
 from hmchain.timely import Timely
 
 # What the client raises. requests' errors, which are OSErrors, come through while an answer is being streamed; the last
 # four are what the client makes of the answer of a server that is no IPFS daemon.
 FAULTS = (exceptions.Error, OSError, LookupError, TypeError, AssertionError, RecursionError)
+# What a daemon says whose own disk refuses: it keeps what it fetches. Go's words for errno, in lower case everywhere.
+OWN_DISK = re.compile("no space left on device|disk quota exceeded|read-only file system|input/output error")
+WHY_SECONDS = 5.0  # for the reason of an answer that ended early
 
 
 class IpfsStore:
@@ -61,7 +66,7 @@ class IpfsStore:
         try:
             data = self._read(ref)
         except FAULTS as error:
-            kind = DaemonError if isinstance(error, exceptions.ConnectionError) else BlobError
+            kind = DaemonError if self._is_at_fault(error) else BlobError
             raise kind(self._failed(f"fetch {ref.cid}", error)) from error
         if len(data) == ref.size and cid_of(data) != ref.cid:
             # The CID is a digest, too: a daemon that works would have refused these bytes, whoever sent them.
@@ -84,10 +89,31 @@ class IpfsStore:
                 data += chunk
                 if len(data) > ref.size:
                     break
-        # Kubo ends an answer early where it cannot find the next block.
         if len(data) < ref.size:
+            # Kubo ends an answer early where it cannot find the next block, or store it.
+            self._ask_for_block(ref, len(data) // CHUNK_SIZE)
             raise OSError(f"the answer ended after {len(data):,} of {ref.size:,} bytes")
         return bytes(data)
+
+    def _ask_for_block(self, ref: BlobRef, number: int) -> None:
+        """Raises why a block of a blob is not to be had, where Kubo says it: why an answer ended early it says in a
+        trailer, which the client does not read.
+        """
+        with suppress(exceptions.TimeoutError, LookupError, TypeError):
+            links = self._client.dag.get(str(ref.cid), timeout=WHY_SECONDS)["Links"]
+            self._client.block.stat(links[number]["Hash"]["/"], timeout=WHY_SECONDS)
+
+    def _is_at_fault(self, error: BaseException) -> bool:
+        """Whether it is the daemon that failed, and not a blob that nobody has: it is gone, its disk refuses to take
+        what is fetched, or it answers nothing else either.
+        """
+        if isinstance(error, exceptions.ConnectionError) or OWN_DISK.search(str(error)):
+            return True
+        try:
+            self.used()
+        except DaemonError:
+            return True
+        return False
 
     def _failed(self, action: str, error: BaseException) -> str:
         if isinstance(error, exceptions.ConnectionError):

@@ -5,6 +5,7 @@ The HTTP servers here are real ones that answer wrongly. A real Kubo is spoken t
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def daemon(answer: Answer, timeout: float = 5.0) -> Iterator[IpfsStore]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -233,6 +234,27 @@ def say(body: bytes, status: int = 200, length: int | None = None) -> Answer:
         request.send_header("Content-Length", str(len(body) if length is None else length))
         request.end_headers()
         request.wfile.write(body)
+
+    return answer
+
+
+def well(answer: Answer) -> Answer:
+    """What a daemon answers that works; only to a request for a blob it gives this answer."""
+
+    def choose(request: BaseHTTPRequestHandler) -> None:
+        about_blob = re.match("/api/v0/(cat|dag|block)", request.path)
+        (answer if about_blob else say(b'{"RepoSize":1,"Hash":"%s","Keys":{}}' % str(REF.cid).encode()))(request)
+
+    return choose
+
+
+def says_why(reason: bytes) -> Answer:
+    """A blob's beginning; its blocks; and, asked for one of them, an error."""
+    links = say(b'{"Links":[{"Hash":{"/":"%s"}}]}' % str(REF.cid).encode())
+    answers = {"cat": say(BLOB[:-1]), "dag": links, "block": say(b'{"Message":"%s"}' % reason, 500)}
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        answers[request.path.split("/")[3].partition("?")[0]](request)
 
     return answer
 
@@ -352,15 +374,34 @@ def test_a_daemon_that_gives_other_bytes_for_a_cid_is_at_fault() -> None:
     [
         pytest.param(say(b'{"Message":"block was not found locally"}', 500), REF, id="not found"),
         pytest.param(say(BLOB[:-1]), REF, id="a block of it not found"),
+        pytest.param(says_why(b"block was not found locally"), REF, id="a block of it not found, as it says itself"),
         pytest.param(drip(0.3), REF, id="not found in time"),
         pytest.param(say(BLOB + b"x"), REF, id="another size than recorded"),
         pytest.param(say(BLOB), replace(REF, sha256=bytes(32)), id="another digest than recorded"),
     ],
 )
 def test_a_blob_that_is_missing_or_falsely_recorded_is_not_the_daemons_fault(answer: Answer, ref: BlobRef) -> None:
-    with daemon(answer, timeout=0.2) as store, pytest.raises(BlobError) as caught:
+    with daemon(well(answer), timeout=0.2) as store, pytest.raises(BlobError) as caught:
         store.get(ref, 1024)
     assert not isinstance(caught.value, DaemonError)
+
+
+FULL = b"write /data/ipfs/blocks/.temp/temp-1: no space left on device"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(drip(0.3), id="answers nothing in time"),
+        pytest.param(say(b'{"Message":"datastore is closed"}', 500), id="refuses everything"),
+        pytest.param(well(say(b'{"Message":"%s"}' % FULL, 500)), id="disk full"),
+        pytest.param(well(says_why(FULL)), id="disk full amid a blob"),
+    ],
+)
+def test_a_daemon_that_does_not_work_is_at_fault_and_not_the_blob(answer: Answer) -> None:
+    with daemon(answer, timeout=0.2) as store, pytest.raises(DaemonError, match="cannot fetch") as caught:
+        store.get(REF, 1024)
+    assert caught.value.reason is Reason.UNAVAILABLE
 
 
 @pytest.mark.parametrize("answer", [say(b"", 500), say(b"{}"), say(b'{"Hash":"x"}'), drip(0.3)], ids=range(4))
