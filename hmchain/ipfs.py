@@ -58,6 +58,7 @@ class IpfsStore:
             raise DaemonError(self._failed(f"store {ref.cid}", error)) from error
         if name != str(ref.cid):
             raise DaemonError(f"the IPFS daemon at {self._address} stored {ref.cid} as {name[:80]!r}")
+        self._check_pinned(ref)
         return ref
 
     def get(self, ref: BlobRef, limit: int) -> bytes:
@@ -102,6 +103,15 @@ class IpfsStore:
         with suppress(exceptions.TimeoutError, LookupError, TypeError):
             links = self._client.dag.get(str(ref.cid), timeout=WHY_SECONDS)["Links"]
             self._client.block.stat(links[number]["Hash"]["/"], timeout=WHY_SECONDS)
+
+    def _check_pinned(self, ref: BlobRef) -> None:
+        """Raises DaemonError for what the daemon stored and did not pin: where its disk was full by then, it says so in
+        the trailer alone, and its garbage collector would remove the blob.
+        """
+        try:
+            self._client.pin.ls(str(ref.cid), type="recursive")
+        except FAULTS as error:
+            raise DaemonError(self._failed(f"keep {ref.cid}", error)) from error
 
     def _is_at_fault(self, error: BaseException) -> bool:
         """Whether it is the daemon that failed, and not a blob that nobody has: it is gone, its disk refuses to take

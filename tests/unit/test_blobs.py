@@ -404,6 +404,18 @@ def test_a_daemon_that_does_not_work_is_at_fault_and_not_the_blob(answer: Answer
     assert caught.value.reason is Reason.UNAVAILABLE
 
 
+def test_a_daemon_that_stores_and_does_not_pin_is_at_fault() -> None:
+    """Kubo does so where its disk is full in between; with status 200, and the reason in a trailer."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        pins = request.path.startswith("/api/v0/pin")
+        refusal = say(b'{"Message":"path \'%s\' is not pinned"}' % str(REF.cid).encode(), 500)
+        (refusal if pins else say(b'{"Hash":"%s"}' % str(REF.cid).encode()))(request)
+
+    with daemon(answer) as store, pytest.raises(DaemonError, match=r"cannot keep \S+: path '\S+' is not pinned$"):
+        store.put(BLOB)
+
+
 @pytest.mark.parametrize("answer", [say(b"", 500), say(b"{}"), say(b'{"Hash":"x"}'), drip(0.3)], ids=range(4))
 def test_a_daemon_that_does_not_store_is_at_fault(answer: Answer) -> None:
     with daemon(answer, timeout=0.2) as store, pytest.raises(DaemonError):
