@@ -157,7 +157,7 @@ class TrainingSets:
 
     def _make_folder(self) -> None:
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)  # no parents: a disk that is gone is not made anew
         except OSError as fault:
             raise StorageError(f"cannot make {self.folder}: {fault.strerror}") from fault
 

@@ -100,6 +100,14 @@ def test_what_cannot_be_written_is_a_fault_of_the_disk(tmp_path: Path) -> None:
         sets.note(1, 1, UPDATE, OF_FILE.root)
 
 
+def test_a_hospitals_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    """Its disk comes back, and hides what was written in its place."""
+    away = TrainingSets(tmp_path / "disk" / "training-sets", Keys(MemberIdentity.create()))
+    with pytest.raises(StorageError, match=r"^cannot make .*training-sets: No such file or directory$"):
+        away.keep(OF_FILE.root, OF_FILE.encode())
+    assert not (tmp_path / "disk").exists()
+
+
 def test_a_list_that_is_missing_damaged_foreign_or_another_one_is_said(sets: TrainingSets) -> None:
     root, own = OF_RECORDS.root, sets._keys.identity.encryption.public
     name = rf"its list {root.hex()}\.age"

@@ -559,6 +559,13 @@ def test_who_waits_too_long_for_another_process_is_told(vault: Vault, folder: Pa
 # ---------------------------------------------------------------- damage
 
 
+def test_a_vault_whose_disk_is_gone_is_not_made_anew(folder: Path) -> None:
+    """An empty one in its place would know nobody, and refuse every request for good."""
+    with pytest.raises(StorageError, match=r"^cannot make .*vault\.sqlite: No such file or directory$"):
+        opened(folder / "disk" / "records")
+    assert not (folder / "disk").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"x", b"SQLite format 3\0" + bytes(4_096), os.urandom(8_192)], ids=len)
 def test_another_file_is_no_vault(content: bytes, folder: Path) -> None:
     folder.mkdir()

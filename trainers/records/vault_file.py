@@ -153,7 +153,7 @@ def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
     identity, pseudonyms = new_identity(), secrets.token_bytes(32)
     sealed = seal(identity.secret.encode(), [recipient]), seal(pseudonyms, [identity.public])
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # no parents: without its disk, the vault would seem empty
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(_connect(partial)) as database:
             database.executescript(_SCHEMA)
