@@ -32,10 +32,18 @@ def results(cells: Sequence[Cell], store: Store, data_root: Path | None, jobs: i
         while waiting or running:
             while waiting and len(running) < jobs:
                 _start(waiting.popleft(), store, data_root, running, context)
+            failed: HMChainError | None = None
             for pipe in wait(list(running)):
                 assert isinstance(pipe, Connection)
                 cell, process = running.pop(pipe)
-                yield cell, _received(cell, pipe, process)
+                try:
+                    result = _received(cell, pipe, process)
+                except HMChainError as fault:  # told once those that are done, too, were handed on: each took long
+                    failed = fault
+                    continue
+                yield cell, result
+            if failed is not None:
+                raise failed
     finally:
         for _, process in running.values():
             process.kill()

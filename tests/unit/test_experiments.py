@@ -13,6 +13,7 @@ import pytest
 
 from coordinator.cli import run
 from coordinator.experiment_cli import NAMES
+from coordinator.experiments import processes
 from coordinator.experiments.baselines import central, majority
 from coordinator.experiments.cells import PAPER, Cell
 from coordinator.experiments.conduct import missing
@@ -275,3 +276,14 @@ def test_the_central_network_may_be_another(tmp_path: Path) -> None:
         for changes in ({}, {"architecture": "medmnist-cnn"}, {"architecture": "groupnorm-cnn"})
     )
     assert usual == named != other
+
+
+def test_a_run_that_is_done_is_kept_when_another_one_fails_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [Cell("no-such-set", 0, {}, "majority"), Cell("tissue-like", 0, {}, "majority")]
+    monkeypatch.setattr(processes, "wait", lambda pipes: [pipe for pipe in pipes if pipe.poll(120)])
+    found = processes.results(cells, Store(tmp_path / "results"), tissue(tmp_path), jobs=2)
+    assert next(found)[0] == cells[1]
+    with pytest.raises(DataError, match="no-such-set"):
+        next(found)
