@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator
 from typing import Any
@@ -10,6 +11,8 @@ import psycopg
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 30.0  # of silence while something is asked for, being another one's turn on the same rows included
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # it warns, on the terminal, of what it raises anyway
 
 
 class Connection(psycopg.Connection[Any]):

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_a_reorganisation_is_taken_back(url: str, tmp_path: Path) -> None:
         settled(source, engine)
         assert rows(engine) == fresh(source, tmp_path / "sqlite")
         engine.dispose()
+
+
+TWICE = """
+import sys
+from coordinator.dashboard.store import METADATA, open_database
+with open_database(sys.argv[1], rebuild=True).begin() as connection:
+    connection.execute(METADATA.tables["blocks"].insert(), [{"block": 1, "time": 1}] * 999)
+"""
+
+
+def test_what_fails_is_said_by_us_alone(url: str) -> None:
+    """As where its disk is full amid several rows."""
+    done = subprocess.run([sys.executable, "-c", TWICE, url], capture_output=True, text=True, check=False)
+    assert "UniqueViolation" in done.stderr
+    assert "Pipeline" not in done.stderr
 
 
 def test_a_server_that_does_not_answer_is_a_fault_and_not_waited_for(
