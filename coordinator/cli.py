@@ -16,12 +16,13 @@ from coordinator.consortium_cli import deploy, job, members
 from coordinator.dashboard_cli import dashboard
 from coordinator.experiment_cli import experiment
 from coordinator.export_cli import export
+from coordinator.job_options import JobOptions, with_job
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
 from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded, json_option, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from hmchain.interrupts import loading
-from trainers.cli import CONTEXT, init, node, status, unlock, with_password
+from trainers.cli import CONTEXT, init, node, status, unlock
 from trainers.config import load as load_config
 from trainers.services.cli import records
 
@@ -157,27 +158,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="[DIR]", type=FilePath, required=False)
+@with_job
 @data_root_option("Folder with NAME.npz, to measure every round's model again.")
-@click.option("--chain", "url", help="URL of a node of the run's chain, where run.json does not name all of it.")
-@click.option("--config", "-c", type=FilePath, help="A hospital.toml: check a job of its consortium, not a DIR.")
-@click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
-@click.option(
-    "--allow-module", "modules", multiple=True, help="A custom network, package.module:Class, that may be imported."
-)
-@with_password
 @json_option("Print the verdict as JSON, and nothing else.")
 @guarded
-def verify(
-    folder: Path | None,
-    data_root: Path | None,
-    url: str | None,
-    config: Path | None,
-    number: int | None,
-    modules: tuple[str, ...],
-    password_file: Path | None,
-    as_json: bool,
-) -> None:
+def verify(data_root: Path | None, as_json: bool, **named: Any) -> None:
     """Check a run in DIR, or a job of a consortium, from chain and blobs alone.
 
     A run in DIR: executes every recorded transaction again (or opens the chain that the run used), recomputes every
@@ -185,26 +170,21 @@ def verify(
     model from the hospital's own chain and blobs, for which it needs the hospital's keys. Prints VALID, or INVALID and
     the first thing that is wrong.
     """
-    if (folder is None) == (config is None) or (config is None) != (number is None):
-        raise UsageError("name a run's folder, or a hospital's --config and the --job to check")
-    if config is not None and url is not None:
-        raise UsageError("--chain is for a run's folder; a hospital's configuration has [chain] urls")
-    if config is not None and modules:
-        raise UsageError("--allow-module is for a run's folder; a hospital's configuration has [roles] modules")
+    which = JobOptions(**named)
 
     def check() -> dict[str, Any]:
-        if config is not None and number is not None:
+        if which.config is not None and which.number is not None:
             with loading():
                 from coordinator.audit import audit
 
-            hospital = load_config(config)
-            return audit(hospital, unlock(hospital, password_file), number)
+            hospital = load_config(which.config)
+            return audit(hospital, unlock(hospital, which.password_file), which.number)
         with loading():
             from coordinator.progress import Terminal
             from coordinator.verify import verify as verify_run
 
-        assert folder is not None
-        return verify_run(folder, data_root, Terminal(quiet=as_json), modules, url)
+        assert which.folder is not None
+        return verify_run(which.folder, data_root, Terminal(quiet=as_json), which.modules, which.url)
 
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):  # a custom network may print

@@ -6,38 +6,24 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import click
 
+from coordinator.job_options import JobOptions, with_job
 from hmchain.command import EXIT_CODES, FilePath, guarded, json_option, on_one_line
-from hmchain.errors import UsageError
 from hmchain.interrupts import loading
-from trainers.cli import unlock, with_password
+from trainers.cli import unlock
 from trainers.config import load as load_config
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("folder", metavar="[DIR]", type=FilePath, required=False)
-@click.option("--config", "-c", type=FilePath, help="A hospital.toml: a model of its consortium, not of a DIR.")
-@click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number.")
+@with_job
 @click.option("--round", type=click.IntRange(0), help="The model of this round; 0 is the initial one. [default: last]")
 @click.option("--out", type=FilePath, default=Path("model"), show_default=True, help="New folder for the model.")
-@click.option(
-    "--allow-module", "modules", multiple=True, help="A custom network, package.module:Class, that may be imported."
-)
-@with_password
 @json_option("Print what was written as JSON, and nothing else.")
 @guarded
-def export(
-    folder: Path | None,
-    config: Path | None,
-    number: int | None,
-    round: int | None,
-    out: Path,
-    modules: tuple[str, ...],
-    password_file: Path | None,
-    as_json: bool,
-) -> None:
+def export(round: int | None, out: Path, as_json: bool, **named: Any) -> None:
     """Write a global model as files that can be used without a chain.
 
     Of a run in DIR, or of a consortium's job (--config and --job), of which the hospital must have been told the key.
@@ -46,10 +32,7 @@ def export(
 
     This model is what the round's masters attested; hmchain verify recomputes it from the updates.
     """
-    if (folder is None) == (config is None) or (config is None) != (number is None):
-        raise UsageError("name a run's folder, or a hospital's --config and the --job")
-    if config is not None and modules:
-        raise UsageError("--allow-module is for a run's folder; a hospital's configuration has [roles] modules")
+    which = JobOptions(**named)
     with loading():
         from coordinator.audit import evidence_of
         from coordinator.evidence import gather
@@ -59,13 +42,15 @@ def export(
 
     refuse_existing(out)  # now, and not once the ledger was executed
     with redirect_stdout(sys.stderr if as_json else sys.stdout):  # a custom network may print
-        if config is not None and number is not None:
-            hospital = load_config(config)
-            evidence = evidence_of(hospital, unlock(hospital, password_file), number)
+        if which.config is not None and which.number is not None:
+            hospital = load_config(which.config)
+            evidence = evidence_of(hospital, unlock(hospital, which.password_file), which.number)
             written = write_model(evidence, round, out, hospital.roles.modules)
         else:
-            assert folder is not None
-            written = write_model(gather(folder, RunFile.read(folder)), round, out, modules)
+            assert which.folder is not None
+            run = RunFile.read(which.folder)
+            evidence = gather(which.folder, run if which.url is None else run.on(which.url))
+            written = write_model(evidence, round, out, which.modules)
     if as_json:
         click.echo(json.dumps(written, sort_keys=True))
         return

@@ -2,7 +2,7 @@
 
 from trainers.exported import open_model
 
-model = open_model(Path("model"))
+model = open_model("model")
 probabilities = model.predict(images)  # uint8 (N, 28, 28) or (N, 28, 28, 3) -> float32 (N, classes)
 """
 
@@ -53,11 +53,12 @@ class TrainedModel:
         return probabilities(self.network, inputs, job.multi_label)
 
 
-def open_model(folder: Path, allowed: Collection[str] = ()) -> TrainedModel:
+def open_model(folder: Path | str, allowed: Collection[str] = ()) -> TrainedModel:
     """Reads what `hmchain export` wrote. allowed: custom networks that may be imported, "package.module:Class".
 
     Raises UsageError where a file is missing or altered, and for a network that is not allowed; WeightsError.
     """
+    folder = Path(folder)
     manifest = Manifest.parse(read_file(folder / MANIFEST, "the manifest"))
     header = _header(folder / MODEL)
     if header.manifest != manifest.digest():

@@ -299,7 +299,7 @@ def test_too_little_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["verify"], "name a run's folder, or a hospital's --config and the --job to check"),
+        (["verify"], "name a run's folder, or a hospital's --config and the --job"),
         (["verify", "run", "--config", "hospital.toml", "--job", "1"], "name a run's folder, or"),
         (["verify", "run", "--job", "1"], "name a run's folder, or"),
         (["verify", "--config", "hospital.toml"], "name a run's folder, or"),
