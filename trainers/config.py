@@ -131,6 +131,7 @@ class Records(Section):
     folder: Annotated[Path, AfterValidator(_possible)] = Path("records")
     zone: str = "UTC"
     release: bool = True
+    lost: frozenset[int] = frozenset()
 
 
 class Roles(Section):

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from hmchain.errors import UsageError
+from hmchain.errors import StorageError, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role
 from hmchain.record import Kind
 from hmchain.registry import Registry
 from trainers.records import releasing, sharing
+from trainers.records.archive import Archive
 
 from .case import Case, refused, released_nothing
 from .ward import Ward, answer_all, record, sign
@@ -61,6 +62,26 @@ def test_a_request_is_answered_once_and_by_whom_it_asks(ward: Ward, case: Case) 
     assert answer_all(ward.releasing()) == 0
     assert list(ward.archive().trail().released[which]) == [1]
     assert ward.archive().vault.released(*which) == [holding.leaf for holding in case.records]
+
+
+def test_nothing_is_answered_while_the_vault_lacks_a_batch_of_ours(own_ward: Ward) -> None:
+    """As an old backup does. An answer is final: it would leave out for good what was registered since."""
+    case = Case(own_ward)
+    (newest,) = own_ward.about(case.name, "since then")
+    archive, which = own_ward.archive(), own_ward.ask(case.physician, case.grant)
+    give_root(archive, newest.batch.number, bytes(32))
+    with pytest.raises(StorageError, match=f"lacks batches that are ours, entries {newest.batch.number}: bring back"):
+        own_ward.releasing().step()
+    assert which not in archive.trail().released
+    given_up = replace(archive.rules, given_up=frozenset({newest.batch.number}))
+    assert given_up.lost(archive.trail()) == []
+    give_root(archive, newest.batch.number, newest.batch.root)
+    assert case.answer(which) == ["a", "b", "since then"]
+
+
+def give_root(archive: Archive, number: int | None, root: bytes) -> None:
+    with archive.vault._writing() as database:
+        database.execute("UPDATE batches SET root = ? WHERE number = ?", (root, number))
 
 
 def test_both_hospitals_of_a_patient_are_asked_under_one_grant(ward: Ward) -> None:

@@ -269,21 +269,21 @@ def test_a_key_is_not_shown(liar: Liar) -> None:
 # ---------------------------------------------------------------- waiting
 
 
-def test_a_holder_that_does_not_answer_is_waited_for_so_long(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(ward)
-    which = ward.ask(case.physician, case.grant)
-    reader = ward.reader(case.physician)
+def test_a_holder_that_does_not_answer_is_waited_for_so_long(own_ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(own_ward)
+    which = own_ward.ask(case.physician, case.grant)
+    reader = own_ward.reader(case.physician)
     monkeypatch.setattr("trainers.records.receiving.LOOK_SECONDS", 0.01)
     with pytest.raises(ChainError, match="has not answered in 0 s; look for it later with --use 1"):
         reader.wait(lambda trail: trail.released.get(which, {}).get(1), 0, "--use 1")
-    answer_all(ward.releasing())
+    answer_all(own_ward.releasing())
     behind: Iterator[Any] = iter([ChainBehind("behind"), None])
 
     def trail() -> Trail:
         fault = next(behind, None)
         if fault is not None:
             raise fault
-        return ward.archive(2).trail()
+        return own_ward.archive(2).trail()
 
     seen: list[Trail] = []
     fake = type("Hand", (), {"trail": staticmethod(trail), "client": reader.registry.client})()

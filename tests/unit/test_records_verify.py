@@ -13,6 +13,7 @@ import pytest
 from hmchain.blobs import DirectoryStore
 from hmchain.errors import ChainError, UsageError, VerificationError
 from hmchain.identity import MemberIdentity
+from trainers.config import Records
 from trainers.records.archive import Archive
 from trainers.records.verify import verify
 
@@ -112,8 +113,8 @@ def sql(archive: Archive, statement: str, *values: object) -> None:
 
 
 def test_what_is_whole_is_valid(stock: Archive, shelf: Ward) -> None:
-    assert verify(stock) == verify(stock, quick=True) == {"records": 3, "batches": 1, "entries": 2}
-    assert verify(shelf.archive(2)) == {"records": 1, "batches": 1, "entries": 2}
+    assert verify(stock) == verify(stock, quick=True) == {"records": 3, "batches": 1, "lost": [], "entries": 2}
+    assert verify(shelf.archive(2)) == {"records": 1, "batches": 1, "lost": [], "entries": 2}
 
 
 def test_a_blob_that_is_missing_or_altered(stock: Archive, tmp_path: Path) -> None:
@@ -161,6 +162,8 @@ def test_a_batch_that_is_gone_from_the_vault(stock: Archive) -> None:
     for table in ("codes", "records", "batches"):
         sql(stock, f"DELETE FROM {table}")
     is_invalid(stock, "the vault knows nothing of entry 1, which is ours")
+    given_up = stock.config.model_copy(update={"records": Records(lost=frozenset({1}))})
+    assert verify(replace(stock, config=given_up))["lost"] == [1]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Holder:
         self.uses: list[Use] = []
         self.refused: list[tuple[int, int]] = []
         monkeypatch.setattr(releasing.time, "monotonic", lambda: self.time)
-        rules = SimpleNamespace(member=HOLDER, may_cover=lambda terms: terms == PATIENT)
+        rules = SimpleNamespace(member=HOLDER, may_cover=lambda terms: terms == PATIENT, lost=lambda _: [])
         client = SimpleNamespace(call=lambda *_: None)
         registry = SimpleNamespace(trail=self.trail, transact=self.transact, client=client)
         self.releasing = Releasing(cast(Any, rules), cast(Any, registry), cast(Any, self), ())

@@ -75,5 +75,6 @@ class Answering:
         registry = Registry.open(connect(config, self.consortium), self.keys.identity.account, self.consortium)
         store = open_store(config.blobs.store, LETTER_SECONDS, config.limits.disk_mib * 2**20)
         vault = opened.enter_context(closing(Vault.open(config.records.folder, self.keys, self.consortium)))
-        rules = Entitlement(self.member, vault, Context(vault.pseudonym_key).pseudonym, registry.is_active)
+        pseudonym, lost = Context(vault.pseudonym_key).pseudonym, config.records.lost
+        rules = Entitlement(self.member, vault, pseudonym, registry.is_active, lost)
         return Releasing(rules, registry, store, self.keys.identities)

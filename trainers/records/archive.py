@@ -58,7 +58,8 @@ class Archive:
     @property
     def rules(self) -> Entitlement:
         """The rules for what others may read."""
-        return Entitlement(self.member, self.vault, self.context().pseudonym, self.registry.is_active)
+        pseudonym, lost = self.context().pseudonym, self.config.records.lost
+        return Entitlement(self.member, self.vault, pseudonym, self.registry.is_active, lost)
 
     @property
     def storing(self) -> Storing:

@@ -360,5 +360,7 @@ def verify(config: Config, password_file: Path | None, quick: bool, as_json: boo
             )
             sys.exit(fault.exit_code)
     ours = f"{verdict['records']:,} records in {verdict['batches']:,} batches of ours"
+    if verdict["lost"]:
+        ours += f" ({len(verdict['lost'])} more given up as lost)"
     told = f"VALID  {ours}, {verdict['entries']:,} entries of all hospitals"
     click.echo(json.dumps({"valid": True, **verdict}) if as_json else told)

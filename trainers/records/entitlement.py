@@ -26,13 +26,26 @@ class Entitlement:
     """A holder's rules.
 
     pseudonym turns the hospital's own number for a person into its pseudonym. is_active tells whether a member is
-    active, which the contract does not check at each access (it would cost 5,000 gas).
+    active, which the contract does not check at each access (it would cost 5,000 gas). given_up: see `lost`.
     """
 
     member: int
     vault: Vault
     pseudonym: Callable[[str], str]
     is_active: Callable[[int], bool]
+    given_up: frozenset[int] = frozenset()
+
+    def lost(self, trail: Trail) -> list[int]:
+        """Numbers of our batches that the vault knows nothing of, as an old backup of it does, but those given up.
+
+        A batch is in the vault before it is registered, so that none is missing for a moment.
+        """
+        known = {batch.root for batch in self.vault.batches()}
+        return [
+            entry.index
+            for entry in trail.entries
+            if entry.holder == self.member and entry.root not in known and entry.index not in self.given_up
+        ]
 
     def under_grant(self, trail: Trail, use: Use, now: int, request: dict[str, Any]) -> Iterator[Holding]:
         """The records that the grant covers and the request asks for; now is the chain's time.

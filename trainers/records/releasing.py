@@ -16,7 +16,7 @@ from typing import Any
 from hmchain import letters, merkle
 from hmchain.blobs import BlobStore
 from hmchain.envelope import Identity, is_usable, seal
-from hmchain.errors import BlobError, DaemonError, Reason, UsageError
+from hmchain.errors import BlobError, DaemonError, Reason, StorageError, UsageError
 from hmchain.record import canonical
 from hmchain.registry import Registry
 from hmchain.trail import EmergencyRecord, Use
@@ -67,10 +67,13 @@ class Releasing:
     _served: dict[int, float] = field(default_factory=dict)  # when a member's readers had their last turn
 
     def step(self) -> bool:
-        """Answers one request or puts it off, if one is due. Raises HMChainError."""
+        """Answers one request or puts it off, if one is due. Raises HMChainError, StorageError where the vault lacks
+        batches of ours: an answer is final, and so would be what it leaves out.
+        """
         due = min(self._due(), key=self._turn, default=None)
         if due is None:
             return False
+        self._check_whole()
         self._served[due.voucher] = time.monotonic()
         function, which = ("releaseKeys", due.which) if due.which[1] else ("releaseEmergencyKeys", due.which[:1])
         self.registry.client.call(function, *which, REFUSED)  # a suspended member is refused before it writes any keys
@@ -85,6 +88,15 @@ class Releasing:
         self.registry.transact(function, *which, envelope)
         self.answered += 1
         return True
+
+    def _check_whole(self) -> None:
+        lost = self.rules.lost(self.registry.trail())
+        if lost:
+            names = ", ".join(map(str, lost[:20])) + (" …" if len(lost) > 20 else "")
+            raise StorageError(
+                f"the vault lacks batches that are ours, entries {names}: bring back the newest backup of it, or name "
+                "those that are gone for good in [records] lost"
+            )
 
     def is_due(self) -> bool:
         """Whether there is a request to answer that is not put off. Raises ChainError."""

@@ -33,10 +33,10 @@ def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
             _check_blob(archive, batch, holdings)
         batches, records = batches + 1, records + len(holdings)
         roots.add(batch.root)
-    lost = next((e for e in trail.entries if e.holder == archive.member and e.root not in roots), None)
-    if lost is not None:
-        raise VerificationError(f"the vault knows nothing of entry {lost.index}, which is ours")
-    return {"records": records, "batches": batches, "entries": len(trail.entries)}
+    if lost := archive.rules.lost(trail):
+        raise VerificationError(f"the vault knows nothing of entry {lost[0]}, which is ours")
+    ours = {entry.index for entry in trail.entries if entry.holder == archive.member and entry.root not in roots}
+    return {"records": records, "batches": batches, "lost": sorted(ours), "entries": len(trail.entries)}
 
 
 def check_entries(archive: Archive, trail: Trail) -> None:
