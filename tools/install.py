@@ -31,6 +31,7 @@ MOOT = {
     "no-input",
     "progress-bar",
     "quiet",
+    "require-virtualenv",
     "retries",
     "root-user-action",
     "timeout",
