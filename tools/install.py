@@ -11,7 +11,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
@@ -57,16 +57,32 @@ def uv_settings(listing: str) -> dict[str, str] | None:
     return {AS_UV[name]: value for name, value in merged.items()}
 
 
+def cache_beside(environment: Path, usual: Path) -> dict[str, str]:
+    """uv's variable for a cache in the environment, where the usual one is on another file system: uv links files out
+    of its cache where it can, and would copy 5 GB here, to have them twice.
+    """
+    there = next(place for place in (usual, *usual.parents) if place.exists())
+    if there.stat().st_dev == environment.stat().st_dev:
+        return {}
+    return {"UV_CACHE_DIR": str(environment / "uv-cache")}
+
+
 def install(arguments: Sequence[str]) -> int:
     """Installs. Returns the exit status."""
     listing = subprocess.run([*PIP[:3], "config", "list"], capture_output=True, text=True, check=False)
     settings = uv_settings(listing.stdout) if not listing.returncode else None
     if settings is not None and not subprocess.run([*PIP, "uv"], check=False).returncode:
-        # The user's own variables for uv come first.
-        if not subprocess.run([*UV, *arguments], env={**settings, **os.environ}, check=False).returncode:
+        if not _with_uv(arguments, settings):
             return 0
         print("uv could not install this; pip tries", file=sys.stderr)
     return subprocess.run([*PIP, *arguments], check=False).returncode
+
+
+def _with_uv(arguments: Sequence[str], settings: Mapping[str, str]) -> int:
+    usual = subprocess.run([*UV[:3], "cache", "dir"], capture_output=True, text=True, check=False).stdout.strip()
+    cache = cache_beside(Path(sys.prefix), Path(usual)) if usual and "UV_CACHE_DIR" not in os.environ else {}
+    # The user's own variables for uv come first.
+    return subprocess.run([*UV, *arguments], env={**settings, **cache, **os.environ}, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.install import uv_settings
+from tools.install import cache_beside, uv_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -45,6 +45,11 @@ def test_pip_does_it_where_uv_would_not_heed_a_setting(name: str):
 
 def test_a_folder_of_wheels_that_is_there_is_passed_on(tmp_path: Path):
     assert uv_settings(f":env:.find-links='{tmp_path} /is/not/there'") == {"UV_FIND_LINKS": str(tmp_path)}
+
+
+def test_a_cache_on_another_file_system_is_replaced_by_one_beside_the_environment(tmp_path: Path):
+    assert cache_beside(tmp_path, tmp_path / "not" / "yet" / "there") == {}
+    assert cache_beside(tmp_path, Path("/dev/not/there")) == {"UV_CACHE_DIR": str(tmp_path / "uv-cache")}
 
 
 def test_what_cannot_be_installed_is_a_failure():
