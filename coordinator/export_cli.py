@@ -48,8 +48,7 @@ def export(round: int | None, out: Path, as_json: bool, **named: Any) -> None:
             written = write_model(evidence, round, out, hospital.roles.modules)
         else:
             assert which.folder is not None
-            run = RunFile.read(which.folder)
-            evidence = gather(which.folder, run if which.url is None else run.on(which.url))
+            evidence = gather(which.folder, RunFile.read(which.folder).on(which.url))
             written = write_model(evidence, round, out, which.modules)
     if as_json:
         click.echo(json.dumps(written, sort_keys=True))

@@ -56,8 +56,12 @@ class RunFile:
         """The chain as it may be printed: earlier runs kept what may be secret in its URL, and a user may name one."""
         return self.chain if self.chain == "embedded" else shown(self.chain)
 
-    def on(self, url: str) -> RunFile:
-        """The same run, whose chain is reached by another URL. Raises UsageError where its chain is in the folder."""
+    def on(self, url: str | None) -> RunFile:
+        """The same run, whose chain is reached by another URL, where one is given. Raises UsageError where its chain is
+        in the folder.
+        """
+        if url is None:
+            return self
         if self.chain == "embedded":
             raise UsageError("the chain of this run is in its folder: leave --chain out")
         return replace(self, chain=url)

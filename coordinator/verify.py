@@ -45,8 +45,7 @@ def verify(
     Raises VerificationError with the first thing that is wrong.
     """
     started = time.perf_counter()
-    run = RunFile.read(folder)
-    run = run if url is None else run.on(url)
+    run = RunFile.read(folder).on(url)
     console.print("executing the ledger again", highlight=False)
     evidence = gather(folder, run)
     console.print("recomputing every global model", highlight=False)

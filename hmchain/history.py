@@ -207,8 +207,8 @@ class History:
 
     def _on_RoundOpened(self, e: dict[str, Any]) -> None:
         job = self.jobs[e["job"]]
-        last = list(job.rounds.values())[-1:]
-        _follows(e["round"] == len(job.rounds) + 1 and all(record.has_ended() for record in last), "RoundOpened")
+        last = job.rounds.get(e["round"] - 1)
+        _follows(e["round"] == len(job.rounds) + 1 and (last is None or last.has_ended()), "RoundOpened")
         masters = unroster([e["masters"]])[: job.terms.masters]
         job.rounds[e["round"]] = RoundRecord(e["round"], e["base"], unroster(e["clients"]), masters)
 

@@ -24,7 +24,7 @@ from hmchain.manifest import Manifest
 from hmchain.weights import Header, decode, specification
 from trainers.networks import initial_model, load_weights, network_of
 from trainers.scoring import probabilities
-from trainers.splits import SIDE, Inputs
+from trainers.splits import Inputs, layout_of
 
 MODEL, MANIFEST = "model.safetensors", "manifest.json"
 MAX_MODEL = 1 << 32  # bytes
@@ -45,12 +45,10 @@ class TrainedModel:
         inputs: images, uint8 (N, 28, 28), of colour (N, 28, 28, 3); or features, float32 (N, F), in the order of
         manifest.features. Raises UsageError for any others.
         """
-        job = self.manifest
-        sample = (job.width,) if job.features else (SIDE, SIDE) if job.channels == 1 else (SIDE, SIDE, job.channels)
-        kind = np.dtype(np.float32 if job.features else np.uint8)
-        if inputs.dtype != kind or inputs.shape[1:] != sample:
-            raise UsageError(f"this model takes {kind} {('N', *sample)}, not {inputs.dtype} {inputs.shape}")
-        return probabilities(self.network, inputs, job.multi_label)
+        shape, kind = layout_of(self.manifest)
+        if inputs.dtype != kind or inputs.shape[1:] != shape:
+            raise UsageError(f"this model takes {kind} {('N', *shape)}, not {inputs.dtype} {inputs.shape}")
+        return probabilities(self.network, inputs, self.manifest.multi_label)
 
 
 def open_model(folder: Path | str, allowed: Collection[str] = ()) -> TrainedModel:

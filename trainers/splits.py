@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hmchain.errors import DataError, UsageError
 from hmchain.files import write_secret
-from hmchain.manifest import MAX_FEATURE_NAME, MAX_FEATURES, MAX_FINDINGS, check_features
+from hmchain.manifest import MAX_FEATURE_NAME, MAX_FEATURES, MAX_FINDINGS, Manifest, check_features
 
 SIDE = 28  # pixels
 MAX_CLASSES = 256  # of a set we do not know; a label is a byte in MedMNIST
@@ -31,6 +31,13 @@ IMAGES, FEATURES = "images", "features"
 NAMES = "features"  # the array of the features' names
 
 Inputs = NDArray[np.uint8] | NDArray[np.float32]
+
+
+def layout_of(job: Manifest) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of one of a job's samples, as a split's inputs hold it."""
+    if job.features:
+        return (job.width,), np.dtype(np.float32)
+    return (SIDE, SIDE) if job.channels == 1 else (SIDE, SIDE, job.channels), np.dtype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,11 @@ def _check_whole(engine: Engine) -> None:
     tables = METADATA.sorted_tables
     there = set(inspect(engine).get_table_names())
     gone = [table.name for table in tables if table.name not in there]
+    if not gone:
+        return
     with engine.connect() as connection:
         left = any(connection.execute(select(table).limit(1)).first() for table in tables if table.name in there)
-    if gone and left:
+    if left:
         raise StorageError(f"the index in this database lacks {', '.join(gone)}; to read it again, use --rebuild")
 
 

@@ -27,7 +27,7 @@ from hmchain.recipe import CUSTOM_MODULE
 from hmchain.weights import SERVER_PREFIX
 from trainers.networks.compute import Compute
 from trainers.networks.tensors import load_weights, weights_of
-from trainers.splits import SIDE
+from trainers.splits import layout_of
 
 _ONE_AT_A_TIME = threading.Lock()
 RESERVED = (SERVER_PREFIX, "__")  # the server's moments, and what safetensors keeps for itself
@@ -164,8 +164,8 @@ def _check_replaceable(network: nn.Module, name: str) -> None:
 
 def _blank(job: Manifest, count: int) -> torch.Tensor:
     """So many samples of a job, as they are stored, all zero."""
-    shape = (count, job.width) if job.features else (count, SIDE, SIDE, *((3,) if job.channels == 3 else ()))
-    return torch.zeros(shape, dtype=torch.float32 if job.features else torch.uint8)
+    shape, kind = layout_of(job)
+    return torch.from_numpy(np.zeros((count, *shape), kind))
 
 
 def _sources(architecture: str) -> Iterator[tuple[str, Path]]:

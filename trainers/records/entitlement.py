@@ -35,17 +35,17 @@ class Entitlement:
     is_active: Callable[[int], bool]
     given_up: frozenset[int] = frozenset()
 
-    def lost(self, trail: Trail) -> list[int]:
-        """Numbers of our batches that the vault knows nothing of, as an old backup of it does, but those given up.
+    def missing(self, trail: Trail) -> list[int]:
+        """Numbers of our batches that the vault knows nothing of, as an old backup of it does.
 
         A batch is in the vault before it is registered, so that none is missing for a moment.
         """
         known = {batch.root for batch in self.vault.batches()}
-        return [
-            entry.index
-            for entry in trail.entries
-            if entry.holder == self.member and entry.root not in known and entry.index not in self.given_up
-        ]
+        return [entry.index for entry in trail.entries if entry.holder == self.member and entry.root not in known]
+
+    def lost(self, trail: Trail) -> list[int]:
+        """Those that are missing, but for the ones given up."""
+        return [number for number in self.missing(trail) if number not in self.given_up]
 
     def under_grant(self, trail: Trail, use: Use, now: int, request: dict[str, Any]) -> Iterator[Holding]:
         """The records that the grant covers and the request asks for; now is the chain's time.

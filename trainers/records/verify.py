@@ -22,7 +22,6 @@ def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
     trail = archive.trail()
     check_entries(archive, trail)
     records = batches = 0
-    roots: set[bytes] = set()
     for batch in archive.vault.batches():
         if batch.number is None:
             waiting = sum(pending.count for pending in archive.vault.pending())
@@ -32,11 +31,11 @@ def verify(archive: Archive, quick: bool = False) -> dict[str, Any]:
         if not quick:
             _check_blob(archive, batch, holdings)
         batches, records = batches + 1, records + len(holdings)
-        roots.add(batch.root)
-    if lost := archive.rules.lost(trail):
-        raise VerificationError(f"the vault knows nothing of entry {lost[0]}, which is ours")
-    ours = {entry.index for entry in trail.entries if entry.holder == archive.member and entry.root not in roots}
-    return {"records": records, "batches": batches, "lost": sorted(ours), "entries": len(trail.entries)}
+    missing, given_up = archive.rules.missing(trail), archive.config.records.lost
+    for number in missing:
+        if number not in given_up:
+            raise VerificationError(f"the vault knows nothing of entry {number}, which is ours")
+    return {"records": records, "batches": batches, "lost": missing, "entries": len(trail.entries)}
 
 
 def check_entries(archive: Archive, trail: Trail) -> None:
