@@ -8,16 +8,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from coordinator.evidence import Evidence, check_contract
+from coordinator.evidence import Evidence, history_on
 from coordinator.folder import RunFile
 from coordinator.report import GasTable
 from coordinator.verify import check_job, check_rounds, unless_unavailable, verdict_of
 from hmchain.blobs import open_store
-from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
 from hmchain.endpoints import shown
 from hmchain.errors import UsageError
-from hmchain.ledger import JobFeed
 from trainers.config import Config
 from trainers.keystore import Keys
 from trainers.opening import key_of
@@ -47,19 +45,7 @@ def evidence_of(config: Config, keys: Keys, job: int) -> Evidence:
     ChainError, BlobError.
     """
     consortium = Consortium.read(config.chain.consortium)
-    web3 = connect(config, consortium)
     store = open_store(config.blobs.store, config.blobs.timeout_seconds)
-    feed = JobFeed(ChainClient(web3, None, consortium.contract), consortium.block, wary=True)
-    history, head = feed.poll(), feed.head
-    assert head is not None  # it was polled
-    if job not in history.jobs:
-        raise UsageError(f"there is no job {job}")
-    member = history.member_of(keys.identity.account.address)
-    if member is None:
-        raise UsageError(f"account {keys.identity.account.address} is no member's")
-    key = key_of(store, history.jobs[job], member, keys.identities)
-    if key is None:
-        raise UsageError(f"nobody has enveloped the key of job {job} to us")
     run = RunFile(
         chain=shown(config.chain.urls[0]),
         chain_id=consortium.chain_id,
@@ -70,5 +56,13 @@ def evidence_of(config: Config, keys: Keys, job: int) -> Evidence:
         dataset="",
         dataset_digest="",
     )
-    check_contract(web3, run)
+    history, _, head = history_on(connect(config, consortium), run)
+    if job not in history.jobs:
+        raise UsageError(f"there is no job {job}")
+    member = history.member_of(keys.identity.account.address)
+    if member is None:
+        raise UsageError(f"account {keys.identity.account.address} is no member's")
+    key = key_of(store, history.jobs[job], member, keys.identities)
+    if key is None:
+        raise UsageError(f"nobody has enveloped the key of job {job} to us")
     return Evidence(run, history, GasTable(), head.number, head.hash, store, key)  # gas is the report's alone

@@ -12,6 +12,7 @@ from web3 import Web3
 from coordinator.deploy import connect
 from coordinator.folder import RUN, RunFile, of_the_run, read_key, read_ledger
 from coordinator.options import EMBEDDED
+from coordinator.reexecution import reexecute
 from coordinator.replay import OTHER_CONTRACT, explain, replay
 from coordinator.report import SUMMARY, GasTable
 from hmchain.blobs import IPFS_PREFIX, BlobStore, open_store
@@ -19,7 +20,7 @@ from hmchain.chain import ChainClient
 from hmchain.contract import Artifact, Event
 from hmchain.envelope import Identity
 from hmchain.errors import ChainError, UsageError, VerificationError
-from hmchain.ethereum import Deployment, find_deployment
+from hmchain.ethereum import Deployment, Head, find_deployment
 from hmchain.history import History, JobRecord
 
 
@@ -84,9 +85,24 @@ def chain_of(folder: Path, run: RunFile) -> Web3:
 
 def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Evidence:
     """Reads the events of the run's chain. Raises VerificationError, ChainError."""
+    client, gas = ChainClient(web3, None, run.contract), GasTable()
+    history, events, head = history_on(web3, run)
+    filed = [event.block for event in events if event.name == "ReportFiled" and event.args["job"] == run.job]
+    if run.chain == EMBEDDED and filed and filed[-1] != head.number:
+        raise VerificationError("the ledger goes on after the report was filed")
+    for event, call in calls_of(events, run.job):
+        gas.add(event.args["round"], call, client.gas_of(event))
+    return Evidence(run, history, gas, head.number, head.hash, store, key)
+
+
+def history_on(web3: Web3, run: RunFile) -> tuple[History, list[Event], Head]:
+    """The history of the run's contract, the events that it is built from, and the block up to which it was read.
+
+    No node's word is taken for what concerns the run's job: see reexecution.py. Raises VerificationError, ChainError.
+    """
     client = ChainClient(web3, None, run.contract)
     deployment = check_contract(web3, run)
-    history, gas, head = History(), GasTable(), client.block()
+    history, head = History(), client.block()
     events = list(client.events(deployment.block, head.number))
     try:
         with explain("the chain's events make no sense"):
@@ -95,14 +111,11 @@ def evidence_on(web3: Web3, run: RunFile, store: BlobStore, key: Identity) -> Ev
         if run.chain == EMBEDDED:
             raise
         raise ChainError(str(fault)) from fault  # nodes have been seen to leave events out
-    filed = [event.block for event in events if event.name == "ReportFiled" and event.args["job"] == run.job]
-    if run.chain == EMBEDDED and filed and filed[-1] != head.number:
-        raise VerificationError("the ledger goes on after the report was filed")
-    for event, call in calls_of(events, run.job):
-        gas.add(event.args["round"], call, client.gas_of(event))
+    if run.chain != EMBEDDED:  # a ledger was executed when it was read
+        reexecute(web3, run, deployment, events, head.number)
     if client.block(head.number) != head:
         raise ChainError(f"block {head.number} changed while the chain was read")
-    return Evidence(run, history, gas, head.number, head.hash, store, key)
+    return history, events, head
 
 
 def blobs_of(folder: Path, run: RunFile) -> BlobStore:
