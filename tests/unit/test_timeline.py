@@ -21,7 +21,7 @@ from hmchain.record import Code, Kind, Record
 from tests.samples import needs_samples
 from tests.unit.small_hospital import sample
 from trainers.importers.base import Context
-from trainers.records.reading_cli import _write
+from trainers.records.reading_cli import _write, prepare
 from trainers.services import timeline_views as views
 from trainers.services.abnormal import mark_of
 from trainers.services.cli import records as commands
@@ -46,6 +46,7 @@ def steps(number: int, time: str, source: str = "watch") -> Record:
 
 def write_as_get(found: Iterable[Record], folder: Path) -> None:
     """As `hmchain records get --out` does, of one holder."""
+    prepare(folder)
     _write(found, folder, itertools.count(1))
 
 
@@ -277,6 +278,7 @@ def test_folders_without_records_or_with_others_are_refused(tmp_path: Path) -> N
         (tmp_path / "000001.json").write_bytes(content)
         with pytest.raises(UsageError, match="is no record as hmchain records get writes it"):
             list(records_in(tmp_path))
+    (tmp_path / "000001.json").unlink()
     write_as_get([replace(result("1"), attachment=b"image")], tmp_path)
     (tmp_path / "000001.bin").write_bytes(b"other image")
     with pytest.raises(UsageError, match="its attachment is not the one"):

@@ -51,7 +51,9 @@ __all__ = ["records"]
     help="Number of the organisation that the grant was made to, if it was not made to you.",
 )
 @click.option("--use", type=click.IntRange(1), default=None, help="Ask nothing: open the answer to this earlier use.")
-@click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
+@click.option(
+    "--out", type=FilePath, default=None, help="New folder for records as JSON and attachments. [default: print]"
+)
 @click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds to wait for the answer.")
 @as_person(required=True)
 @with_config
@@ -84,10 +86,13 @@ def get(
     with archive_of(config, password_file) as archive:
         number = sharing.number_of(archive, signed)
         reader = receiving.Reader(who, archive.registry, archive.store)
+        prepare(out)
         if use is None:
             labels = receiving.Labels(signed.label, signed.salt)
             grant, asked = archive.trail().grants[number], [holder_of(archive, holder) for holder in holders]
             uses = reader.ask(grant, labels.request(wanted), asked, institution)
+            for holder, number_of_use in zip(holders, uses, strict=True):  # at once: whatever ends this, it was asked
+                click.echo(f"use {number_of_use} of grant {number}: member {holder} is asked", err=True)
         else:
             uses = [use]
         within = [signed.label, wanted] if use is None else [signed.label]  # what an earlier use asked for is not kept
@@ -133,6 +138,22 @@ def holder_of(archive: Archive, member: int) -> Any:
     return Holder(member, key)
 
 
+def prepare(out: Path | None) -> None:
+    """Makes the folder for records, before anything is asked for: what is asked is logged for good.
+
+    Raises StorageError, and UsageError where it holds records: of another reading, perhaps about somebody else.
+    """
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        taken = any(path.suffix in (".json", ".bin") and path.stem.isdecimal() for path in out.iterdir())
+    except OSError as fault:
+        raise StorageError(f"cannot make {out}: {fault.strerror}") from fault
+    if taken:
+        raise UsageError(f"{out} holds records of another reading: name a new folder with --out")
+
+
 def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) -> int:
     count = 0
     for record in found:
@@ -141,10 +162,6 @@ def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) ->
         if out is None:
             click.echo(text)
             continue
-        try:
-            out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as fault:
-            raise StorageError(f"cannot make {out}: {fault.strerror}") from fault
         name = f"{next(numbers):06}"
         write_secret(out / f"{name}.json", text.encode() + b"\n")
         if record.attachment:
@@ -159,7 +176,9 @@ def _write(found: Iterable[Record], out: Path | None, numbers: Iterator[int]) ->
 @click.option(
     "--number", type=click.IntRange(1), default=None, help="Ask nothing: open this earlier emergency's answer."
 )
-@click.option("--out", type=FilePath, default=None, help="Folder for records as JSON and attachments. [default: print]")
+@click.option(
+    "--out", type=FilePath, default=None, help="New folder for records as JSON and attachments. [default: print]"
+)
 @click.option("--wait", type=click.IntRange(0), default=60, show_default=True, help="Seconds to wait for the answer.")
 @as_person(required=True)
 @with_config
@@ -189,6 +208,7 @@ def emergency(
     who = person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
         reader = receiving.Reader(who, archive.registry, archive.store)
+        prepare(out)
         if number is None:
             number = reader.ask_in_emergency(identifier, reason, holder_of(archive, holder))
             click.echo(f"emergency {number}: it will be reviewed", err=True)
