@@ -477,7 +477,11 @@ def test_an_emergency_and_its_review(town: Town, monkeypatch: pytest.MonkeyPatch
     (waits,) = json.loads(town(1, "emergencies", "--json"))
     assert (waits["number"], waits["reason"], waits["verdict"]) == (1, "unconscious", None)
     assert "there is no emergency 9" in town(1, "review", "9", "--uphold", "--report", "x", code=2)
-    assert "upheld" in town(1, "review", "1", "--uphold", "--report", "the patient was unconscious")
+    review = ["review", "1", "--uphold", "--report"]
+    assert "say what was found" in town(1, *review, " ", code=2)
+    monkeypatch.setattr("sys.stdin", StringIO("the patient was unconscious\n"))
+    assert "upheld" in town(1, *review, "-")
+    assert "standard input has no report" in town(1, *review, "-", code=2), "it was read to its end"
     assert town(1, "emergencies") == "0 emergencies wait for a review\n"
     typed(*ask[:1], "R-8", *ask[2:], "--config", str(town.ward.folder / "2" / "hospital.toml"))
     town(1, "release")

@@ -244,7 +244,7 @@ def emergencies(config: Config, password_file: Path | None, everyone: bool, as_j
 @records.command(epilog=EXIT_CODES)
 @click.argument("number", type=click.IntRange(1))
 @click.option("--uphold/--reject", "upheld", default=None, required=True, help="Whether it was an emergency.")
-@click.option("--report", required=True, help="What was found; only a salted digest of it goes on chain.")
+@click.option("--report", required=True, help="What was found; only a salted digest of it goes on chain; - asks.")
 @with_config
 @with_password
 def review(config: Config, password_file: Path | None, number: int, upheld: bool, report: str) -> None:
@@ -260,6 +260,9 @@ def review(config: Config, password_file: Path | None, number: int, upheld: bool
 
 
 @records.command(epilog=EXIT_CODES)
+    if not report.strip():
+        raise UsageError("say what was found: --report")
+    report = given(report, "report")
 @click.option("--watch", is_flag=True, help="Keep answering until interrupted.")
 @with_config
 @with_password
