@@ -16,7 +16,7 @@ import pytest
 
 from coordinator.cli import main
 from hmchain.consortium import Consortium
-from hmchain.errors import ChainError, DaemonError
+from hmchain.errors import ChainError, ContractError, DaemonError
 from hmchain.files import write_secret
 from hmchain.identity import MemberIdentity
 from hmchain.permits import Consent, Purpose, label_of
@@ -588,7 +588,7 @@ def test_a_refusal_is_told_with_which_request_and_why(town: Town, tmp_path: Path
 def test_who_watches_outlives_a_chain_and_a_daemon_that_are_away_for_a_while(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = [ChainError("no chain"), DaemonError("no daemon")]
+    away = [ChainError("no chain"), DaemonError("no daemon"), ContractError("NotActiveMember")]
     asked: list[BaseException] = [*away, KeyboardInterrupt()]
 
     def step(_: Releasing) -> bool:
@@ -597,7 +597,8 @@ def test_who_watches_outlives_a_chain_and_a_daemon_that_are_away_for_a_while(
     monkeypatch.setattr(Releasing, "step", step)
     config = ("--config", str(town.ward.folder / "1" / "hospital.toml"))
     _, _, err = typed("release", "--watch", *config)
-    assert (asked, err.count("will try again")) == ([], 2)
-    asked.append(away[0])
-    ended, _, err = typed("release", *config)
-    assert (ended, err) == (4, "hmchain: no chain\n")
+    assert (asked, err.count("will try again")) == ([], 3)
+    for fault, code in zip(away, (4, 5, 4), strict=True):
+        asked.append(fault)
+        ended, out, err = typed("release", *config)
+        assert (ended, out, err) == (code, "", f"hmchain: {fault}\n"), "and does not say that all is answered"

@@ -15,7 +15,7 @@ import click
 
 from hmchain import scopes
 from hmchain.command import EXIT_CODES, FilePath, given, json_option, on_one_line
-from hmchain.errors import ChainError, ContractError, DaemonError, HMChainError, StorageError, UsageError
+from hmchain.errors import ChainError, DaemonError, HMChainError, StorageError, UsageError
 from hmchain.files import write_secret
 from hmchain.permits import LAST_LABEL
 from hmchain.record import Record
@@ -276,8 +276,6 @@ def release(config: Config, password_file: Path | None, watch: bool) -> None:
             try:
                 while releasing.step():
                     pass
-            except ContractError as fault:
-                click.echo(on_one_line(str(fault)), err=True)
             except (ChainError, DaemonError) as fault:
                 if not watch:
                     raise
