@@ -494,6 +494,25 @@ def test_records_about_nobody_are_noted_as_they_need_no_consent(town: Town, tmp_
     source, config = tmp_path / "in.json", town.ward.folder / "1" / "hospital.toml"
     source.write_text(json.dumps({name: value for name, value in observation(7).items() if name != "subject"}))
     words = ["import", str(source), "--config", str(config)]
+def test_emergencies_are_told_one_by_one_and_no_letter_is_waited_for_long(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anyone can log emergencies whose letters nobody has; and a daemon that is away says nothing about a letter."""
+    patience: list[float] = []
+    letters: list[tuple[str, str] | None] = [("R-7", "unconscious"), None]
+
+    def told_of(*_: object) -> tuple[str, str]:
+        if (told := letters.pop(0)) is None:
+            raise DaemonError("no daemon")
+        return told
+
+    monkeypatch.setattr("hmchain.blobs.open_store", lambda _, seconds: patience.append(seconds))
+    monkeypatch.setattr("trainers.records.reviewing.told_of", told_of)
+    ended, out, err = typed("emergencies", "--all", "--config", str(town.ward.folder / "1" / "hospital.toml"))
+    assert (ended, len(out.splitlines()), err) == (5, 1, "hmchain: no daemon\n")
+    assert patience == [5.0]
+
+
     for more, told in ((["--subject", "R-11"], ""), ([], "note: 1 records are about nobody"), ([], "")):
         code, _, err = typed(*words, *more)
         assert (code, err[:32]) == (0, told)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from hmchain import letters, scopes
-from hmchain.errors import BlobError, ContractError, Reason, UsageError
+from hmchain.blobs import BlobRef, DirectoryStore
+from hmchain.errors import BlobError, ContractError, DaemonError, Reason, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role, label_of
 from tests.unit.ward import Ward, answer_all, labels_of
@@ -62,6 +63,18 @@ def test_a_reason_other_than_the_one_that_was_committed_to_is_not_shown(ward: Wa
     assert reviewing.told_of(ward.archive(), replace(case, subject=b"\1" * 32)) == ("", "true")
     assert reviewing.told_of(ward.archive(), replace(case, request=b"\1" * 32)) == ("", "")
     assert reviewing.told_of(ward.archive(), ward.archive().trail().emergencies[steers]) == ("E-2", "")
+
+
+def test_a_store_that_is_away_is_not_taken_for_a_letter_that_cannot_be_read(ward: Ward) -> None:
+    class Away(DirectoryStore):
+        def get(self, ref: BlobRef, limit: int) -> bytes:
+            raise DaemonError("no daemon")
+
+    number = ward.reader(ward.person(Role.PHYSICIAN, 2)).ask_in_emergency("E-3", "unconscious", ward.holder())
+    case = ward.archive().trail().emergencies[number]
+    assert reviewing.told_of(ward.archive(), case) == ("E-3", "unconscious")
+    with pytest.raises(DaemonError, match="no daemon"):
+        reviewing.told_of(replace(ward.archive(), store=Away(ward.folder / "blobs")), case)
 
 
 def test_there_is_no_such_emergency(ward: Ward) -> None:

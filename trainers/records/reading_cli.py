@@ -229,15 +229,21 @@ def emergencies(config: Config, password_file: Path | None, everyone: bool, as_j
 
     Each says about which patient it was, and for which reason.
     """
-    from trainers.records import reviewing
+    from dataclasses import replace
 
+    from hmchain.blobs import open_store
+    from trainers.records import reviewing
+    from trainers.records.answering import LETTER_SECONDS
+
+    cases, letters = [], open_store(config.blobs.store, LETTER_SECONDS)
     with archive_of(config, password_file) as archive:
-        cases = list(reviewing.cases(archive, everyone))
+        for case in reviewing.cases(replace(archive, store=letters), everyone):
+            cases.append(case)
+            if not as_json:  # each at once: letters that nobody has are looked for one after the other
+                click.echo(case.line())
     if as_json:
         click.echo(json.dumps([case.to_json() for case in cases]))
         return
-    for case in cases:
-        click.echo(case.line())
     click.echo(f"{len(cases)} emergencies" if everyone else f"{len(cases)} emergencies wait for a review")
 
 
@@ -254,15 +260,15 @@ def review(config: Config, password_file: Path | None, number: int, upheld: bool
     """
     from trainers.records import reviewing
 
+    if not report.strip():
+        raise UsageError("say what was found: --report")
+    report = given(report, "report")
     with archive_of(config, password_file) as archive:
         reviewing.review(archive, number, upheld, report)
     click.echo(f"emergency {number}: {'upheld' if upheld else 'rejected'}")
 
 
 @records.command(epilog=EXIT_CODES)
-    if not report.strip():
-        raise UsageError("say what was found: --report")
-    report = given(report, "report")
 @click.option("--watch", is_flag=True, help="Keep answering until interrupted.")
 @with_config
 @with_password

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hmchain import jsontext, letters, scopes
-from hmchain.errors import BlobError, UsageError
+from hmchain.errors import BlobError, DaemonError, UsageError
 from hmchain.trail import EmergencyRecord
 from trainers.records.archive import Archive
 from trainers.records.persons import named
@@ -73,13 +73,15 @@ def cases(archive: Archive, everyone: bool = False) -> Iterator[Case]:
 
 def told_of(archive: Archive, case: EmergencyRecord) -> tuple[str, str]:
     """The patient's number and the reason in the reader's letter, which is sealed to us, each on one line; "" for what
-    cannot be read, or is another one than the reader committed to on chain.
+    cannot be read, or is another one than the reader committed to on chain. Raises DaemonError.
     """
     try:
         letter = letters.receive(archive.store, case.request, archive.keys.identities)
         salt = bytes.fromhex(letter["salt"])
         patient = _line(salt, letter["identifier"], case.subject)
         return patient, _line(salt, letter["reason"], case.reason)
+    except DaemonError:
+        raise  # our own store is at fault, and it says nothing about the letter
     except (BlobError, UsageError, ValueError, LookupError, TypeError):
         return "", ""
 
