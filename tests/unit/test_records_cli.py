@@ -136,6 +136,10 @@ def test_a_files_name_does_not_command_the_terminal(capsys: pytest.CaptureFixtur
         (["share", "all", "--to", "2", "--purpose", "ehr", "--until", "soon", "OUT"], "'soon' is no date"),
         (["share", "all", "--to", "2", "--purpose", "ehr", "--until", "2020-01-01", "OUT"], "is over already"),
         (["share", "all", "--to", "2", "--purpose", "ehr", "--until", "0001-01-01", "OUT"], "is over already"),
+        (
+            ["share", "all", "--to", "2", "--purpose", "ehr", "--until", "9999-12-31T23:59:59-10:00", "OUT"],
+            "is no date",
+        ),
         (["share", "all", "--to", "2", "--purpose", "ehr", "--days", "0", "OUT"], "0 is not in the range"),
         (["share", "all", "--to", "2", "--purpose", "emergency", "OUT"], "'emergency' is not one of"),
         (["share", "all", "--to", "2", "--purpose", "ehr"], "Missing option '--out'"),

@@ -213,9 +213,9 @@ def expiry_of(until: str, days: int) -> int:
         return int(time.time()) + days * DAY
     try:
         moment = datetime.fromisoformat(until)
-    except ValueError:
+        expiry = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
+    except (ValueError, OverflowError):  # the latter where it is in the year 10000 of UTC, which none prints
         raise UsageError(f"{until!r:.40} is no date, such as 2027-01-31") from None
-    expiry = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     if expiry <= time.time():
         raise UsageError(f"{until!r:.40} is over already")
     return expiry
