@@ -372,11 +372,11 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     assert "goes with one --from" in town(2, *get, "--from", "2", "--use", "1", code=2)
     assert town(1, "release").strip() == "1 requests answered"
     out = tmp_path / "out"
+    out.mkdir()
     assert town(2, *get, "--use", "1", "--out", str(out)) == ""
     assert sorted(path.name for path in out.iterdir()) == ["000001.json", "000002.json", "000003.json"]
     assert len(town(2, *get, "--use", "1").splitlines()) == 3
     (tmp_path / "file").write_bytes(b"")
-    out.mkdir()
     assert "cannot make" in town(2, *get, "--out", str(tmp_path / "file"), code=6), (
         "and asks for nothing, see the audit"
     )
@@ -494,10 +494,6 @@ def test_an_emergency_and_its_review(town: Town, monkeypatch: pytest.MonkeyPatch
     assert "AlreadyReviewed" in town(1, "review", "1", "--reject", "--report", "no", code=4)
 
 
-def test_records_about_nobody_are_noted_as_they_need_no_consent(town: Town, tmp_path: Path) -> None:
-    source, config = tmp_path / "in.json", town.ward.folder / "1" / "hospital.toml"
-    source.write_text(json.dumps({name: value for name, value in observation(7).items() if name != "subject"}))
-    words = ["import", str(source), "--config", str(config)]
 def test_emergencies_are_told_one_by_one_and_no_letter_is_waited_for_long(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -517,6 +513,10 @@ def test_emergencies_are_told_one_by_one_and_no_letter_is_waited_for_long(
     assert patience == [5.0]
 
 
+def test_records_about_nobody_are_noted_as_they_need_no_consent(town: Town, tmp_path: Path) -> None:
+    source, config = tmp_path / "in.json", town.ward.folder / "1" / "hospital.toml"
+    source.write_text(json.dumps({name: value for name, value in observation(7).items() if name != "subject"}))
+    words = ["import", str(source), "--config", str(config)]
     for more, told in ((["--subject", "R-11"], ""), ([], "note: 1 records are about nobody"), ([], "")):
         code, _, err = typed(*words, *more)
         assert (code, err[:32]) == (0, told)

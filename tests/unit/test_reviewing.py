@@ -179,6 +179,33 @@ def test_a_consent_withdrawn_for_one_record_meanwhile_leaves_that_one_out(ward: 
     assert [record.value["what"][1] for record in found] == ["b"]
 
 
+def test_who_consents_and_withdraws_all_the_time_lets_an_answer_end(ward: Ward) -> None:
+    """What is consented to while an answer is written waits for another request; only a withdrawal changes this one."""
+    patient, physician = ward.patient("L-4"), ward.person(Role.PHYSICIAN, 2)
+    first, second, _ = ward.about("L-4", "a", "b", "c")
+    ward.consent(patient, "all", Purpose.EHR)
+    ward.consent(patient, f"record:{second.leaf.hex()}")
+    whose = patient.account.address, "all"
+    which = ward.ask(
+        physician, ward.grant(None, physician.account.address, purpose=Purpose.EHR, consent_of=whose), "kind:clinical"
+    )
+    releasing, written = hurried(ward), 0
+
+    def toggles() -> None:
+        nonlocal written
+        written += 1
+        purposes = [Purpose.EHR] if written % 2 == 0 else []
+        ward.consent(patient, f"record:{first.leaf.hex()}", *purposes)
+        ward.consent(patient, f"record:{second.leaf.hex()}", Purpose.EHR)
+        releasing.happens = toggles if written < 6 else None
+
+    releasing.happens = toggles
+    answer_all(releasing)
+    assert written == 2, "once more without what was withdrawn, and never again"
+    found: Iterable[Any] = ward.reader(physician).records(ward.envelope(which), 1)
+    assert [record.value["what"][1] for record in found] == ["c"]
+
+
 def test_a_letter_that_never_turns_up_is_given_up(ward: Ward) -> None:
     patient, physician = ward.patient("L-3"), ward.person(Role.PHYSICIAN, 2)
     grant = ward.grant(patient, physician.account.address)

@@ -181,16 +181,17 @@ class Releasing:
     def _release(self, due: Due, request: dict[str, Any], recipient: bytes) -> bytes:
         """Writes the keys of what may be read, again until nothing was revoked or withdrawn meanwhile.
 
-        Raises Refusal, and ValueError, LookupError or TypeError for a malformed request.
+        What may be read since then waits for another request: otherwise somebody who consents and withdraws all the
+        time would let none finish. Raises Refusal, and ValueError, LookupError or TypeError for a malformed request.
         """
-        holdings: list[Holding] | None = None
-        parts: list[Any] = []
-        while holdings != (now := _at_most(due.chosen(request), MAX_RECORDS)):
-            holdings = now
-            parts = [self._part(part, recipient) for part in _parts(holdings)]
-        self.rules.vault.note_release(*due.which, now)
-        say("keys released", which=due.which, records=len(now))
-        return letters.send(self.store, {"parts": parts, "count": len(now)}, recipient)
+        before: list[Holding] | None = None
+        holdings, parts = _at_most(due.chosen(request), MAX_RECORDS), []
+        while holdings != before:
+            parts, chosen = [self._part(part, recipient) for part in _parts(holdings)], {each.id for each in holdings}
+            before, holdings = holdings, [each for each in due.chosen(request) if each.id in chosen]
+        self.rules.vault.note_release(*due.which, holdings)
+        say("keys released", which=due.which, records=len(holdings))
+        return letters.send(self.store, {"parts": parts, "count": len(holdings)}, recipient)
 
     def _part(self, holdings: list[Holding], recipient: bytes) -> list[Any]:
         batches: dict[int, tuple[merkle.Tree, list[str | None]]] = {}
