@@ -80,6 +80,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_whose_an_account_is_takes_no_look_at_all_persons(vault: Vault) -> None:
+    """It is asked of each request that waits, before each answer: there may be thousands, and very many persons."""
+    (row,) = vault._all("EXPLAIN QUERY PLAN SELECT pseudonym FROM subjects WHERE account = ?", ACCOUNT)
+    assert "USING INDEX by_account" in row[-1]
+
+
 # ---------------------------------------------------------------- made, and opened again
 
 

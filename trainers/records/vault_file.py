@@ -38,6 +38,7 @@ CREATE TABLE codes (record INTEGER REFERENCES records, system TEXT, code TEXT);
 CREATE INDEX by_code ON codes (system, code, record);
 CREATE INDEX of_record ON codes (record);
 CREATE TABLE subjects (pseudonym TEXT PRIMARY KEY, account TEXT);
+CREATE INDEX by_account ON subjects (account);
 CREATE TABLE salts (account TEXT PRIMARY KEY, salt BLOB);
 CREATE TABLE releases (number INTEGER, use INTEGER, leaf BLOB, PRIMARY KEY (number, use, leaf));
 """
