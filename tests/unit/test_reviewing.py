@@ -13,9 +13,10 @@ import pytest
 
 from hmchain import letters, scopes
 from hmchain.blobs import BlobRef, DirectoryStore
-from hmchain.errors import BlobError, ContractError, DaemonError, Reason, UsageError
+from hmchain.errors import BlobError, ChainError, ContractError, DaemonError, Reason, UsageError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import SENDER, Purpose, Role, label_of
+from hmchain.registry import Registry
 from tests.unit.ward import Ward, answer_all, labels_of
 from trainers.records import reviewing, sharing
 from trainers.records.access_audit import audit, render
@@ -204,6 +205,30 @@ def test_who_consents_and_withdraws_all_the_time_lets_an_answer_end(ward: Ward) 
     assert written == 2, "once more without what was withdrawn, and never again"
     found: Iterable[Any] = ward.reader(physician).records(ward.envelope(which), 1)
     assert [record.value["what"][1] for record in found] == ["c"]
+
+
+def test_while_the_chain_takes_no_answer_it_is_written_once(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried every minute, maybe for days, and a blob store forgets nothing."""
+    patient, physician = ward.patient("L-5"), ward.person(Role.PHYSICIAN, 2)
+    first, _ = ward.about("L-5", "a", "b")
+    which = ward.ask(physician, ward.grant(patient, physician.account.address))
+    releasing, blobs = ward.releasing(), ward.folder / "blobs"
+
+    def tried() -> int:
+        """How many blobs are new after a try that fails."""
+        before = len(list(blobs.iterdir()))
+        with monkeypatch.context() as away:
+            away.setattr(Registry, "transact", lambda *_: (_ for _ in ()).throw(ChainError("no gas")))
+            with pytest.raises(ChainError):
+                releasing.step()
+        return len(list(blobs.iterdir())) - before
+
+    assert [tried(), tried(), tried()] == [2, 0, 0], "a part and the letter"
+    ward.archive().erase(first)
+    assert [tried(), tried()] == [2, 0], "anew, as one of the records is not to be read any more"
+    answer_all(releasing)
+    found: Iterable[Any] = ward.reader(physician).records(ward.envelope(which), 1)
+    assert [record.value["what"][1] for record in found] == ["b"]
 
 
 def test_a_letter_that_never_turns_up_is_given_up(ward: Ward) -> None:

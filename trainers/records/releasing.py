@@ -65,6 +65,8 @@ class Releasing:
     answered: int = 0
     _put_off: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)  # until when, and how often
     _served: dict[int, float] = field(default_factory=dict)  # when a member's readers had their last turn
+    # Letters that the chain does not have yet, for which records: it may fail for days, and blobs are kept for good.
+    _written: dict[tuple[int, int], tuple[list[Holding], bytes]] = field(default_factory=dict)
 
     def step(self) -> bool:
         """Answers one request or puts it off, if one is due. Raises HMChainError, StorageError where the vault lacks
@@ -86,6 +88,7 @@ class Releasing:
                 return True
             envelope = REFUSED
         self.registry.transact(function, *which, envelope)
+        self._written.pop(due.which, None)
         self.answered += 1
         return True
 
@@ -179,19 +182,33 @@ class Releasing:
             return letters.send(self.store, {"refused": reason}, recipient)
 
     def _release(self, due: Due, request: dict[str, Any], recipient: bytes) -> bytes:
-        """Writes the keys of what may be read, again until nothing was revoked or withdrawn meanwhile.
+        """The digest of a letter with the keys of what may be read: the one written before, where the chain did not
+        take that and nothing has changed since. Raises Refusal, and ValueError, LookupError or TypeError for a
+        malformed request.
+        """
+        holdings = _at_most(due.chosen(request), MAX_RECORDS)
+        if (written := self._written.get(due.which)) is None or written[0] != holdings:
+            holdings, parts = self._sealed(due, request, recipient, holdings)
+            written = holdings, letters.send(self.store, {"parts": parts, "count": len(holdings)}, recipient)
+            self._written[due.which] = written
+            say("keys released", which=due.which, records=len(holdings))
+        self.rules.vault.note_release(*due.which, holdings)
+        return written[1]
+
+    def _sealed(
+        self, due: Due, request: dict[str, Any], recipient: bytes, holdings: list[Holding]
+    ) -> tuple[list[Holding], list[Any]]:
+        """Seals keys in parts, again until none of them was revoked or withdrawn meanwhile. Returns whose they are.
 
         What may be read since then waits for another request: otherwise somebody who consents and withdraws all the
-        time would let none finish. Raises Refusal, and ValueError, LookupError or TypeError for a malformed request.
+        time would let none finish.
         """
-        before: list[Holding] | None = None
-        holdings, parts = _at_most(due.chosen(request), MAX_RECORDS), []
-        while holdings != before:
+        while True:
             parts, chosen = [self._part(part, recipient) for part in _parts(holdings)], {each.id for each in holdings}
-            before, holdings = holdings, [each for each in due.chosen(request) if each.id in chosen]
-        self.rules.vault.note_release(*due.which, holdings)
-        say("keys released", which=due.which, records=len(holdings))
-        return letters.send(self.store, {"parts": parts, "count": len(holdings)}, recipient)
+            still = [each for each in due.chosen(request) if each.id in chosen]
+            if still == holdings:
+                return holdings, parts
+            holdings = still
 
     def _part(self, holdings: list[Holding], recipient: bytes) -> list[Any]:
         batches: dict[int, tuple[merkle.Tree, list[str | None]]] = {}
