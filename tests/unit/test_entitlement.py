@@ -83,13 +83,16 @@ class Hospital:
         holding = list(self.vault.holdings())[number]
         self.trail.erased.setdefault(holding.batch.number, set()).add(holding.leaf)
 
-    def emergency(self, identifier: Any = "7", salt: Any = None, subject: bytes = b"", **case: Any) -> list[int]:
-        """The records that an emergency gets."""
-        told = (salt if salt is not None else SALT.hex()), identifier
+    def emergency(
+        self, identifier: Any = "7", salt: Any = None, subject: bytes = b"", why: Any = "unconscious", **case: Any
+    ) -> list[int]:
+        """The records that an emergency gets. why: the reason in the letter."""
+        told = {"salt": salt if salt is not None else SALT.hex(), "identifier": identifier, "reason": why}
         subject = subject or scopes.commitment(SALT, identifier)
-        usual = {"number": 1, "reader": READER, "holder": US, "subject": subject, "reason": b"", "request": b""}
+        usual = {"number": 1, "reader": READER, "holder": US, "subject": subject, "request": b""}
+        usual["reason"] = scopes.commitment(SALT, "unconscious")
         asked = EmergencyRecord(**(usual | case), block=1, transaction="", voucher=THEM, role=Role.PHYSICIAN)
-        found = self.rules.in_emergency(self.trail, asked, {"salt": told[0], "identifier": told[1]})
+        found = self.rules.in_emergency(self.trail, asked, told)
         return [holding.id - 1 for holding in found]
 
 
@@ -394,6 +397,16 @@ def test_an_emergency_gets_the_clinical_records_of_one_person(hospital: Hospital
 def test_an_emergency_for_another_person_than_was_said(hospital: Hospital) -> None:
     told = refusal(lambda: hospital.emergency("8", subject=scopes.commitment(SALT, "7")))
     assert told == "the request names another person than the emergency"
+
+
+def test_an_emergency_whose_reason_nobody_could_review(hospital: Hospital) -> None:
+    told = "the request gives no reason, or another one than the emergency"
+    assert refusal(lambda: hospital.emergency(why="another")) == told
+    assert refusal(lambda: hospital.emergency(reason=b"\1" * 32)) == told
+    assert refusal(lambda: hospital.emergency(why=" \n", reason=scopes.commitment(SALT, " \n"))) == told
+    for nothing in (None, 7):
+        with pytest.raises(TypeError):
+            hospital.emergency(why=nothing)
 
 
 @pytest.mark.parametrize("nobody", ["", " ", "Patient/", "urn:uuid:"])

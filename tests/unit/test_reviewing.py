@@ -63,7 +63,7 @@ def test_a_reason_other_than_the_one_that_was_committed_to_is_not_shown(ward: Wa
     assert reviewing.told_of(ward.archive(), replace(case, reason=b"\1" * 32)) == ("E-2", "")
     assert reviewing.told_of(ward.archive(), replace(case, subject=b"\1" * 32)) == ("", "true")
     assert reviewing.told_of(ward.archive(), replace(case, request=b"\1" * 32)) == ("", "")
-    assert reviewing.told_of(ward.archive(), ward.archive().trail().emergencies[steers]) == ("E-2", "")
+    assert reviewing.told_of(ward.archive(), ward.archive().trail().emergencies[steers]) == ("E-2", r"tr\x1bue")
 
 
 def test_a_store_that_is_away_is_not_taken_for_a_letter_that_cannot_be_read(ward: Ward) -> None:

@@ -76,6 +76,9 @@ class Entitlement:
         identifier = jsontext.text(request["identifier"])
         if _stands_for(scopes.commitment, request["salt"], identifier) != case.subject:
             raise Refusal("the request names another person than the emergency")
+        reason = jsontext.text(request["reason"])
+        if not reason.strip() or _stands_for(scopes.commitment, request["salt"], reason) != case.reason:
+            raise Refusal("the request gives no reason, or another one than the emergency")  # which none could review
         pseudonym = self.pseudonym(identifier)
         if not pseudonym:
             raise Refusal("the request names nobody")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hmchain import jsontext, letters, scopes
+from hmchain.command import on_one_line
 from hmchain.errors import BlobError, DaemonError, UsageError
 from hmchain.trail import EmergencyRecord
 from trainers.records.archive import Archive
@@ -87,9 +88,11 @@ def told_of(archive: Archive, case: EmergencyRecord) -> tuple[str, str]:
 
 
 def _line(salt: bytes, told: Any, committed: bytes) -> str:
-    """What another wrote, on one line; "" where it did not commit to that, or a terminal might obey it."""
+    """What another wrote, on one line, with everything escaped that steers a terminal; "" where it did not commit to
+    that.
+    """
     line = " ".join(jsontext.text(told).split())
-    return line if scopes.commitment(salt, told) == committed and line.isprintable() else ""
+    return on_one_line(line) if scopes.commitment(salt, told) == committed else ""
 
 
 def review(archive: Archive, number: int, upheld: bool, report: str) -> None:
