@@ -29,7 +29,7 @@ from tests.consenting_hospital import (
 )
 from tests.samples import RECORDS, needs_samples
 from trainers.config import Data
-from trainers.data_facts import DataFacts
+from trainers.data_facts import NO_DATA, DataFacts
 from trainers.parts import Parts
 from trainers.records import record_keeping
 from trainers.records.record_keeping import RecordKeeping, service_of
@@ -279,9 +279,50 @@ def test_consents_given_during_a_training_are_taken_up_when_it_is_done(
     files, numbers = write_cohort(tmp_path, 24, seed=1)
     ward.imports(*files)
     ward.consent(numbers[1:], RESEARCH)
+    node = keeping(ward, worker, tmp_path)
+    assert node.look() is not None
+    worker.is_training = True
+    ward.consent(numbers[:1], RESEARCH)
+    assert node.look() is None
+    worker.is_training = False
+    assert node.look() is not None
+    assert node.look() is None
+    node.close()
+
+
+def test_data_that_somebody_else_removed_are_made_again(tmp_path: Path) -> None:
+    """As another node of the hospital does when it ends: until a consent changed, there was nothing to train on."""
+    ward = consenting(tmp_path)
+    data = ward.data(ClinicalResearch((HBA1C, GLUCOSE), Code.parse(DIABETES), ward.vault.pseudonym_key))
+    assert data.refresh(ward.trail)
+    data.file.unlink()
+    assert data.refresh(ward.trail, training=True)
+    assert persons_in(data) == (24, 12)
+    assert not data.refresh(ward.trail)
+
+
+def test_data_that_cannot_be_removed_are_used_no_more(tmp_path: Path) -> None:
+    """As on a disk that was made read-only: it is no defect, and there are no data for now."""
+    ward, file = consenting(tmp_path), tmp_path / "data.npz"
+    node = keeping(ward, Trainer(), tmp_path)
+    assert node.data() is not None
+    file.unlink()
+    file.mkdir()
+    ward.consent(write_cohort(tmp_path, 24, seed=1)[1][:1])
+    assert node.data() == NO_DATA
+    assert node.data() is None, "as before"
+    file.rmdir()
+    facts = node.data()
+    assert facts is not None
+    assert facts.samples == 2, "the second time that there are data"
+    node.close()
+
+
+def keeping(ward: ConsentingHospital, worker: Trainer, folder: Path) -> RecordKeeping:
+    """A node's, whose data are records for clinical research."""
     config = SimpleNamespace(
-        records=SimpleNamespace(folder=tmp_path / "ward" / "records"),
-        training_file=tmp_path / "data.npz",
+        records=SimpleNamespace(folder=ward.folder / "records"),
+        training_file=folder / "data.npz",
         data=Data(service="clinical-research", features=(HBA1C, GLUCOSE), label=DIABETES),
     )
     parts = SimpleNamespace(
@@ -292,15 +333,7 @@ def test_consents_given_during_a_training_are_taken_up_when_it_is_done(
         registry=SimpleNamespace(trail=lambda: ward.trail),
         worker=worker,
     )
-    node = RecordKeeping(cast(Parts, parts))
-    assert node.look() is not None
-    worker.is_training = True
-    ward.consent(numbers[:1], RESEARCH)
-    assert node.look() is None
-    worker.is_training = False
-    assert node.look() is not None
-    assert node.look() is None
-    node.close()
+    return RecordKeeping(cast(Parts, parts))
 
 
 class Trainer:

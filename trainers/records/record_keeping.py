@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
-from hmchain.errors import HMChainError
+from hmchain.errors import HMChainError, StorageError
 from hmchain.record import Code
 from trainers.config import Data
 from trainers.data_facts import NO_DATA, DataFacts
@@ -72,8 +73,9 @@ class RecordKeeping:
             changed, fault = self._samples.refresh(trail, self._parts.worker.is_training), ""
             facts = self._facts() if changed else self._told
         except HMChainError as error:
-            self._samples.clear()
             facts, fault = NO_DATA, str(error)
+            with suppress(StorageError):  # what cannot be removed is not used any more, either
+                self._samples.clear()
         if fault not in ("", self._fault):
             warn("no consented data for now", reason=fault)
         self._fault = fault

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from hmchain.errors import BlobError, DaemonError, DataError, Reason
+from hmchain.errors import BlobError, DaemonError, DataError, Reason, StorageError
 from hmchain.permits import Purpose
 from hmchain.record import Record
 from hmchain.trail import Trail
@@ -66,13 +66,14 @@ class ConsentedData:
     _retry: float = 0.0
 
     def refresh(self, trail: Trail, training: bool = False) -> bool:
-        """Writes the file again where consents have changed, or a missing record has turned up. Returns whether it did.
+        """Writes the file again where consents have changed, a missing record has turned up, or the file is gone.
+        Returns whether it did.
 
         training: whether one is under way, which only a withdrawal ends. New consents wait: otherwise somebody who
         consents and withdraws all the time would let none finish. Raises HMChainError; DaemonError where no record can
         be had for now.
         """
-        if not training and self._one_turned_up():
+        if self._is_gone() or (not training and self._one_turned_up()):
             self.clear()
         seen = self._seen_in(trail)
         if seen == self._seen:
@@ -100,10 +101,20 @@ class ConsentedData:
         return self.chosen is not None and self.chosen <= {holding.id for holding in self._holdings(trail)}
 
     def clear(self) -> None:
-        """Removes the file, and any partial one: what nobody consents to any more is not left lying about."""
-        for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
-            file.unlink(missing_ok=True)
+        """Removes the file, and any partial one: what nobody consents to any more is not left lying about.
+
+        Raises StorageError.
+        """
+        try:
+            for file in (self.file, *self.file.parent.glob(f".{self.file.name}.*")):
+                file.unlink(missing_ok=True)
+        except OSError as fault:
+            raise StorageError(f"cannot remove {self.file}: {fault.strerror}") from fault
         self.chosen, self.rows, self._seen, self._missing = None, (), NOTHING, {}
+
+    def _is_gone(self) -> bool:
+        """Whether somebody else removed the file, as another node of this hospital does when it ends."""
+        return bool(self.rows) and not self.file.exists()
 
     def _seen_in(self, trail: Trail) -> Seen:
         return trail, trail.revision, self.vault.revision()
