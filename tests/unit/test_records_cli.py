@@ -369,6 +369,9 @@ def test_from_a_file_to_a_reader_and_to_the_auditor(town: Town, tmp_path: Path) 
     asked = typed(*get, "--config", str(town.ward.folder / "2" / "hospital.toml"))[2].splitlines()
     assert asked[0] == "use 1 of grant 1: member 1 is asked", "at once, as what waits may be killed"
     assert asked[1].endswith("has not answered in 0 s; look for it later with --use 1")
+    assert "member 1 was not asked by a use 2 of grant 1" in town(2, *get, "--use", "2", code=2), "and never answers"
+    not_asked = [*get[:3], "2", *get[4:], "--use", "1"]
+    assert "member 2 was not asked by a use 1 of grant 1" in town(2, *not_asked, code=2)
     assert "goes with one --from" in town(2, *get, "--from", "2", "--use", "1", code=2)
     assert town(1, "release").strip() == "1 requests answered"
     out = tmp_path / "out"
@@ -476,6 +479,10 @@ def test_an_emergency_and_its_review(town: Town, monkeypatch: pytest.MonkeyPatch
     ask[1:6] = ["R-7", "--from", "1", "--reason", "unconscious"]
     again = [word for word in ask if word not in ("--reason", "unconscious")]
     assert len(town(2, *again, "--number", "1").splitlines()) == 2
+    assert "member 1 was not asked in an emergency 2" in town(2, *again, "--number", "2", code=2)
+    again[3] = "2"
+    assert "member 2 was not asked in an emergency 1" in town(2, *again, "--number", "1", code=2)
+    again[3] = "1"
     assert len(town.ward.archive(2).trail().emergencies) == 1, "and no other was opened"
     assert "review due by" in town(1, "emergencies")
     (waits,) = json.loads(town(1, "emergencies", "--json"))

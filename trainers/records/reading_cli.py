@@ -85,11 +85,13 @@ def get(
     signed, who = Signed.read(file), person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
         number = sharing.number_of(archive, signed)
-        reader = receiving.Reader(who, archive.registry, archive.store)
+        reader, grant = receiving.Reader(who, archive.registry, archive.store), archive.trail().grants[number]
+        if use is not None and (use, holders[0]) not in [(each.use, each.holder) for each in grant.uses]:
+            raise UsageError(f"member {holders[0]} was not asked by a use {use} of grant {number}")
         prepare(out)
         if use is None:
             labels = receiving.Labels(signed.label, signed.salt)
-            grant, asked = archive.trail().grants[number], [holder_of(archive, holder) for holder in holders]
+            asked = [holder_of(archive, holder) for holder in holders]
             uses = reader.ask(grant, labels.request(wanted), asked, institution)
             for holder, number_of_use in zip(holders, uses, strict=True):  # at once: whatever ends this, it was asked
                 click.echo(f"use {number_of_use} of grant {number}: member {holder} is asked", err=True)
@@ -207,7 +209,9 @@ def emergency(
     identifier, reason = given(identifier, "number"), given(reason, "reason")
     who = person_of(person, person_password_file)
     with archive_of(config, password_file) as archive:
-        reader = receiving.Reader(who, archive.registry, archive.store)
+        reader, known = receiving.Reader(who, archive.registry, archive.store), archive.trail().emergencies
+        if number is not None and (number not in known or known[number].holder != holder):
+            raise UsageError(f"member {holder} was not asked in an emergency {number}")
         prepare(out)
         if number is None:
             number = reader.ask_in_emergency(identifier, reason, holder_of(archive, holder))
