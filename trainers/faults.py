@@ -28,7 +28,7 @@ class FaultLog:
     def note(self, fault: Exception, job: int | None = None) -> None:
         """Counts a fault, and logs it unless it is the same as last time."""
         unreachable = isinstance(fault, ChainError) and not isinstance(fault, ContractError | NonceClash)
-        self._health.failed(_kind(fault), unreachable)
+        self._health.failed(kind_of(fault), unreachable)
         text, facts = gist(fault), {} if job is None else {"job": job}
         if self._last.get(job) == text:
             return
@@ -50,7 +50,8 @@ def gist(fault: Exception) -> str:
     return type(fault).__name__ if isinstance(fault, ChainBehind) else f"{type(fault).__name__}: {fault}"
 
 
-def _kind(fault: Exception) -> str:
+def kind_of(fault: Exception) -> str:
+    """What a fault is counted as on the page of metrics."""
     kinds = {
         ContractError: "refused",
         ChainError: "chain",

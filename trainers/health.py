@@ -74,8 +74,12 @@ class Health:
 
     def failed(self, kind: str, chain: bool) -> None:
         """Notes that a step failed; `chain` where the chain did not answer."""
-        self._faults.labels(kind).inc()
+        self.counted(kind)
         self._chain_up = not chain
+
+    def counted(self, kind: str) -> None:
+        """Counts a fault, such as one of another thread."""
+        self._faults.labels(kind).inc()
 
     def stored(self, up: bool) -> None:
         """Notes whether the blob store works."""

@@ -222,7 +222,7 @@ class Node:
         """Starts the thread that answers requests; where our data are records, takes up a change in consents."""
         parts = self._parts
         if self._answering is None and parts.consortium.records and parts.config.records.release:
-            self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member)
+            self._answering = Answering(parts.config, parts.keys, parts.consortium, site.member, parts.health)
             self._answering.start()
         if parts.registry is None:
             return False

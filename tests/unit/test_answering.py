@@ -12,9 +12,10 @@ import pytest
 from coordinator.ballots import MOTIONS, cast_vote
 from hmchain.chain import ChainClient
 from hmchain.contract import Artifact
-from hmchain.errors import ChainBehind, ChainError, ContractError, DaemonError
+from hmchain.errors import ChainBehind, ChainError, ContractError, DaemonError, StorageError
 from hmchain.permits import Role
 from trainers.config import Blobs, Chain, Config, Records
+from trainers.health import Health
 from trainers.keystore import Keys
 from trainers.records import answering
 from trainers.records.answering import LONGEST_PAUSE, LOOK_SECONDS, Answering
@@ -24,6 +25,7 @@ from .case import Case
 from .ward import Ward, record
 
 POLL = 0.5
+KINDS = "disk", "defect", "chain"
 
 
 class Script:
@@ -42,10 +44,12 @@ class Script:
         return found
 
 
-def waits_of(ward: Ward, monkeypatch: pytest.MonkeyPatch, *steps: Exception | bool) -> list[float]:
+def waits_of(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, *steps: Exception | bool, health: Health | None = None
+) -> list[float]:
     """How long it waits after each of these."""
     config = Config(name="H1", chain=Chain(poll_seconds=POLL))
-    thread, waits = Answering(config, Keys(ward.hospitals[0]), ward.consortium, 1), []
+    thread, waits = Answering(config, Keys(ward.hospitals[0]), ward.consortium, 1, health or Health(60.0)), []
     monkeypatch.setattr(thread, "_open", lambda _: cast(Releasing, Script(thread, list(steps))))
     monkeypatch.setattr(thread._stop, "wait", waits.append)
     thread._run()
@@ -65,6 +69,14 @@ def test_it_waits_longer_while_something_fails_and_not_when_it_works_again(
     assert max(waits_of(ward, monkeypatch, *[ChainBehind("behind")] * 20)) == LOOK_SECONDS, "it soon catches up"
 
 
+def test_its_faults_are_on_the_page_of_metrics(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert is on defects and on a full disk, whichever thread meets them."""
+    health = Health(60.0)
+    waits_of(ward, monkeypatch, StorageError("full"), StorageError("full"), True, ValueError(), health=health)
+    counted = {kind: health.registry.get_sample_value("hmchain_faults_total", {"kind": kind}) for kind in KINDS}
+    assert counted == {"disk": 2, "defect": 1, "chain": None}
+
+
 def test_it_answers_once_its_store_works(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it opened stays open: a request that was put off is still put off after a fault."""
     config = Config(
@@ -77,7 +89,7 @@ def test_it_answers_once_its_store_works(ward: Ward, monkeypatch: pytest.MonkeyP
     which, tries = ward.ask(case.physician, case.grant), iter([DaemonError("down"), DaemonError("down")])
     monkeypatch.setattr(answering, "connect", lambda *_: ward.chain.web3)
     monkeypatch.setattr(answering, "open_store", faulty(tries, answering.open_store))
-    thread = Answering(config, Keys(ward.hospitals[0]), ward.consortium, 1)
+    thread = Answering(config, Keys(ward.hospitals[0]), ward.consortium, 1, Health(60.0))
     monkeypatch.setattr(thread._stop, "wait", lambda _: thread._stop.set() if answered(ward, which) else None)
     thread._run()
     found = ward.reader(case.physician).records(ward.envelope(which), 1)

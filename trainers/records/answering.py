@@ -15,7 +15,8 @@ from hmchain.consortium import Consortium
 from hmchain.errors import ChainBehind, HMChainError
 from hmchain.registry import Registry
 from trainers.config import Config
-from trainers.faults import gist
+from trainers.faults import gist, kind_of
+from trainers.health import Health
 from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.logs import defect, warn
@@ -37,6 +38,7 @@ class Answering:
     keys: Keys
     consortium: Consortium
     member: int
+    health: Health
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -62,6 +64,7 @@ class Answering:
                     wait = 0.0 if releasing.step() else max(poll, LOOK_SECONDS)
                     pause, told = poll, ""
                 except Exception as fault:  # nothing that others sent may end the thread
+                    self.health.counted(kind_of(fault))
                     if not isinstance(fault, HMChainError):
                         defect(fault)
                     elif told != (told := gist(fault)):
