@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -18,20 +18,34 @@ from hmchain.files import read_file, write_whole
 from hmchain.jsontext import parse, whole
 
 PATIENCE_SECONDS = 20.0  # for a process to end by itself
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux's name for the time since the machine was started
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process of ours: its process id and its start time, in seconds since 1970."""
+    """A process of ours: its process id and its start time, in seconds.
+
+    They count from the start of the machine where that has a name, boot: Linux tells them since 1970 by a clock that may
+    have been set since. Elsewhere boot is "", and they count from 1970.
+    """
 
     pid: int
     began: float
+    boot: str = ""
+
+    @classmethod
+    def now(cls, pid: int) -> Started:
+        """The process that has this id now. Raises psutil.NoSuchProcess."""
+        boot = _boot()
+        return cls(pid, _began(psutil.Process(pid), boot), boot)
 
     def find(self) -> psutil.Process | None:
         """The process, if it still runs. A later process with the same id is told apart by its start time."""
+        if self.boot and self.boot != _boot():
+            return None
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.began) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            same = abs(_began(process, self.boot) - self.began) < 1 and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.NoSuchProcess, ValueError):
             return None
         return process if same else None
@@ -48,6 +62,17 @@ class Started:
         return True
 
 
+def _boot() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _began(process: psutil.Process, boot: str) -> float:
+    return float(process.create_time() - (psutil.boot_time() if boot else 0))
+
+
 class Processes:
     """Named processes, and the file that remembers them. Raises UsageError for another file."""
 
@@ -57,7 +82,10 @@ class Processes:
         if file.exists():
             try:
                 content = parse(read_file(file, "the list of processes"))
-                self._started = {name: Started(whole(p["pid"]), float(p["began"])) for name, p in content.items()}
+                self._started = {
+                    name: Started(whole(p["pid"]), float(p["began"]), str(p.get("boot", "")))
+                    for name, p in content.items()
+                }
             except (ValueError, KeyError, TypeError, AttributeError) as fault:
                 raise UsageError(f"{file} is not a list of processes") from fault
 
@@ -92,7 +120,7 @@ class Processes:
         except OSError as fault:
             raise StorageError(f"cannot start {command[0]}: {fault.strerror}") from fault
         try:
-            self._started[name] = Started(process.pid, psutil.Process(process.pid).create_time())
+            self._started[name] = Started.now(process.pid)
             self._save()
         except BaseException:  # an interrupt as well: a process that is recorded nowhere would never be stopped
             process.kill()
@@ -121,7 +149,7 @@ class Processes:
         return ran
 
     def _save(self) -> None:
-        content = {name: {"pid": p.pid, "began": p.began} for name, p in self._started.items()}
+        content = {name: asdict(started) for name, started in self._started.items()}
         write_whole(self._file, json.dumps(content, indent=1).encode() + b"\n")
 
 

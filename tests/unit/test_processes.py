@@ -207,6 +207,33 @@ def test_another_process_with_the_recorded_number_is_not_ours(file: Path) -> Non
             stranger.kill()
 
 
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere it is told as it was when the process began")
+def test_a_clock_that_is_set_makes_no_stranger_of_it(
+    ours: Processes, file: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By NTP, or when a halted machine goes on. Linux tells when a process began by adding to when the machine did."""
+    ours.start("one", SLEEP, log)
+    pid = pid_of(file, "one")
+    began = psutil.Process(pid).create_time()
+    procfs = file.with_name("proc")
+    procfs.mkdir()
+    (procfs / str(pid)).symlink_to(f"/proc/{pid}")
+    (procfs / "stat").write_text(f"btime {psutil.boot_time() + 3600:.0f}\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(procfs))
+    assert psutil.Process(pid).create_time() == began + 3600
+    assert Processes(file).running() == ["one"]
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere it has no name")
+def test_a_restart_of_the_machine_ends_all(ours: Processes, file: Path, log: Path) -> None:
+    """Also where another process has the number, and began as long after the start."""
+    ours.start("one", SLEEP, log)
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({"one": content["one"] | {"boot": "another"}}))
+    assert Processes(file).running() == []
+    assert ours.running() == ["one"]
+
+
 def test_a_process_that_ended_but_was_not_waited_for_does_not_run(log: Path) -> None:
     child = subprocess.Popen(SLEEP)
     started = Started(child.pid, psutil.Process(child.pid).create_time())
