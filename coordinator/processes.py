@@ -25,8 +25,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux's name for the time s
 class Started:
     """A process of ours: its process id and its start time, in seconds.
 
-    They count from the start of the machine where that has a name, boot: Linux tells them since 1970 by a clock that may
-    have been set since. Elsewhere boot is "", and they count from 1970.
+    They count from the start of the machine where that has a name, boot: counted from 1970, Linux tells them by a clock
+    that may have been set since. Elsewhere boot is "", and they count from 1970.
     """
 
     pid: int
@@ -130,7 +130,11 @@ class Processes:
         process.returncode = 0  # it outlives us, and Popen would warn that nobody waited for it
 
     def stop(self, name: str, force: bool = False) -> None:
-        """Ends a process (SIGTERM), and kills it where it has not ended after PATIENCE_SECONDS, or at once by force."""
+        """Ends a process (SIGTERM), and kills it where it has not ended after PATIENCE_SECONDS, or at once by force.
+
+        Where that cannot be written down, the file keeps one that ended, which does no harm: disks are full, and others
+        are to be stopped.
+        """
         process = self.find(name)
         if process is not None:
             with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
@@ -139,7 +143,8 @@ class Processes:
                     process.kill()
                     self._started[name].ended(PATIENCE_SECONDS)
         self._started.pop(name, None)
-        self._save()
+        with suppress(StorageError):
+            self._save()
 
     def stop_all(self) -> list[str]:
         """Ends all processes, the last started first. Returns the names of those that ran."""

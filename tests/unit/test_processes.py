@@ -181,6 +181,20 @@ def test_all_are_stopped_the_last_started_first(ours: Processes, file: Path, log
     assert ours.stop_all() == []
 
 
+def test_all_are_stopped_where_nothing_can_be_written_down(
+    ours: Processes, file: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("cannot write: No space left on device")
+
+    for name in ("one", "two"):
+        ours.start(name, SLEEP, log)
+    monkeypatch.setattr(module, "write_whole", full)
+    assert ours.stop_all() == ["one", "two"]
+    assert json.loads(file.read_text()).keys() == {"one", "two"}
+    assert Processes(file).running() == []
+
+
 def test_stopping_what_does_not_run_is_harmless(ours: Processes, file: Path, log: Path) -> None:
     ours.stop("nothing")
     ours.start("one", ["true"], log)
