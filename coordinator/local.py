@@ -6,7 +6,10 @@ own keys, data and folder. For trying things out, and for tests.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,9 +84,39 @@ class Local:
             raise UsageError(f"{folder / LOCAL} is not what `hmchain up` writes") from fault
 
 
-def down(folder: Path) -> list[str]:
-    """Stops the processes of a local consortium: nodes first, the chain last. Returns the names of those that ran."""
-    return Local.read(folder).processes.stop_all()
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keeps every other `up` and `down` off a folder. Raises UsageError where one of them is at work there.
+
+    The lock is on the folder itself, so that nothing can be left of it, and that a full disk is no obstacle.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another `hmchain up` or `down` is at work in {folder}") from None
+        except OSError:
+            pass  # NFS locks no folders: there it is left to whoever types
+        yield
+    finally:
+        os.close(handle)
+
+
+def down(folder: Path, remove: bool = False) -> list[str]:
+    """Stops the processes of a local consortium: nodes first, the chain last. Returns the names of those that ran.
+
+    remove: deletes the folder as well. Raises UsageError.
+    """
+    local = Local.read(folder)
+    with sole_use(folder):
+        ran = local.processes.stop_all()
+        if remove:
+            try:
+                shutil.rmtree(folder)
+            except OSError as fault:
+                raise UsageError(f"cannot remove {folder}: {fault.strerror}") from fault
+    return ran
 
 
 def start_daemons(local: Local, note: Note) -> None:

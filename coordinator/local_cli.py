@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded
-from hmchain.errors import ChainError, HMChainError, UsageError
+from hmchain.errors import ChainError, HMChainError
 
 if TYPE_CHECKING:  # which brings web3, and takes a second that --help has no use for
     from coordinator.local import Local, Note
@@ -62,9 +62,10 @@ def up(
         _watch(here, wait, note)
     except KeyboardInterrupt:
         click.echo("the processes keep running")
-    first = folder / "hospital-1" / "hospital.toml"
-    click.echo(f"look:  hmchain status --config {first}    less {folder}/hospital-1/node.log")
-    click.echo(f"stop:  hmchain down {folder}")
+    first = folder / "hospital-1"
+    config, log, whole = (quote(str(path)) for path in (first / "hospital.toml", first / "node.log", folder))
+    click.echo(f"look:  hmchain status --config {config}    less {log}")
+    click.echo(f"stop:  hmchain down {whole}")
 
 
 def _watch(here: Local, rounds: int, note: Note) -> None:
@@ -123,10 +124,5 @@ def down(folder: Path, remove: bool) -> None:
     """Stop what `hmchain up` started in DIR."""
     from coordinator import local as consortium
 
-    ran = consortium.down(folder)
+    ran = consortium.down(folder, remove)
     click.echo(f"stopped {', '.join(ran)}" if ran else "nothing was running")
-    if remove:
-        try:
-            shutil.rmtree(folder)
-        except OSError as fault:
-            raise UsageError(f"cannot remove {folder}: {fault.strerror}") from fault

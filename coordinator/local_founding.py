@@ -7,12 +7,24 @@ import secrets
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from coordinator import daemons
 from coordinator.deploy import connect_any, found, fund
 from coordinator.jobs import create, manifest_of, read_manifest
-from coordinator.local import CONSORTIUM, JOB, LOCAL, PROCESSES, Local, Note, blaming, start_daemons, start_nodes
+from coordinator.local import (
+    CONSORTIUM,
+    JOB,
+    LOCAL,
+    PROCESSES,
+    Local,
+    Note,
+    blaming,
+    sole_use,
+    start_daemons,
+    start_nodes,
+)
 from coordinator.processes import Processes
 from hmchain import registry
 from hmchain.blobs import open_store
@@ -41,25 +53,31 @@ def up(
     note is told each step; job has the fields of job.toml. Raises HMChainError; a consortium that could not be founded
     leaves nothing behind.
     """
-    if (folder / LOCAL).exists() and (folder / CONSORTIUM).exists():
-        local = Local.read(folder)
-        note(f"{folder} has {len(local.hospitals)} hospitals and their job: options that make them have no effect")
-        with blaming(local):
-            start_daemons(local, note)
-            create_first_job(local)
-        start_nodes(local, note)
-        return local
-    if (folder / LOCAL).exists():
-        raise UsageError(f"{folder} holds a consortium that was not founded to the end: hmchain down --remove {folder}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not (folder / LOCAL).exists() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and holds no local consortium")
-    try:
-        return _make(folder.absolute(), hospitals, dataset, root, partition, job, note)
-    except BaseException:
-        if (folder / PROCESSES).exists():
-            Processes(folder / PROCESSES).stop_all()
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_use(folder):
+        if (folder / CONSORTIUM).exists():
+            return _start_again(Local.read(folder), note)
+        if any(folder.iterdir()):
+            begun = "holds a consortium that was not founded to the end"
+            raise UsageError(f"{folder} {begun}: hmchain down --remove {quote(str(folder))}")
+        try:
+            return _make(folder.absolute(), hospitals, dataset, root, partition, job, note)
+        except BaseException:
+            if (folder / PROCESSES).exists():
+                Processes(folder / PROCESSES).stop_all()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _start_again(local: Local, note: Note) -> Local:
+    note(f"{local.folder} has {len(local.hospitals)} hospitals and their job: options that make them have no effect")
+    with blaming(local):
+        start_daemons(local, note)
+        create_first_job(local)
+    start_nodes(local, note)
+    return local
 
 
 def _make(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import stat
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from coordinator import daemons, local_founding
 from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
-from coordinator.local import Local, blaming, down, faults
+from coordinator.local import Local, blaming, down, faults, sole_use
 from coordinator.local_cli import _news
 from coordinator.local_founding import prepare, up
 from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
@@ -228,11 +229,26 @@ def test_a_consortium_whose_making_was_killed_early_can_be_removed(
     for name in ("anvil", "ipfs"):
         program(tmp_path / ".tools" / "bin", name)
     monkeypatch.setattr(local_founding, "write_whole", killed)
+    folder = tmp_path / "St. Mary's"
     with pytest.raises(KeyboardInterrupt):
-        prepare(tmp_path / "local", 2, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0})
-    with pytest.raises(UsageError, match="was not founded to the end: hmchain down --remove"):
-        up(tmp_path / "local", 2, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0}, print)
-    assert down(tmp_path / "local") == []
+        prepare(folder, 2, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0})
+    with pytest.raises(UsageError, match="was not founded to the end: hmchain down --remove '") as refusal:
+        up(folder, 2, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0}, print)
+    assert shlex.split(str(refusal.value).partition("--remove ")[2]) == [str(folder)], "it can be typed as it is"
+    assert down(folder, remove=True) == []
+    assert not folder.exists()
+
+
+def test_while_up_or_down_is_at_work_in_a_folder_another_one_leaves_it_alone(tmp_path: Path) -> None:
+    """One that founds a consortium in a folder, and fails, removes the folder: another one's, else."""
+    told = "another `hmchain up` or `down` is at work in"
+    with sole_use(tmp_path), pytest.raises(UsageError, match=told):
+        up(tmp_path, 2, "no-such-set", None, "iid", {"masters": 1, "seed": 0}, print)
+    assert tmp_path.exists()
+    Local(tmp_path, "anvil", "ipfs", 1, (2,), (3,)).write()
+    with sole_use(tmp_path), pytest.raises(UsageError, match=told):
+        down(tmp_path, remove=True)
+    assert down(tmp_path, remove=True) == []
 
 
 # ---------------------------------------------------------------- what is told meanwhile
