@@ -52,6 +52,11 @@ def receive(store: BlobStore, digest: bytes, identities: Sequence[Identity]) -> 
     raise BlobError("a letter is not sealed to us, or holds no message", Reason.UNREADABLE)
 
 
+def keep(store: BlobStore, digest: bytes) -> None:
+    """Stores a letter as our own: it stays when whoever sent it deletes it. Raises BlobError, StorageError."""
+    store.put(store.get(ref_of(digest), SIZE))
+
+
 def ref_of(digest: bytes) -> BlobRef:
     """The blob of the letter with this digest."""
     return BlobRef(digest, Cid(codec_for(SIZE), digest), SIZE)

@@ -78,6 +78,24 @@ def test_a_store_that_is_away_is_not_taken_for_a_letter_that_cannot_be_read(ward
         reviewing.told_of(replace(ward.archive(), store=Away(ward.folder / "blobs")), case)
 
 
+def test_a_holder_keeps_the_letter_of_an_emergency_that_its_sender_deletes(ward: Ward, tmp_path: Path) -> None:
+    class Swarm(DirectoryStore):
+        """The holder's own blobs, and what others still have."""
+
+        def get(self, ref: BlobRef, limit: int) -> bytes:
+            try:
+                return super().get(ref, limit)
+            except BlobError:
+                return ward.store.get(ref, limit)
+
+    ward.patient("E-4")
+    number = ward.reader(ward.person(Role.PHYSICIAN, 2)).ask_in_emergency("E-4", "unconscious", ward.holder())
+    case, own = ward.archive().trail().emergencies[number], Swarm(tmp_path)
+    answer_all(replace(ward.releasing(), store=own))
+    (ward.folder / "blobs" / str(letters.ref_of(case.request).cid)).unlink()
+    assert reviewing.told_of(replace(ward.archive(), store=own), case) == ("E-4", "unconscious")
+
+
 def test_there_is_no_such_emergency(ward: Ward) -> None:
     with pytest.raises(UsageError, match="there is no emergency 99"):
         reviewing.review(ward.archive(), 99, True, "")

@@ -162,6 +162,8 @@ class Releasing:
         which = due.which
         try:
             request = letters.receive(self.store, due.request, self.identities)
+            if which[1] == 0:  # an emergency, which its review must be able to read
+                letters.keep(self.store, due.request)
             recipient = bytes.fromhex(request["recipient"])
             if not is_usable(recipient):
                 raise ValueError("no key")
