@@ -7,7 +7,6 @@ And a member that joins later needs only one small envelope to read everything f
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 
@@ -24,7 +23,7 @@ def seal_key(key: Identity, members: Mapping[int, bytes]) -> bytes:
 
     A member whose key on chain cannot be encrypted to gets no envelope; it must not keep the others from theirs.
     """
-    usable = {number: public for number, public in sorted(members.items()) if is_usable(public)}
+    usable = {number: public for number, public in members.items() if is_usable(public)}
     content = {
         "format": FORMAT,
         "recipients": {str(number): public.hex() for number, public in usable.items()},
@@ -53,5 +52,5 @@ def open_key(keyring: bytes, member: int, identity: Identity) -> Identity:
         if content["format"] != FORMAT:
             raise BlobError(f"this is not a {FORMAT} file", Reason.UNREADABLE)
         return Identity.parse(unseal(envelope, identity).decode())
-    except (ValueError, KeyError, TypeError, binascii.Error, UsageError) as fault:
+    except (ValueError, KeyError, TypeError, UsageError) as fault:
         raise BlobError(f"the job's keyring holds no envelope for member {member}", Reason.UNREADABLE) from fault
