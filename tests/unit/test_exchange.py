@@ -19,6 +19,7 @@ from hmchain.exchange import (
     SealedExchange,
     aggregate_of,
     fetch_model,
+    limit_of,
     model_header,
     update_header,
 )
@@ -92,6 +93,16 @@ def test_what_is_wrong_is_refused_by_name(
         assert caught.value.reason is reason
 
 
+@pytest.mark.parametrize(("more", "too_large"), [(0, False), (1, True)])
+def test_a_blob_may_be_as_large_as_such_weights_make_it_and_no_larger(
+    more: int, too_large: bool, exchange: Exchange
+) -> None:
+    _, blob = exchange.publish(weights(), HEADER)
+    with pytest.raises(BlobError) as caught:
+        exchange.fetch(HEADER, replace(blob, size=limit_of(LIKE) + more))
+    assert (caught.value.reason is Reason.TOO_LARGE) is too_large
+
+
 def test_a_name_that_differs_in_anything_is_another_name(exchange: Exchange) -> None:
     """What was proved once is kept, but under all of what was proved."""
     _, blob = exchange.publish(weights(), HEADER)
@@ -122,7 +133,8 @@ def test_of_large_weights_only_as_many_are_kept_as_memory_allows(
     exchange = SealedExchange(DirectoryStore(tmp_path), new_identity(), LIKE)
     headers = [replace(HEADER, sender=sender) for sender in range(3)]
     blobs = [exchange.publish(weights(sender), replace(HEADER, sender=sender))[1] for sender in range(3)]
-    first, *_ = [exchange.fetch(header, blob) for header, blob in zip(headers, blobs, strict=True)]
+    first, second, _ = [exchange.fetch(header, blob) for header, blob in zip(headers, blobs, strict=True)]
+    assert exchange.fetch(headers[1], blobs[1]) is second
     assert exchange.fetch(headers[2], blobs[2]) is exchange.fetch(headers[2], blobs[2])
     again = exchange.fetch(headers[0], blobs[0])
     assert again is not first, "the third took its place"
