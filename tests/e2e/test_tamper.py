@@ -726,6 +726,7 @@ def test_without_the_data_set_what_is_not_measured_is_named(
 def test_what_no_model_did_cannot_have_been_measured(failed: Callable[[Lie], Path]) -> None:
     verdict = verdict_on(failed(_say(val_auc=None, val_acc=None)))
     assert verdict["notes"][1] == "no round made a model to measure, nor is dataset_digest proved"
+    assert (verdict["completed_rounds"], verdict["models"], verdict["model_digest"]) == (0, 1, None)
     for lie in (_say(val_auc=0.99, val_acc=0.99), _say(test_auc=0.99), _row(0, test={"auc": 0.99})):
         assert " = " in refusal_of(failed(lie))["reason"]
 

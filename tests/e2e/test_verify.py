@@ -17,9 +17,11 @@ from coordinator.folder import RunFile, read_key
 from coordinator.progress import Silent
 from coordinator.run import run
 from hmchain.chain import ChainClient
-from hmchain.errors import ChainError, VerificationError
+from hmchain.errors import BlobError, ChainError, VerificationError
 from tests.e2e.conftest import FinishedRun
 from tests.e2e.stripes import arguments_for, hmchain, invoke, options_for, start
+
+CLOSED = 9  # the discard port: nobody listens there
 
 
 def test_a_finished_run_is_valid_in_a_process_of_its_own(finished: FinishedRun, data: Path) -> None:
@@ -29,6 +31,9 @@ def test_a_finished_run_is_valid_in_a_process_of_its_own(finished: FinishedRun, 
     assert verdict["notes"][0].startswith("the report says without proof: ")
     assert verdict["model_digest"] == finished.summary["model_digest"]
     assert (verdict["completed_rounds"], verdict["updates"], verdict["models"]) == (3, 6, 4)
+    last = json.loads((finished.folder / "ledger.jsonl").read_text().splitlines()[-1])
+    assert (verdict["head"], verdict["head_hash"]) == (last["number"], last["hash"]), "to compare with what others know"
+    assert (verdict["contract"], verdict["chain"]) == (RunFile.read(finished.folder).contract, "embedded")
 
 
 def test_a_run_on_images_with_several_findings_is_valid(tmp_path: Path) -> None:
@@ -70,6 +75,14 @@ def test_a_node_that_leaves_events_out_is_no_evidence(finished: FinishedRun, mon
         evidence_on(web3, the_run, store, key)
     with pytest.raises(ChainError, match="the chain's events make no sense"):
         evidence_on(web3, replace(the_run, chain="http://127.0.0.1:8545"), store, key)
+
+
+def test_an_ipfs_daemon_that_does_not_answer_is_no_evidence(finished: FinishedRun, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+    replace(RunFile.read(folder), blobs=f"ipfs:/ip4/127.0.0.1/tcp/{CLOSED}").write(folder)
+    code, out, err = invoke("verify", folder)
+    assert (code, "INVALID" in out) == (BlobError.exit_code, False)
+    assert err.startswith("hmchain: the IPFS daemon ")
 
 
 def test_a_run_keeps_its_blobs_where_it_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
