@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from hmchain.blobs import BlobRef
+from hmchain import letters
+from hmchain.blobs import BlobRef, DirectoryStore
+from hmchain.envelope import new_identity, seal
 from hmchain.errors import BlobError, Reason
+from hmchain.jsontext import parse
 from hmchain.permits import Purpose, Role
+from hmchain.record import canonical
 from hmchain.trail import EmergencyRecord, Use
 from trainers.records import releasing
-from trainers.records.releasing import Releasing
+from trainers.records.receiving import MAX_PART_BYTES, Key
+from trainers.records.releasing import MAX_RECORDS, PART_RECORDS, Releasing
 
 HOLDER, LOOK = 3, 5.0  # seconds that a letter is waited for in vain
 STRANGER, PATIENT = 1, 2  # numbers of grants
@@ -94,6 +101,15 @@ def test_the_requests_of_a_member_that_invents_readers_delay_those_of_others_by_
     assert holder.looked[2:] == [2_101, 2_001, 2_100], "whose last turn was longest ago"
 
 
+def test_requests_to_another_holder_are_not_ours_to_answer(holder: Holder) -> None:
+    """The contract would refuse the answer, again and again."""
+    holder.emergencies = {1: replace(emergency(1), holder=HOLDER + 1)}
+    holder.uses = [replace(use(PATIENT, 1), holder=HOLDER + 1)]
+    assert not holder.releasing.is_due()
+    assert not holder.releasing.step()
+    assert holder.looked == []
+
+
 def test_when_all_are_put_off_there_is_nothing_to_do(holder: Holder) -> None:
     holder.uses = [use(PATIENT, 1)]
     assert [holder.releasing.step() for _ in range(2)] == [True, False]
@@ -141,3 +157,17 @@ def test_what_never_turns_up_is_refused_and_asked_for_no_more(holder: Holder) ->
         holder.time += releasing.LAST_PAUSE
     assert holder.refused == [(PATIENT, 1)]
     assert not holder.releasing.is_due()
+
+
+def test_the_largest_answer_fits_into_what_its_reader_takes(tmp_path: Path) -> None:
+    node = "ff" * 32
+    key = dict.fromkeys(("entry", "position", "offset", "length"), 2**62) | {"proof": [node] * 62}
+    key |= dict.fromkeys(("commitment", "digest"), node) | {"secret": new_identity().secret}
+    part = canonical([key] * PART_RECORDS)
+    reader = new_identity()
+    assert len(seal(part, [reader.public])) <= MAX_PART_BYTES
+    assert len([Key.parse(told) for told in parse(part)]) == PART_RECORDS
+    parts = [[node, node, MAX_PART_BYTES]] * (MAX_RECORDS // PART_RECORDS)
+    store = DirectoryStore(tmp_path)
+    digest = letters.send(store, {"parts": parts, "count": MAX_RECORDS}, reader.public)
+    assert len(letters.receive(store, digest, [reader])["parts"]) * PART_RECORDS == MAX_RECORDS
