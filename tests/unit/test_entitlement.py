@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from hmchain import scopes
-from hmchain.blobs import DirectoryStore
+from hmchain.blobs import BlobRef, DirectoryStore
 from hmchain.consortium import Consortium
 from hmchain.errors import HMChainError
 from hmchain.identity import MemberIdentity
 from hmchain.permits import NO_SCOPE, NOBODY, Grant, Purpose, Role, label_of
 from hmchain.record import Kind
-from hmchain.trail import EmergencyRecord, GrantRecord, Trail, Use
+from hmchain.trail import EmergencyRecord, Entry, GrantRecord, Trail, Use
 from trainers.importers.base import Context
 from trainers.keystore import Keys
 from trainers.records.entitlement import Entitlement, Refusal, consented
@@ -253,6 +253,25 @@ def test_erased_and_unregistered_records_are_not_given(hospital: Hospital, tmp_p
     hospital.was_erased(0)
     assert hospital.own() == [2, 5]
     assert hospital.emergency() == [2]
+
+
+def test_what_no_record_here_can_be_under_is_known_before_the_request_is_read(hospital: Hospital) -> None:
+    ours = grant(label_of(US), salt=OTHER_SALT)
+    for terms in (grant(PATIENT), ours, replace(ours, consent_of=PATIENT, consent_scope=bytes(31) + b"\1")):
+        assert hospital.rules.may_cover(terms)
+    for terms in (grant(UNKNOWN), grant(label_of(THEM)), replace(ours, consent_of=UNKNOWN)):
+        assert not hospital.rules.may_cover(terms)
+
+
+def test_batches_of_ours_that_the_vault_lacks_are_missing_and_lost_unless_given_up(hospital: Hospital) -> None:
+    known = next(iter(hospital.vault.batches())).root
+    roots = ((US, known), (US, b"\1" * 32), (THEM, b"\2" * 32), (US, b"\3" * 32))
+    hospital.trail.entries = [
+        Entry(index, bytes(32), NOW, holder, Kind.CLINICAL, 1, root, BlobRef.of(root))
+        for index, (holder, root) in enumerate(roots, 1)
+    ]
+    assert hospital.rules.missing(hospital.trail) == hospital.rules.lost(hospital.trail) == [2, 4]
+    assert replace(hospital.rules, given_up=frozenset({2})).lost(hospital.trail) == [4]
 
 
 # ---------------------------------------------------------------- refusals
