@@ -490,3 +490,15 @@ def test_the_hospital_uses_what_is_consented_to_and_what_is_nobodys(hospital: Ho
     assert used(type="imaging") == [3]
     del hospital.trail.persons[OTHER]
     assert used(type="imaging") == []
+
+
+def test_the_hospital_uses_no_record_that_its_person_said_nothing_of_or_that_is_not_registered(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    storing = Storing(hospital.vault, DirectoryStore(tmp_path / "blobs"))
+    storing.take(record("new", Context(hospital.vault.pseudonym_key).pseudonym("7"), "imaging"))
+    storing.finish()
+    hospital.vault.learn(PATIENT, SALT)
+    hospital.say("type:imaging", IMAGING)
+    used = consented(hospital.trail, hospital.vault, IMAGING, Wanted())
+    assert [holding.id - 1 for holding in used] == [1, 2, 4]

@@ -87,6 +87,7 @@ def test_salts_are_a_secrets_own_and_do_not_show_it() -> None:
     assert salt_from(b"a" * 32) != b"a" * 32
     assert commitment(SALT, "x") not in (commitment(SALT, "y"), commitment(b"\1" * 32, "x"))
     assert commitment(SALT, "all") != scope_of(SALT, "all"), "a text is no scope"
+    assert commitment(SALT, "x") == sha256(b"hmchain/text/1" + SALT + b"x").digest()
 
 
 # ---------------------------------------------------------------- which label decides
