@@ -17,6 +17,7 @@ from typing import Protocol, Self
 
 from hmchain.cid import Cid, cid_of
 from hmchain.errors import BlobError, Reason, StorageError, UsageError
+from hmchain.files import sync_folder
 
 IPFS_PREFIX = "ipfs:"
 ADDRESS = re.compile(r"[a-z]+:|/(ip4|ip6|dns[46]?)/", re.IGNORECASE)  # how addresses begin, and folders do not
@@ -81,6 +82,8 @@ class DirectoryStore:
             try:
                 self._write(partial, data)
                 partial.replace(self._path(ref))
+                if self._fsync:
+                    sync_folder(self._root)
             finally:
                 with suppress(FileNotFoundError):
                     partial.unlink()

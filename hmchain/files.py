@@ -26,7 +26,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             with suppress(FileNotFoundError):
                 partial.unlink()
@@ -42,8 +42,8 @@ def _check_place(path: Path) -> None:
         raise StorageError(f"cannot write {path}: it is no ordinary file")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable: without this, a power cut may undo it."""
+def sync_folder(folder: Path) -> None:
+    """Makes a rename durable: without this, a power cut may undo it. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import threading
 import time
 import tracemalloc
@@ -64,6 +65,21 @@ def test_a_folder_gives_back_what_was_put(store: DirectoryStore, size: int) -> N
 def test_a_blob_is_one_file_named_by_its_cid(tmp_path: Path) -> None:
     DirectoryStore(tmp_path, fsync=True).put(BLOB)
     assert [path.name for path in tmp_path.iterdir()] == [str(REF.cid)]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_blob_and_then_its_name_are_on_the_disk_when_it_was_put(
+    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / str(REF.cid), []
+
+    def watched(handle: int) -> None:
+        about = os.fstat(handle)
+        synced.append(("folder", path.exists()) if stat.S_ISDIR(about.st_mode) else (about.st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    open_store(tmp_path, durable=durable).put(BLOB)
+    assert synced == ([(len(BLOB), False), ("folder", True)] if durable else [])
 
 
 def test_putting_a_blob_again_mends_it(store: DirectoryStore, tmp_path: Path) -> None:
