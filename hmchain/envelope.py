@@ -135,9 +135,9 @@ def format_recipient(public: bytes) -> str:
 
 def parse_recipient(text: str) -> bytes:
     """The 32-byte public key of "age1…". Raises UsageError for any other text."""
-    prefix, words = bech32_decode(text)
+    _, words = bech32_decode(text)
     public = _regroup(words, 5, 8)
-    if prefix != _RECIPIENT or len(public) != 32 or format_recipient(public) != text:
+    if len(public) != 32 or format_recipient(public) != text:  # of another prefix, or another length
         raise UsageError(f"not an age public key: {text[:80]!r}")
     return public
 
@@ -151,11 +151,11 @@ def bech32_encode(prefix: str, words: Sequence[int]) -> str:
 
 def bech32_decode(text: str) -> tuple[str, list[int]]:
     """BIP-173: the lower-case prefix and the 5-bit words of text. Raises UsageError where it is not Bech32."""
-    prefix, separator, body = text.lower().rpartition("1")
+    prefix, _, body = text.lower().rpartition("1")  # without a separator there is no prefix
     words = [_CHARSET.find(letter) for letter in body]
     printable = all(33 <= ord(letter) <= 126 for letter in text)
     one_case = text in (text.lower(), text.upper())
-    if not (printable and one_case and prefix and separator and len(text) <= 90 and len(body) >= 6) or -1 in words:
+    if not (printable and one_case and prefix and len(text) <= 90 and len(body) >= 6) or -1 in words:
         raise UsageError(f"not Bech32: {text[:100]!r}")
     if _polymod(prefix, words) != 1:
         raise UsageError(f"the checksum is wrong, is there a typing error? {text!r}")

@@ -151,7 +151,7 @@ class Manifest(Recipe):
             content: dict[str, Any] = parse(data)
             lists: dict[str, Any] = {name: tuple(content[name]) for name in ("classes", "features") if name in content}
             manifest = cls(**{**content, **lists})
-        except (ValueError, TypeError, KeyError) as fault:
+        except (ValueError, TypeError) as fault:
             expected = ", ".join(field.name for field in fields(cls))
             raise UsageError(f"not a manifest; it is a JSON object with {expected}") from fault
         if manifest.canonical() != data:
