@@ -165,7 +165,17 @@ def test_age_writes_public_keys_as_we_do() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "age1", format_recipient(ALICE.public).upper(), "A12UEL5L", ALICE.secret, bech32_encode("age", [0] * 51)],
+    [
+        "",
+        "age1",
+        format_recipient(ALICE.public).upper(),
+        format_recipient(ALICE.public[:31]),
+        format_recipient(ALICE.public + b"\0"),
+        "A12UEL5L",
+        ALICE.secret,
+        bech32_encode("age", [0] * 51),
+        bech32_encode("agf", [0] * 52),
+    ],
 )
 def test_a_text_that_is_no_public_key_is_refused(text: str) -> None:
     with pytest.raises(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hmchain.blobs import BlobRef
 from hmchain.contract import Event
 from hmchain.errors import Reason
 from hmchain.history import History, blob_of, blob_to_abi, unroster, verdict_text
-from hmchain.judgement import Judgement
+from hmchain.judgement import NOTHING_PASSES, Judgement
 from hmchain.rounds import Phase
 from hmchain.scores import pack
 
@@ -175,6 +176,11 @@ def test_verdicts_in_words() -> None:
         "the blob is larger than the job allows",
         "reason 99",
     ]
+    of_a_base_without_a_score = replace(verdict, accepted=frozenset(), standard=NOTHING_PASSES)
+    assert verdict_text(of_a_base_without_a_score, 0) == (
+        "scored 60.00 %, but the base model has none, so that nothing passes"
+    )
+    assert verdict_text(replace(of_a_base_without_a_score, standard=10_000), 0).endswith("standard of 100.00 %")
 
 
 def test_who_is_in_the_draws() -> None:

@@ -11,8 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmchain.errors import UsageError
-from hmchain.manifest import MAX_BYTES, Manifest, parse_standard
+from hmchain.manifest import (
+    LEARNING_RATES,
+    MAX_BATCH,
+    MAX_BYTES,
+    MAX_CLASSES,
+    MAX_EPOCHS,
+    MAX_FEATURE_NAME,
+    Manifest,
+    check_features,
+    parse_standard,
+)
 from hmchain.recipe import AGGREGATIONS, PARAMETERS, STRATEGIES, Recipe, aggregation_of
+from hmchain.rounds import MAX_MASTERS
 
 GOOD = Manifest(dataset="stripes", channels=1, classes=("a", "b"), seed=7)
 ROWS = Manifest("rows", 0, ("a", "b"), 7, architecture="logistic", preprocessing="asinh", features=("a", "b"))
@@ -93,10 +104,12 @@ def test_the_terms_are_what_the_contract_enforces() -> None:
         ("rounds", 10.0),
         ("rounds", "10"),
         ("fraction", 0.0),
+        ("fraction", 0.00009),
         ("fraction", 1.5),
         ("fraction", 1),
         ("masters", 0),
         ("masters", 16),
+        ("term_rounds", 0),
         ("term_rounds", 256),
         ("epochs", 0),
         ("epochs", 3.0),
@@ -123,6 +136,28 @@ def test_a_field_that_cannot_be_is_refused(field: str, value: Any) -> None:
         Manifest.parse(changed(GOOD, field, value))
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("classes", (("a", "b"), tuple(map(str, range(MAX_CLASSES))))),
+        ("seed", (0, 2**63 - 1)),
+        ("rounds", (1, 65_535)),
+        ("fraction", (0.0001, 1.0)),
+        ("masters", (1, MAX_MASTERS)),
+        ("term_rounds", (1, 255)),
+        ("epochs", (1, MAX_EPOCHS)),
+        ("batch_size", (2, MAX_BATCH)),
+        ("learning_rate", LEARNING_RATES),
+        ("standard", ("relative:-1", "absolute:1")),
+        ("request_seconds", (2, 2**24 - 1)),
+    ],
+)
+def test_a_field_may_go_to_its_limits(field: str, values: tuple[Any, ...]) -> None:
+    for value in values:
+        job = replace(GOOD, **{field: value})
+        assert Manifest.parse(job.canonical()) == job
+
+
 def changed(manifest: Manifest, field: str, value: Any) -> bytes:
     """Its text with another value of a field."""
     content = {**json.loads(manifest.canonical()), field: value}
@@ -134,6 +169,7 @@ def test_a_multi_label_job_is_parsed_to_the_same_manifest() -> None:
     assert Manifest.parse(several.canonical()) == several
     with pytest.raises(UsageError, match="up to 62 classes, and they cannot be balanced"):
         replace(several, balanced=True)
+    assert replace(several, classes=tuple(map(str, range(62)))).multi_label
     with pytest.raises(UsageError, match="up to 62 classes"):
         replace(several, classes=tuple(map(str, range(63))))
 
@@ -166,6 +202,18 @@ def test_a_job_over_features_that_cannot_be_is_refused(field: str, value: Any, s
         Manifest.parse(changed(ROWS, field, value))
 
 
+def test_a_feature_has_a_name_and_a_sample_has_features() -> None:
+    check_features(["a" * MAX_FEATURE_NAME])
+    with pytest.raises(UsageError, match="not 0"):
+        check_features([])
+
+
+def test_a_custom_network_takes_what_its_author_says() -> None:
+    for job in (GOOD, ROWS):
+        custom = replace(job, architecture="nets:Net", source="00" * 32)
+        assert Manifest.parse(custom.canonical()) == custom
+
+
 @pytest.mark.parametrize("architecture", ["logistic", "mlp"])
 def test_images_do_not_go_into_a_network_of_features(architecture: str) -> None:
     with pytest.raises(UsageError, match="does not take images"):
@@ -175,6 +223,17 @@ def test_images_do_not_go_into_a_network_of_features(architecture: str) -> None:
 def test_a_manifest_that_would_be_too_large_to_be_read_is_not_made() -> None:
     with pytest.raises(UsageError, match="at most 65536 bytes"):
         replace(ROWS, features=tuple(f"{n:032}" for n in range(4096)))
+    room = MAX_BYTES - len(replace(GOOD, dataset="").canonical())
+    assert len(replace(GOOD, dataset="x" * room).canonical()) == MAX_BYTES
+    with pytest.raises(UsageError, match="at most 65536 bytes"):
+        replace(GOOD, dataset="x" * (room + 1))
+
+
+def test_a_text_that_is_too_large_is_not_parsed() -> None:
+    with pytest.raises(UsageError, match=f"at most 65536 bytes, not {MAX_BYTES + 1}"):
+        Manifest.parse(GOOD.canonical().ljust(MAX_BYTES + 1))
+    with pytest.raises(UsageError, match="not in canonical form"):
+        Manifest.parse(GOOD.canonical().ljust(MAX_BYTES))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])

@@ -22,6 +22,11 @@ def naive(leaves: list[bytes]) -> bytes:
     return sha256(b"\x01" + naive(leaves[:size]) + naive(leaves[size:])).digest()
 
 
+def test_a_records_leaf_is_of_all_that_names_it_and_of_no_inner_nodes_form() -> None:
+    place = (5).to_bytes(8, "big") + (7).to_bytes(8, "big")
+    assert record_leaf(b"\2" * 32, b"\3" * 32, 5, 7) == sha256(b"\0" + b"\2" * 32 + b"\3" * 32 + place).digest()
+
+
 @given(LEAVES)
 def test_the_root_is_that_of_the_definition(leaves: list[bytes]) -> None:
     assert root_of(leaves) == naive(leaves)
@@ -63,5 +68,6 @@ def test_a_record_s_leaf_binds_all_of_it() -> None:
 def test_there_is_no_tree_of_nothing_and_no_leaf_outside() -> None:
     with pytest.raises(ValueError, match="at least one leaf"):
         root_of([])
-    with pytest.raises(ValueError, match="no leaf 3 among 3"):
-        proof_of([b"a" * 32] * 3, 3)
+    for outside in (-1, 3):
+        with pytest.raises(ValueError, match=f"no leaf {outside} among 3"):
+            proof_of([b"a" * 32] * 3, outside)

@@ -176,6 +176,12 @@ def test_bytes_that_are_not_canonical_safetensors_are_unreadable(data: bytes) ->
     assert reason_of(data) is Reason.UNREADABLE
 
 
+def test_a_header_beyond_the_limit_is_not_even_read() -> None:
+    text = json.dumps(TABLE | {"__metadata__": {"format": "another"}}).encode()
+    assert reason_of(file(text.ljust(MAX_HEADER))) is Reason.WRONG_HEADER
+    assert reason_of(file(text.ljust(MAX_HEADER + 8))) is Reason.UNREADABLE
+
+
 @pytest.mark.parametrize(
     "change",
     [
