@@ -10,7 +10,7 @@ import pytest
 from hmchain.blobs import BlobRef
 from hmchain.contract import Event
 from hmchain.errors import Reason
-from hmchain.history import History, blob_of, blob_to_abi, unroster, verdict_text
+from hmchain.history import History, bits_of, blob_of, blob_to_abi, positions_of, unroster, verdict_text
 from hmchain.judgement import NOTHING_PASSES, Judgement
 from hmchain.rounds import Phase
 from hmchain.scores import pack
@@ -118,6 +118,20 @@ def test_the_last_proposal_is_the_one_that_was_attested() -> None:
         .rounds[1]
     )
     assert (record.model, record.final_blob(), record.attested) == (b"good", LARGE, [1])
+    assert record.final_blobs() == [LARGE], "another model's blob is none of it"
+
+
+def test_a_set_of_positions_is_a_word_of_bits() -> None:
+    assert [positions_of(bits) for bits in (0, 0b101, 1 << 55)] == [frozenset(), frozenset({0, 2}), frozenset({55})]
+    assert bits_of(positions_of(0b1101)) == 0b1101
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"St. Mary", "St. Mary"), (b"\x1b[2JSt. Mary", r"'\x1b[2JSt. Mary'"), (b"a\nb", r"'a\nb'")]
+)
+def test_a_name_steers_no_terminal(name: bytes, shown: str) -> None:
+    admitted = {"member": 1, "operator": "0x1", "encryptionKey": b"k", "name": name.ljust(32, b"\0")}
+    assert happened(("MemberAdmitted", admitted)).names[1] == shown
 
 
 def test_how_a_round_and_a_job_end() -> None:
@@ -125,6 +139,11 @@ def test_how_a_round_and_a_job_end() -> None:
     assert job.rounds[1].failed is Phase.PRE_PREPARE
     assert (job.closed, job.report) == (True, b"r")
     assert job.rounds[1].accepted() == []
+    assert [happened(*events).jobs[1].rounds[1].has_ended() for events in (OPENED, JUDGED)] == [False, False]
+    finalized = [*PROPOSED, ("RoundFinalized", {"model": b"good"})]
+    for ended in ([*OPENED, ("RoundFailed", {"phase": 4})], finalized):
+        job = happened(*ended, ("RoundOpened", {**OPENED[-1][1], "round": 2})).jobs[1]
+        assert (job.rounds[1].has_ended(), job.rounds[2].has_ended()) == (True, False)
 
 
 PROPOSED = [*JUDGED, ("ModelProposed", {"proposer": "0xc", "proposed": 1 << 15, "model": b"good", "blob": NAMED})]
@@ -139,6 +158,7 @@ PROPOSED = [*JUDGED, ("ModelProposed", {"proposer": "0xc", "proposed": 1 << 15, 
         ("RoundFinalized", ("RoundOpened", {**OPENED[-1][1], "round": 2})),
         ("RoundOpened", ("RoundFailed", {"phase": 4})),
         ("no event", ("RoundFinalized", {"model": b"bad"})),
+        ("no event", ("RoundOpened", {**OPENED[-1][1], "round": 2})),
         ("no event", ("RoundOpened", {**OPENED[-1][1], "round": 3})),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hmchain.errors import ContractError, Reason
 from hmchain.judgement import NOTHING_PASSES
 from hmchain.protocol import Protocol, plain_commitment
-from hmchain.rounds import COORDINATOR, MAX_SAMPLES, Phase, Terms, quorum_of
+from hmchain.rounds import COORDINATOR, MAX_MASTERS, MAX_SAMPLES, Phase, Terms, quorum_of
 from hmchain.scores import pack, word_of_score
 
 TERMS = Terms(
@@ -106,7 +106,7 @@ def refused(error: str, *arguments: object) -> AbstractContextManager[pytest.Exc
 # ------------------------------------------------------------------ the happy path
 
 
-@pytest.mark.parametrize(("members", "masters"), [(12, 4), (4, 4), (3, 3), (1, 1)])
+@pytest.mark.parametrize(("members", "masters"), [(12, 4), (24, 4), (4, 4), (3, 3), (1, 1)])
 def test_three_rounds_by_the_book_end_with_three_models(members: int, masters: int) -> None:
     job = Job(members, masters=masters, fraction=10_000 if members < 12 else 5_000, standard=0, relative=False)
     job.start()
@@ -311,12 +311,18 @@ def test_prepare_goes_on_with_a_quorum_of_reveals(masters: int, quorum: int) -> 
         assert job.phase == phase
 
 
-def test_silent_masters_are_left_out_and_replaced() -> None:
+@pytest.mark.parametrize("silent", ["in PRE-PREPARE", "in PREPARE"])
+def test_silent_masters_are_left_out_and_replaced(silent: str) -> None:
     job = Job(20).play(Phase.PRE_PREPARE)
     committee = job.round().masters
-    job.commit(0, 1, 2)
-    job.deadline_passes()
-    job.reveal()
+    if silent == "in PRE-PREPARE":
+        job.commit(0, 1, 2)
+        job.deadline_passes()
+        job.reveal()
+    else:
+        job.commit()
+        job.reveal(0, 1, 2)
+        job.deadline_passes()
     job.propose()
     job.attest(0, 1, 2)
     assert committee[3] not in job.pool.enrolled
@@ -332,6 +338,12 @@ def test_after_prepare_has_timed_out_whoever_acts_first_has_the_updates_judged()
         assert not job.judgements
         act(job)
         assert job.judgements[-1].accepted == frozenset(range(6))
+        before = job.seed, dict(job.pool.reputation)
+        if job.phase == Phase.COMMIT:
+            job.propose()
+        job.attest()
+        assert len(job.judgements) == 1, "once, whoever acts after that"
+        assert (job.seed, job.pool.reputation) == before
 
 
 def test_after_prepare_has_timed_out_a_proposal_of_nothing_accepted_meets_a_failed_round() -> None:
@@ -502,6 +514,10 @@ def test_a_suspended_member_is_struck_out_and_cannot_act() -> None:
 # ------------------------------------------------------------------ one test per error
 
 
+def test_terms_that_go_to_their_limits() -> None:
+    Job(masters=MAX_MASTERS, fraction=10_000, standard=10_000, reply_seconds=2)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -532,6 +548,17 @@ def test_not_active_member() -> None:
     job = Job().play(Phase.COMMIT)
     with refused("NotActiveMember"):
         job.propose_model(None, 1, 0, NEW)
+    for phase, act in (
+        (Phase.REQUEST, Job.submit),
+        (Phase.PRE_PREPARE, Job.commit),
+        (Phase.PREPARE, Job.reveal),
+        (Phase.REPLY, Job.attest),
+    ):
+        job = Job().play(phase)
+        drawn = job.round().clients if phase == Phase.REQUEST else job.round().masters
+        job.suspend(drawn[0])
+        with refused("NotActiveMember", drawn[0]):
+            act(job, 0)
 
 
 def test_already_enrolled() -> None:
@@ -605,13 +632,16 @@ def test_wrong_round() -> None:
 
 def test_not_drawn() -> None:
     job = Job(20).play(Phase.REQUEST)
-    stranger, client = job.outsider(), job.round().clients[0]
-    for member, position in ((stranger, 0), (client, 1), (client, 56), (client, -1)):
+    stranger, clients = job.outsider(), job.round().clients
+    for member, position in (
+        *((stranger, 0), (clients[0], 1), (clients[0], 56)),
+        *((clients[-1], -1), (clients[-1], len(clients))),
+    ):
         with refused("NotDrawn", member, position):
             job.submit_update(member, 1, position, 100)
     job.submit()
-    master = job.round().masters[0]
-    for member, position in ((stranger, 0), (master, 1), (master, 15)):
+    master, *_, last = job.round().masters
+    for member, position in ((stranger, 0), (master, 1), (master, 15), (last, -1)):
         with refused("NotDrawn", member, position):
             job.commit_scores(member, 1, position, SALT)
     job.commit()
@@ -707,6 +737,17 @@ def test_already_attested() -> None:
     job.attest(0)
     with refused("AlreadyAttested", job.round().masters[0]):
         job.attest(0)
+
+
+def test_wrong_proposal() -> None:
+    """An attestation is of one proposal: a later one may be of the same model, and its blob nowhere."""
+    job = Job().play(Phase.REPLY)
+    master, first = job.round().masters[1], job.round().proposed
+    job.deadline_passes()
+    job.propose(0)
+    with refused("WrongProposal", 1 << COORDINATOR | 1):
+        job.attest_model(master, 1, 1, first, NEW)
+    job.attest_model(master, 1, 1, first | {0}, NEW)
 
 
 def test_wrong_model() -> None:
