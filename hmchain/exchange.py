@@ -25,12 +25,13 @@ from hmchain.weights import (
     digest,
     digest_of,
     encode,
+    encoded_bytes,
     of_network,
     payload_bytes,
     specification,
 )
 
-OVERHEAD_BYTES = 64 * 1024  # room for the safetensors header and age's own; age adds 16 bytes to every 64 KiB as well
+OVERHEAD_BYTES = 64 * 1024  # room for age's header; age adds 16 bytes to every 64 KiB as well
 CACHED = 80  # weights kept decrypted, least recently used dropped first: a largest round's updates and some models
 CACHE_BYTES = 1 << 29  # limit of what they take: of a large network fewer are kept, and others decrypted again
 
@@ -132,8 +133,8 @@ def expected(like: dict[str, Spec], header: Header) -> dict[str, Spec]:
 
 def limit_of(like: dict[str, Spec]) -> int:
     """The most bytes that a sealed blob of such weights may have."""
-    payload = payload_bytes(like)
-    return payload + payload // 1000 + OVERHEAD_BYTES
+    plain = encoded_bytes(like)
+    return plain + plain // 1000 + OVERHEAD_BYTES
 
 
 def update_header(manifest: bytes, record: RoundRecord, member: int) -> Header:

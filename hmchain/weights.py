@@ -158,6 +158,12 @@ def payload_bytes(like: Mapping[str, Spec]) -> int:
     return sum(map(_size, like.values()))
 
 
+def encoded_bytes(like: Mapping[str, Spec]) -> int:
+    """The most bytes that weights with the tensors of `like` are encoded to, under any header."""
+    widest = Header("update", bytes(32), 2**63, 2**16, bytes(32))
+    return len(_preamble(widest, like)) + payload_bytes(like)
+
+
 def _preamble(header: Header, like: Mapping[str, Spec]) -> bytes:
     """Every byte before the first weight."""
     entries: dict[str, Any] = {_METADATA: header.metadata()}

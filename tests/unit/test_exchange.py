@@ -103,6 +103,12 @@ def test_a_blob_may_be_as_large_as_such_weights_make_it_and_no_larger(
     assert (caught.value.reason is Reason.TOO_LARGE) is too_large
 
 
+def test_weights_of_very_many_small_tensors_are_not_too_large(tmp_path: Path) -> None:
+    many = {f"features.denseblock.layer{i}.norm.weight": np.ones(1, np.float32) for i in range(2_000)}
+    exchange = SealedExchange(DirectoryStore(tmp_path), new_identity(), specification(many))
+    assert exchange.fetch(HEADER, exchange.publish(many, HEADER)[1]) == many
+
+
 def test_a_name_that_differs_in_anything_is_another_name(exchange: Exchange) -> None:
     """What was proved once is kept, but under all of what was proved."""
     _, blob = exchange.publish(weights(), HEADER)
