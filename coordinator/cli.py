@@ -165,10 +165,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
 def verify(data_root: Path | None, as_json: bool, **named: Any) -> None:
     """Check a run in DIR, or a job of a consortium, from chain and blobs alone.
 
-    A run in DIR: executes every recorded transaction again (or opens the chain that the run used), recomputes every
-    model from the clients' updates, and compares the report with both. A job (--config and --job): recomputes every
-    model from the hospital's own chain and blobs, for which it needs the hospital's keys. Prints VALID, or INVALID and
-    the first thing that is wrong.
+    A run in DIR: executes every transaction again, as its sender signed it, be it in the run's ledger or on the chain
+    that it used, recomputes every model from the clients' updates, and compares the report with both. A job (--config
+    and --job): does so from the hospital's own chain and blobs, for which it needs the hospital's keys, and has no
+    report to compare. Prints VALID, or INVALID and the first thing that is wrong.
     """
     which = JobOptions(**named)
 
