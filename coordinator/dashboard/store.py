@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
     inspect,
     select,
 )
@@ -29,6 +30,7 @@ from hmchain.contract import Event
 from hmchain.errors import StorageError
 from hmchain.ethereum import Head
 
+TABLES_LOCK = 0x684D43  # PostgreSQL's advisory lock of whoever makes the tables
 BUSY_SECONDS = 30  # that a writer waits for another one on the same SQLite file
 
 METADATA = MetaData()
@@ -116,10 +118,13 @@ def open_database(url: str, rebuild: bool = False) -> Engine:
             from coordinator.dashboard.postgresql import connect  # psycopg is installed by those who need it
 
             event.listen(engine, "do_connect", connect)
-        if rebuild:
-            METADATA.drop_all(engine)
-        _check_whole(engine)
-        METADATA.create_all(engine)
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # where a table that another one is making at once is a fault
+                connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
+            if rebuild:
+                METADATA.drop_all(connection)
+            _check_whole(connection)
+            METADATA.create_all(connection)
         with engine.connect() as connection:
             for table in METADATA.tables.values():
                 connection.execute(select(table).limit(1))  # a database of another make is said now
@@ -128,18 +133,16 @@ def open_database(url: str, rebuild: bool = False) -> Engine:
     return engine
 
 
-def _check_whole(engine: Engine) -> None:
+def _check_whole(connection: Connection) -> None:
     """Raises StorageError for what is left of an index: with empty tables in place of those that are gone, it would be
     shown as if nothing had happened on the chain.
     """
     tables = METADATA.sorted_tables
-    there = set(inspect(engine).get_table_names())
+    there = set(inspect(connection).get_table_names())
     gone = [table.name for table in tables if table.name not in there]
     if not gone:
         return
-    with engine.connect() as connection:
-        left = any(connection.execute(select(table).limit(1)).first() for table in tables if table.name in there)
-    if left:
+    if any(connection.execute(select(table).limit(1)).first() for table in tables if table.name in there):
         raise StorageError(f"the index in this database lacks {', '.join(gone)}; to read it again, use --rebuild")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from bench.emitter import Emitter, history, node
 from coordinator.dashboard import postgresql
 from coordinator.dashboard.reading import Reading
 from coordinator.dashboard.source import live, recorded
-from coordinator.dashboard.store import open_database
+from coordinator.dashboard.store import METADATA, open_database
 from hmchain.errors import StorageError
 from tests.e2e.board import fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
@@ -79,6 +80,15 @@ def test_the_command_keeps_its_index_there(url: str, finished: FinishedRun) -> N
     with Reading(engine).view() as view:
         assert len(view.history.jobs) == 1
     engine.dispose()
+
+
+def test_several_that_begin_at_once_make_its_tables_once(url: str) -> None:
+    emptied = open_database(url)
+    METADATA.drop_all(emptied)
+    emptied.dispose()
+    with ThreadPoolExecutor(8) as threads:
+        for engine in threads.map(open_database, [url] * 8):
+            engine.dispose()
 
 
 def test_a_reorganisation_is_taken_back(url: str, tmp_path: Path) -> None:
