@@ -156,7 +156,7 @@ def test_a_ciphertext_that_was_altered(own_ward: Ward) -> None:
     entry = own_ward.archive().trail().entries[0]
     path = own_ward.folder / "blobs" / str(entry.blob.cid)
     data = path.read_bytes()
-    for wrong in (data[:-1] + b"\0", data[:-1], b""):
+    for wrong in (data[:-1] + bytes([data[-1] ^ 1]), data[:-1], b""):
         path.write_bytes(wrong)
         with pytest.raises(BlobError, match="does not have the recorded"):
             liar.tell(liar.keys)
