@@ -3,7 +3,8 @@
 A node could tell of messages that nobody sent. So every transaction of which it tells events is asked for in whole: it
 must be signed, and our own bytecode, called by its sender at the time of its block, must log the events that were told
 and no others. So a node can neither make up nor change what a member or the coordinator said, nor leave out anything
-that matters later. It can keep back what came last, and tell other times, as long as nothing else comes of them.
+that matters later. It can keep back what came last, and tell another order or other times, if nothing else comes of
+them.
 
 A call that anyone may make can come by way of another contract, whose code is not here: what it led to must follow from
 the calls of advance and strike that explain it. Messages of other jobs are left out, which have their own state, and
@@ -68,10 +69,7 @@ class _Reexecution:
         self._create()
         ballots = self._machine.call(ANYONE, run.contract, self._contract.encode("ballots"), 0).output
         self._ballots = ChainClient(web3, None, "0x" + ballots[-20:].hex(), Artifact.load("Ballots"))
-        self._decoders: dict[str, Decoder] = {
-            self._contract.address: Decoder(web3, Artifact.load()),
-            self._ballots.address: Decoder(web3, Artifact.load("Ballots")),
-        }
+        self._decoders: dict[str, Decoder] = {each.address: each.decoder for each in (self._contract, self._ballots)}
 
     def _create(self) -> None:
         creation, code, block = self._signed(self._run.deployment), Artifact.load().bytecode, self._deployment.block

@@ -51,7 +51,7 @@ class ChainClient:
 
     account None makes a client that only reads; artifact is HMChain's unless another is named. With an outbox no
     transaction is lost or executed twice, whenever the process dies: see `settle`. on_receipt is called with the
-    function's name and the receipt of each transaction that succeeded.
+    function's name and the receipt of each transaction that succeeded. decoder is of the contract's logs and errors.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ChainClient:
         self.address = Web3.to_checksum_address(address)
         abi = cast(list[Any], artifact.abi)
         self._functions = {entry["name"]: Function(web3.codec, entry) for entry in abi if entry["type"] == "function"}
-        self._decoder = Decoder(web3, artifact)
+        self.decoder = Decoder(web3, artifact)
         self._nonce: int | None = None
 
     @classmethod
@@ -138,7 +138,7 @@ class ChainClient:
         self.check_span(first, last)
         for start in range(first, last + 1, LOG_SPAN):
             with self._translated():
-                decoded = list(self._decoder.events(self._logs(start, min(start + LOG_SPAN - 1, last))))
+                decoded = list(self.decoder.events(self._logs(start, min(start + LOG_SPAN - 1, last))))
             yield from decoded
 
     def check_span(self, first: int, last: int) -> None:
@@ -261,7 +261,7 @@ class ChainClient:
 
     def _receipt(self, raw: TxReceipt) -> Receipt:
         with self._translated():
-            events = tuple(self._decoder.events(raw["logs"]))
+            events = tuple(self.decoder.events(raw["logs"]))
             gas, block = whole_number(raw["gasUsed"]), whole_number(raw["blockNumber"])
             return Receipt(gas, block, encode_hex(raw["transactionHash"]), events)
 
@@ -273,7 +273,7 @@ class ChainClient:
         except HMChainError:
             raise
         except (ContractCustomError, ContractLogicError) as fault:
-            raise self._decoder.error(revert_data(fault)) from fault
+            raise self.decoder.error(revert_data(fault)) from fault
         except TRANSPORT_FAULTS as fault:
             self._nonce = None
             if is_nonce_taken(fault):

@@ -48,6 +48,11 @@ class Due:
     voucher: int
     in_vain: bool = False
 
+    @property
+    def is_emergency(self) -> bool:
+        """Whether it is one, and not a use of a grant."""
+        return self.which[1] == 0
+
 
 @dataclass
 class Releasing:
@@ -77,7 +82,7 @@ class Releasing:
             return False
         self._check_whole()
         self._served[due.voucher] = time.monotonic()
-        function, which = ("releaseKeys", due.which) if due.which[1] else ("releaseEmergencyKeys", due.which[:1])
+        function, which = ("releaseEmergencyKeys", due.which[:1]) if due.is_emergency else ("releaseKeys", due.which)
         self.registry.client.call(function, *which, REFUSED)  # a suspended member is refused before it writes any keys
         try:
             envelope = self._answer(due)
@@ -124,7 +129,7 @@ class Releasing:
         Requests in vain come last. They are not refused unread, which would reveal who is not known here.
         """
         tries, served = self._tries(due.which), self._served.get(due.voucher, -1.0)
-        return due.in_vain, due.which[1] != 0 or tries >= EMERGENCY_TRIES, served, tries
+        return due.in_vain, not due.is_emergency or tries >= EMERGENCY_TRIES, served, tries
 
     def _in_emergency(self, case: EmergencyRecord, request: dict[str, Any]) -> Iterable[Holding]:
         """By the chain as it is when this is asked."""
@@ -162,7 +167,7 @@ class Releasing:
         which = due.which
         try:
             request = letters.receive(self.store, due.request, self.identities)
-            if which[1] == 0:  # an emergency, which its review must be able to read
+            if due.is_emergency:  # which its review must be able to read
                 letters.keep(self.store, due.request)
             recipient = bytes.fromhex(request["recipient"])
             if not is_usable(recipient):
