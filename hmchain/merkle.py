@@ -55,11 +55,6 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     return Tree(leaves).root
 
 
-def proof_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """The proof of one leaf; see Tree.proof."""
-    return Tree(leaves).proof(index)
-
-
 def is_proved(leaf: bytes, index: int, count: int, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether `leaf` is the leaf at `index` of the tree of `count` leaves with this root."""
     if not 0 <= index < count:

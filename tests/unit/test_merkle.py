@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmchain.merkle import is_proved, proof_of, record_leaf, root_of
+from hmchain.merkle import Tree, is_proved, record_leaf, root_of
 
 DIGESTS = st.binary(min_size=32, max_size=32)
 LEAVES = st.lists(DIGESTS, min_size=1, max_size=40, unique=True)
@@ -35,7 +35,7 @@ def test_the_root_is_that_of_the_definition(leaves: list[bytes]) -> None:
 @given(LEAVES, st.data())
 def test_every_leaf_is_proved_at_its_place_and_nowhere_else(leaves: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(leaves) - 1))
-    proof, root = proof_of(leaves, index), root_of(leaves)
+    proof, root = Tree(leaves).proof(index), root_of(leaves)
     assert is_proved(leaves[index], index, len(leaves), proof, root)
     other = data.draw(st.integers(0, len(leaves) - 1).filter(lambda i: i != index) | st.just(len(leaves)))
     assert not is_proved(leaves[index], other, len(leaves), proof, root)
@@ -44,7 +44,7 @@ def test_every_leaf_is_proved_at_its_place_and_nowhere_else(leaves: list[bytes],
 @given(LEAVES, DIGESTS, st.data())
 def test_nothing_else_is_proved(leaves: list[bytes], foreign: bytes, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(leaves) - 1))
-    proof, root, count = proof_of(leaves, index), root_of(leaves), len(leaves)
+    proof, root, count = Tree(leaves).proof(index), root_of(leaves), len(leaves)
     assert not is_proved(foreign, index, count, proof, root) or foreign == leaves[index]
     assert not is_proved(leaves[index], index, count, [*proof, foreign], root)
     assert not is_proved(leaves[index], index, count, proof[:-1], root) or not proof
@@ -70,4 +70,4 @@ def test_there_is_no_tree_of_nothing_and_no_leaf_outside() -> None:
         root_of([])
     for outside in (-1, 3):
         with pytest.raises(ValueError, match=f"no leaf {outside} among 3"):
-            proof_of([b"a" * 32] * 3, outside)
+            Tree([b"a" * 32] * 3).proof(outside)

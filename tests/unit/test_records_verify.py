@@ -14,7 +14,8 @@ from hmchain.blobs import DirectoryStore
 from hmchain.errors import ChainError, UsageError, VerificationError
 from hmchain.identity import MemberIdentity
 from trainers.config import Records
-from trainers.records.archive import Archive
+from trainers.records.archive import AT_ONCE, Archive
+from trainers.records.holdings import Wanted
 from trainers.records.verify import verify
 
 from .ward import OUTSIDER, Ward, record
@@ -49,6 +50,21 @@ def test_erasing_goes_on_where_it_was_cut_short(own_ward: Ward) -> None:
     archive.erase(archive.vault.find(holding.name))
     assert verify(archive)["records"] == 2
     assert archive.trail().erased == {1: {holding.leaf}}
+
+
+def test_many_are_erased_in_one_transaction_whichever_batches_they_are_in(own_ward: Ward) -> None:
+    archive = own_ward.archive()
+    held = [*own_ward.take(*(record(["x", n]) for n in range(AT_ONCE))), *own_ward.take(record(["y", 1]))]
+    stays, *asked = held
+    archive.vault.erase(asked[0])  # and then the power went
+    block = own_ward.chain.web3.eth.block_number
+    archive.erase(*asked)
+    assert own_ward.chain.web3.eth.block_number == block + 1
+    assert archive.trail().erased == {1: {h.leaf for h in asked[:-1]}, 2: {asked[-1].leaf}}
+    assert [h.leaf for h in archive.vault.holdings(Wanted(erased=False))] == [stays.leaf]
+    assert verify(archive)["records"] == len(held)
+    archive.erase(*asked)
+    assert own_ward.chain.web3.eth.block_number == block + 1, "all of it was on chain already"
 
 
 def test_a_key_is_not_destroyed_for_an_entry_that_is_not_on_this_chain(own_ward: Ward) -> None:

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from web3 import Web3
 
-from hmchain import merkle
 from hmchain.blobs import BlobStore, open_store
 from hmchain.chain import ChainClient
 from hmchain.consortium import Consortium
@@ -17,6 +16,7 @@ from hmchain.errors import ChainError, UsageError
 from hmchain.history import History, blob_to_abi
 from hmchain.identity import MemberIdentity
 from hmchain.ledger import JobFeed
+from hmchain.merkle import Tree
 from hmchain.registry import Registry, require_records
 from hmchain.trail import Entry, Trail
 from trainers.config import Config
@@ -27,6 +27,8 @@ from trainers.records.entitlement import Entitlement
 from trainers.records.holdings import Batch, Holding, Wanted
 from trainers.records.storing import Reading, Storing
 from trainers.records.vault import Vault
+
+AT_ONCE = 100  # erasures in one transaction
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,22 @@ class Archive:
             self.vault.registered(batch, number)
             yield batch, number
 
-    def erase(self, holding: Holding) -> None:
-        """Destroys a record's key and records that on chain. Called again after a crash, it completes the rest.
+    def erase(self, *holdings: Holding) -> None:
+        """Destroys records' keys and records that on chain, in one transaction: of at most AT_ONCE records.
 
-        Raises HMChainError.
+        Called again after a crash, it completes the rest. Raises HMChainError.
         """
-        entry = self._entry_of(holding)
-        self.vault.erase(holding)
-        if holding.leaf not in self.trail().erased.get(entry.index, set()):
-            leaves = [other.leaf for other in self.vault.in_batch(holding.batch)]
-            proof = merkle.proof_of(leaves, holding.position)
-            self.registry.transact("eraseRecord", entry.to_abi(), holding.leaf, holding.position, proof)
+        entries = {holding: self._entry_of(holding) for holding in holdings}
+        self.vault.erase(*holdings)
+        erased = self.trail().erased
+        told = [held for held, entry in entries.items() if held.leaf not in erased.get(entry.index, set())]
+        trees = {held.batch: Tree([other.leaf for other in self.vault.in_batch(held.batch)]) for held in told}
+        calls = [
+            ("eraseRecord", (entries[held].to_abi(), held.leaf, held.position, trees[held.batch].proof(held.position)))
+            for held in told
+        ]
+        if calls:
+            self.registry.transact_all(calls)
 
     def half_erased(self) -> Iterator[Holding]:
         """Records that are erased here and not on chain, as something ended `erase`, or on chain and not here, as the

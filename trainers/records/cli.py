@@ -310,6 +310,8 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
     from now on by the record's name alone. If erasing is interrupted, start it again: it completes what was begun, also
     after an older backup was brought back.
     """
+    from trainers.records.archive import AT_ONCE
+
     if bool(names) == bool(subject):
         raise UsageError("name records, or a person by --subject")
     subject = given(subject, "number")
@@ -325,9 +327,11 @@ def erase(config: Config, password_file: Path | None, names: tuple[str, ...], su
             raise UsageError("nothing was erased")
         if pseudonym:
             archive.vault.unlink(pseudonym)
-        for holding in holdings:
-            archive.erase(holding)
-            click.echo(f"erased {holding.name}")
+        for start in range(0, len(holdings), AT_ONCE):
+            group = holdings[start : start + AT_ONCE]
+            archive.erase(*group)
+            for holding in group:
+                click.echo(f"erased {holding.name}")
 
 
 def ask_yes(text: str) -> bool:

@@ -147,17 +147,21 @@ class Vault(VaultFile):
             raise UsageError(f"record {holding.name} was erased")
         return secret
 
-    def erase(self, holding: Holding) -> None:
-        """Destroys the record's key, for good: its ciphertext, wherever it lies, is noise from here on.
+    def erase(self, *holdings: Holding) -> None:
+        """Destroys records' keys, for good: their ciphertexts, wherever they lie, are noise from here on.
 
-        Whose it was, when and with which codes goes as well. What stays shows that a record was there.
+        Whose they were, when and with which codes goes as well. What stays shows that records were there.
         """
         with self._writing() as database:  # from before the keys are read, or another process's erasure would be undone
-            keys = self.secrets(holding.batch)
-            keys[holding.position] = None
-            database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (self._seal(keys), holding.batch.id))
-            database.execute("UPDATE records SET erased = 1, subject = '', time = '' WHERE id = ?", (holding.id,))
-            database.execute("DELETE FROM codes WHERE record = ?", (holding.id,))
+            for batch in {holding.batch.id: holding.batch for holding in holdings}.values():
+                keys = self.secrets(batch)
+                for holding in holdings:
+                    if holding.batch.id == batch.id:
+                        keys[holding.position] = None
+                database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (self._seal(keys), batch.id))
+            ids = [(holding.id,) for holding in holdings]
+            database.executemany("UPDATE records SET erased = 1, subject = '', time = '' WHERE id = ?", ids)
+            database.executemany("DELETE FROM codes WHERE record = ?", ids)
         self._overwrite_journal()
 
     def secrets(self, batch: Batch) -> list[str | None]:
