@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
@@ -101,8 +101,8 @@ def found_consortium(
     """
     consortium, deployment = found(web3, deployer, [_organisation(founder) for founder in founders])
     clients = [ChainClient(web3, founder.identity.account, consortium.address) for founder in founders]
-    for client, founder in zip(clients, founders, strict=True):
-        client.transact("commitDataset", founder.dataset_root, founder.samples)
+    pairs = zip(clients, founders, strict=True)
+    await_all(client.send("commitDataset", founder.dataset_root, founder.samples) for client, founder in pairs)
     return [consortium, *clients], deployment
 
 
@@ -138,12 +138,17 @@ def open_job(
 
     members are (client, X25519 public key) in order of member number. Raises ChainError, BlobError, StorageError.
     """
-    for client, _ in members:
-        client.transact("enrol", job)
+    await_all(client.send("enrol", job) for client, _ in members)
     keyring = store.put(seal_key(key, {number: public for number, (_, public) in enumerate(members, start=1)}))
     coordinator.transact("publishKey", job, key.public, blob_to_abi(keyring))
     coordinator.transact("startJob", job)
     return keyring
+
+
+def await_all(sent: Iterable[Callable[[], object]]) -> None:
+    """Sends transactions one after the other, and then waits for all: they take a block or two, not one each."""
+    for wait in list(sent):
+        wait()
 
 
 def _organisation(founder: Founder) -> tuple[str, bytes, bytes]:

@@ -49,6 +49,7 @@ class Federation:
     base: BaseModel
     watch: Stopwatch
     gas: GasTable
+    settle: Callable[[], None]  # waits until all that was sent is on the ledger
     wait_until: Callable[[int], None]  # until the chain's clock has passed a time
     save: Callable[[], None]
     file_report: Callable[[bytes], None]
@@ -128,6 +129,7 @@ def plain_federation(setup: Setup) -> Federation:
         base=base_model(setup.manifest, exchange, setup.initial, coordinator.records),
         watch=setup.watch,
         gas=GasTable(),
+        settle=lambda: None,
         wait_until=job.wait_until,
         save=lambda: None,
         file_report=lambda report: None,
@@ -159,8 +161,13 @@ def chain_federation(setup: Setup, folder: Path) -> Federation:
     opened = open_key(store.get(keyring, MAX_KEYRING), 1, identities[0].encryption)
     exchange = SealedExchange(store, opened, specification(setup.initial), watch)
     feed, gas = (SoleFeed if embedded else JobFeed)(clients[0], deployment.block), GasTable()
-    ledgers = [ContractLedger(client, feed, job, n, watch, gas.add) for n, client in enumerate(clients)]
+    sent: list[Callable[[], None]] = []
+    ledgers = [ContractLedger(client, feed, job, n, watch, gas.add, sent) for n, client in enumerate(clients)]
     file = LedgerFile(folder, embedded) if embedded else None
+
+    def settle() -> None:
+        while sent:
+            sent.pop(0)()
 
     def save() -> None:
         if file:
@@ -176,7 +183,9 @@ def chain_federation(setup: Setup, folder: Path) -> Federation:
     hospitals = setup.hospitals(identities, lambda n: ledgers[n], exchange)
     wait = embedded.wait_until if embedded else sleep_until(clients[0])
     base = base_model(manifest, exchange, setup.initial, ledgers[0].records)
-    return Federation(manifest, hospitals, ledgers[0], exchange, base, watch, gas, wait, save, file_report, setup.team)
+    return Federation(
+        manifest, hospitals, ledgers[0], exchange, base, watch, gas, settle, wait, save, file_report, setup.team
+    )
 
 
 def founders(setup: Setup, identities: Sequence[MemberIdentity]) -> list[Founder]:

@@ -60,7 +60,9 @@ def _check_calls(block: BlockRecord, contract: bytes, bytecode: bytes, created: 
 
 
 def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int | None, int | None]:
-    """Round and member of a block's first readable transaction, as it claims; None for what cannot be read."""
+    """Round and member of a block's first readable transaction, as it claims, the member only where it is alone; None
+    for what cannot be read.
+    """
     contract = Web3().eth.contract(abi=Artifact.load().abi)
     for raw in block.transactions:
         try:
@@ -69,7 +71,7 @@ def place(chain: EmbeddedChain, block: BlockRecord, run: RunFile) -> tuple[int |
             member, _ = ChainClient(chain.web3, None, run.contract).call("memberOf", sender)
         except Exception:  # it was tampered with: that nothing can be read of it is an answer too
             continue
-        return arguments.get("round"), member or None
+        return arguments.get("round"), (member or None) if len(block.transactions) == 1 else None
     return None, None
 
 

@@ -76,6 +76,7 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
             )
         elif not _act(federation, state, progress):
             federation.wait_until(state.deadline)
+        federation.settle()
         state = ledger.state()
     federation.save()
     record = ledger.record(number)

@@ -25,7 +25,7 @@ GAS = 15_000_000  # below the cap on one transaction (EIP-7825); what is not use
 RESEND_SECONDS = 15.0  # after which a transaction in an outbox is sent again: a restarted node forgets its mempool
 TRIES = 10  # of a command whose hospital's node sends from the same account
 LOG_SPAN = 5_000  # blocks asked for at once; nodes refuse much larger spans
-PLACE = ("blockNumber", "transactionIndex", "logIndex")  # of a log; eth-tester counts logs by transaction
+PLACE = ("blockNumber", "transactionIndex", "logIndex")  # of a log
 MOST_BLOCKS = 1 << 28  # of one contract: eight years of a block a second
 
 # How geth, Besu, anvil and eth-tester answer a transaction that they already have, and one that they can never take.
@@ -80,7 +80,7 @@ class ChainClient:
         """Deploys a contract from `account`. Returns its client and the receipt. Raises ChainError."""
         artifact = artifact or Artifact.load()
         client = cls(web3, account, "0x" + "00" * 20, artifact)
-        receipt = client._send({"data": artifact.bytecode})
+        receipt = client._wait(client._send({"data": artifact.bytecode}))
         if receipt["status"] != 1 or receipt["contractAddress"] is None:
             raise ChainError("the chain refused the deployment of the contract")
         deployed = cls(web3, account, receipt["contractAddress"], artifact)
@@ -100,14 +100,25 @@ class ChainClient:
 
     def transact(self, function: str, *arguments: Any) -> Receipt:
         """Sends a transaction and waits until it is in a block. Raises ContractError, ChainError."""
-        receipt = self._send({"to": self.address, "data": self.encode(function, *arguments)})
-        if receipt["status"] != 1:
-            self.call(function, *arguments)  # a receipt has no reason: the same call raises the contract's error
-            raise ContractError("Reverted")
-        done = self._receipt(receipt)
-        if self.on_receipt is not None:
-            self.on_receipt(function, done)
-        return done
+        return self.send(function, *arguments)()
+
+    def send(self, function: str, *arguments: Any) -> Callable[[], Receipt]:
+        """Sends a transaction. Returns what waits until it is in a block, and raises ContractError and ChainError as
+        this does. A client with an outbox has to wait for one before it sends the next.
+        """
+        raw = self._send({"to": self.address, "data": self.encode(function, *arguments)})
+
+        def wait() -> Receipt:
+            receipt = self._wait(raw)
+            if receipt["status"] != 1:
+                self.call(function, *arguments)  # a receipt has no reason: the same call raises the contract's error
+                raise ContractError("Reverted")
+            done = self._receipt(receipt)
+            if self.on_receipt is not None:
+                self.on_receipt(function, done)
+            return done
+
+        return wait
 
     @property
     def sender(self) -> ChecksumAddress:
@@ -193,7 +204,8 @@ class ChainClient:
             if executed >= nonce:
                 self._gap_since = None
             if executed == nonce:
-                block = whole_number(self._deliver(raw)["blockNumber"])
+                self._deliver(raw)
+                block = whole_number(self._receipt_of(raw)["blockNumber"])
         if executed < nonce:
             self._wait_for_gap(executed, nonce)
         self._gap_since = None
@@ -209,7 +221,8 @@ class ChainClient:
         if time.monotonic() - self._gap_since < RESEND_SECONDS:
             raise ChainBehind(f"the chain's node knows {executed} transactions of ours, {nonce} were executed")
 
-    def _send(self, fields: dict[str, Any]) -> TxReceipt:
+    def _send(self, fields: dict[str, Any]) -> bytes:
+        """Signs a transaction and sends it. Returns its bytes."""
         sender = self.sender
         assert self.account is not None
         with self._translated():
@@ -223,13 +236,19 @@ class ChainClient:
             raw = bytes(self.account.sign_transaction(transaction).raw_transaction)
             if self._outbox is not None:
                 self._outbox.note(nonce, raw)
-            receipt = self._deliver(raw)
+            self._deliver(raw)
+        return raw
+
+    def _wait(self, raw: bytes) -> TxReceipt:
+        """The receipt of a transaction that was sent, once it is in a block."""
+        with self._translated():
+            receipt = self._receipt_of(raw)
         if self._outbox is not None:
             self._outbox.clear()
         return receipt
 
-    def _deliver(self, raw: bytes) -> TxReceipt:
-        """Sends a signed transaction and waits for its receipt.
+    def _deliver(self, raw: bytes) -> None:
+        """Sends a signed transaction.
 
         One that no node of this chain can ever take leaves the outbox; any other refusal may be this node's alone.
         """
@@ -239,11 +258,14 @@ class ChainClient:
             text = str(refusal).lower()
             if is_nonce_taken(refusal):
                 with suppress(TransactionNotFound):  # taken by this very transaction: another node had passed it on
-                    return self.web3.eth.get_transaction_receipt(cast(Any, keccak(raw)))
+                    self.web3.eth.get_transaction_receipt(cast(Any, keccak(raw)))
+                    return
             if self._outbox is not None and any(known in text for known in HOPELESS):
                 self._outbox.clear()
             if not ALREADY_SENT.search(text):
                 raise
+
+    def _receipt_of(self, raw: bytes) -> TxReceipt:
         return wait_for_receipt(self.web3, keccak(raw), None if self._outbox is None else RESEND_SECONDS)
 
     def _take_nonce(self, address: ChecksumAddress) -> int:

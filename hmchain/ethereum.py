@@ -20,7 +20,13 @@ TIMEOUT_SECONDS = 120.0  # for a transaction to be in a block
 FIRST_POLL = 0.002  # seconds until the second look for a receipt: development chains mine at once
 LAST_POLL = 0.25  # seconds between looks later on
 # How geth, Besu, anvil and eth-tester answer a transaction whose nonce another one has.
-NONCE_TAKEN = ("nonce too low", "nonce_too_low", "replacement transaction underpriced", "underpriced replacement")
+NONCE_TAKEN = (
+    "nonce too low",
+    "nonce_too_low",
+    "replacement transaction underpriced",
+    "underpriced replacement",
+    "invalid transaction nonce",
+)
 
 
 @dataclass(frozen=True)

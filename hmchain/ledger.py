@@ -94,7 +94,10 @@ class SoleFeed(JobFeed):
 
 
 class ContractLedger:
-    """A Ledger on the contract. `member` is 0 for the coordinator."""
+    """A Ledger on the contract. `member` is 0 for the coordinator.
+
+    With a list `sent`, which several may share, messages are not waited for: each adds to it what waits for it.
+    """
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class ContractLedger:
         member: int,
         watch: Stopwatch | None = None,
         on_gas: GasObserver | None = None,
+        sent: list[Callable[[], None]] | None = None,
     ) -> None:
         self.client = client
         self.job = job
@@ -111,6 +115,7 @@ class ContractLedger:
         self._feed = feed
         self._watch = watch or Stopwatch()
         self._on_gas = on_gas
+        self._sent = sent
 
     def state(self) -> RoundState:
         """See Ledger.state."""
@@ -168,10 +173,18 @@ class ContractLedger:
         where = (self.client.chain_id, self.client.address, self.job, state.number, self.client.sender)
         return commitment_of(*where, pack(words), salt)
 
-    def _send(self, state: RoundState, function: str, *arguments: object) -> Receipt:
+    def _send(self, state: RoundState, function: str, *arguments: object) -> None:
         with self._watch.measure("chain"):
-            receipt = self.client.transact(function, self.job, state.number, *arguments)
-        self._feed.took(receipt)
-        if self._on_gas is not None:
-            self._on_gas(state.number, function, receipt.gas)
-        return receipt
+            receipt_of = self.client.send(function, self.job, state.number, *arguments)
+
+        def wait() -> None:
+            with self._watch.measure("chain"):
+                receipt = receipt_of()
+            self._feed.took(receipt)
+            if self._on_gas is not None:
+                self._on_gas(state.number, function, receipt.gas)
+
+        if self._sent is None:
+            wait()
+        else:
+            self._sent.append(wait)

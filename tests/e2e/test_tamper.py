@@ -184,15 +184,22 @@ def test_no_byte_of_the_ledger_can_be_changed(seed: int, copy: Copy) -> None:
     refusal_of(path.parent)
 
 
-def test_a_changed_message_is_laid_to_its_round_and_member(copy: Copy) -> None:
+def test_a_changed_block_is_laid_to_its_round(copy: Copy) -> None:
     folder = copy()
     lines = lines_of(folder)
-    block = json.loads(lines[-3])
-    block["hash"] = "0x" + "00" * 32
-    lines[-3] = json.dumps(block, separators=(",", ":"))
-    write_lines(folder, lines)
+    write_lines(folder, [*lines[:-2], _edit(lines[-2], hash="0x" + "00" * 32), lines[-1]])
     verdict = refusal_of(folder)
-    assert verdict["round"] == 3
+    assert (verdict["round"], verdict["member"]) == (3, None), "it is of several masters"
+    assert "has another hash" in verdict["reason"]
+
+
+def test_a_changed_block_of_one_message_is_laid_to_its_member(copy: Copy) -> None:
+    folder = copy()
+    lines = lines_of(folder)
+    first = next(n for n, line in enumerate(lines) if n > 5 and len(json.loads(line)["transactions"]) > 1)
+    alone = json.loads(lines[first])["transactions"][1:2]
+    write_lines(folder, [*lines[:first], _edit(lines[first], transactions=alone), *lines[first + 1 :]])
+    verdict = refusal_of(folder)
     assert verdict["member"] in range(1, 6)
     assert "has another hash" in verdict["reason"]
 
@@ -202,10 +209,10 @@ def _edit(line: str, **changes: Any) -> str:
 
 
 def _signed_by_another(line: str) -> str:
-    (raw,) = json.loads(line)["transactions"]
+    raw, *others = json.loads(line)["transactions"]
     fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
     unsigned = {name: value for name, value in fields.items() if name not in ("v", "r", "s", "yParity")}
-    return _edit(line, transactions=[Account.create().sign_transaction(unsigned).raw_transaction.to_0x_hex()])
+    return _edit(line, transactions=[Account.create().sign_transaction(unsigned).raw_transaction.to_0x_hex(), *others])
 
 
 def _number(text: str) -> Callable[[list[str]], list[str]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from eth_account import Account
 
 from hmchain.chain import ChainClient
-from hmchain.embedded import GENESIS_TIME, BlockRecord, EmbeddedChain
-from hmchain.errors import VerificationError
+from hmchain.contract import Receipt
+from hmchain.embedded import GENESIS_TIME, MOST_TOGETHER, BlockRecord, EmbeddedChain
+from hmchain.errors import ChainError, NonceClash, VerificationError
 
 OWNER = Account.create()
 
@@ -38,6 +40,79 @@ def test_time_is_the_chains_own_and_moves_when_told(recorded: list[BlockRecord])
     assert first > GENESIS_TIME
     assert day == first + 86_400
     assert last > day
+
+
+class Members:
+    """A founded consortium's clients, and what they send at once."""
+
+    def __init__(self, count: int) -> None:
+        accounts = [Account.create() for _ in range(count)]
+        self.chain = EmbeddedChain([OWNER.address, *(account.address for account in accounts)])
+        owner, _ = ChainClient.deploy(self.chain.web3, OWNER)
+        owner.transact("found", [(account.address, b"\1" * 32, b"x" * 32) for account in accounts])
+        owner.transact("seal")
+        self.clients = [ChainClient(self.chain.web3, account, owner.address) for account in accounts]
+        self.head = owner.head()
+
+    def commit(self) -> list[Callable[[], Receipt]]:
+        """Each sends one transaction. Returns what waits for them."""
+        return [client.send("commitDataset", bytes([n]) * 32, n) for n, client in enumerate(self.clients, start=1)]
+
+
+def test_what_is_sent_before_anybody_waits_shares_a_block_which_executes_again() -> None:
+    members = Members(MOST_TOGETHER + 2)
+    waits = members.commit()
+    assert members.clients[0].head() == members.head + 1, "a block holds so many"
+    receipts = [wait() for wait in reversed(waits)][::-1]
+    assert [receipt.block - members.head for receipt in receipts] == [1] * MOST_TOGETHER + [2] * 2
+    first, *rest = members.chain.blocks()
+    assert [len(block.transactions) for block in rest[-2:]] == [MOST_TOGETHER, 2]
+    again = EmbeddedChain(members.chain.accounts)
+    for block in (first, *rest):
+        again.replay(block)
+    assert list(again.blocks()) == [first, *rest]
+
+
+def test_logs_are_counted_by_block_as_nodes_count_them() -> None:
+    members = Members(3)
+    receipts = [wait() for wait in members.commit()]
+    told = [event for receipt in receipts for event in receipt.events]
+    assert [event.index for event in told] == [0, 1, 2]
+    assert list(members.clients[0].events(receipts[0].block, receipts[0].block)) == told
+    assert [receipt.gas for receipt in receipts] == [members.clients[0].gas_of(event) for event in told]
+
+
+def test_one_account_may_send_twice_before_it_waits() -> None:
+    members = Members(2)
+    waits = [*members.commit(), *members.commit()]
+    assert [wait().block - members.head for wait in waits] == [1, 1, 2, 2]
+
+
+def test_time_passes_after_what_was_sent() -> None:
+    members = Members(2)
+    waits = members.commit()
+    members.chain.travel(100)
+    assert [wait().block - members.head for wait in waits] == [1, 1]
+    sent, empty = list(members.chain.blocks(after=members.head))
+    assert (empty.transactions, empty.timestamp) == ((), sent.timestamp + 100)
+
+
+def test_a_record_has_what_was_sent_and_nobody_waited_for() -> None:
+    members = Members(2)
+    members.commit()
+    (block,) = members.chain.blocks(after=members.head)
+    assert len(block.transactions) == 2
+
+
+def test_a_transaction_that_cannot_be_executed_is_refused_at_once() -> None:
+    members = Members(1)
+    members.clients[0]._nonce = 7
+    with pytest.raises(NonceClash):
+        members.commit()
+    stranger = ChainClient(members.chain.web3, Account.create(), members.clients[0].address)
+    with pytest.raises(ChainError, match="cannot afford"):
+        stranger.transact("commitDataset", b"\1" * 32, 1)
+    assert [wait().block - members.head for wait in members.commit()] == [1], "after the refusal"
 
 
 @pytest.mark.parametrize("ahead", [-100, -1, 0, 1, 2, 3600])

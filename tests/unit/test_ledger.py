@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,7 +23,7 @@ from hmchain.identity import MemberIdentity
 from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
-from hmchain.rounds import Phase
+from hmchain.rounds import Phase, quorum_of
 from hmchain.scores import word_of_score
 
 MANIFEST = Manifest(dataset="x", channels=1, classes=("a", "b"), seed=1, rounds=2, fraction=1.0, masters=3)
@@ -56,20 +56,26 @@ def on_plain() -> tuple[list[Ledger], PlainJob]:
     return [job.ledger(number) for number in range(4)], job
 
 
-def play(ledgers: list[Ledger]) -> None:
-    """One round by the book."""
+def play(ledgers: list[Ledger], settle: Callable[[], object] = lambda: None) -> None:
+    """One round by the book. settle waits for a phase's messages."""
     coordinator, members = ledgers[0], ledgers
-    number = coordinator.state().number
-    for client in coordinator.state().clients:
-        members[client].submit_update(coordinator.state(), 40 + client, BLOB)
+    state = coordinator.state()
+    number = state.number
+    for client in state.clients:
+        members[client].submit_update(state, 40 + client, BLOB)
+    settle()
     words = [word_of_score(9000)] * 4
-    for master in coordinator.state().masters:
-        members[master].commit_scores(coordinator.state(), words, bytes([master]) * 32)
-    for master in coordinator.state().masters:
-        members[master].reveal_scores(coordinator.state(), words, bytes([master]) * 32)
-    coordinator.propose_model(coordinator.state(), bytes([number]) * 32, BLOB)
-    for master in coordinator.state().masters:
+    for master in state.masters:
+        members[master].commit_scores(state, words, bytes([master]) * 32)
+    settle()
+    for master in state.masters:
+        members[master].reveal_scores(state, words, bytes([master]) * 32)
+    settle()
+    coordinator.propose_model(state, bytes([number]) * 32, BLOB)
+    settle()
+    for master in state.masters[: quorum_of(len(state.masters))]:
         members[master].attest_model(coordinator.state(), coordinator.record(number).proposals[-1])
+    settle()
 
 
 def test_both_tell_the_same_story() -> None:
@@ -95,6 +101,19 @@ def test_both_tell_the_same_story() -> None:
         "proposeModel",
         "attestModel",
     }
+
+
+def test_messages_that_are_waited_for_together_tell_the_same() -> None:
+    (alone, _), (ledgers, _) = on_contract(), on_contract()
+    sent: list[Callable[[], None]] = []
+    for ledger in cast(list[ContractLedger], ledgers):
+        ledger._sent = sent
+    play(ledgers, lambda: [sent.pop(0)() for _ in list(sent)])
+    play(alone)
+    here, there = ledgers[0].record(1), alone[0].record(1)
+    assert (here.model, list(here.updates), here.judgement) == (there.model, list(there.updates), there.judgement)
+    blocks = [cast(ContractLedger, party[0]).client.head() for party in (ledgers, alone)]
+    assert blocks[0] == blocks[1] - 8, "a block a phase: of three updates, commitments, reveals and attestations"
 
 
 def test_receipts_tell_what_the_chain_tells() -> None:
