@@ -20,6 +20,9 @@ from hmchain.permits import KIND_NUMBERS
 from hmchain.record import Kind
 from hmchain.trail import Trail
 
+# A batch to register: kind, number of records, their Merkle root, and the contract's Blob (history.blob_to_abi).
+Unregistered = tuple[Kind, int, bytes, tuple[bytes, bytes, int]]
+
 
 def artifact() -> Artifact:
     """The Records contract that this package carries."""
@@ -75,13 +78,13 @@ class Registry:
         """Whether a member is neither suspended nor removed. Raises ContractError for an unknown one, ChainError."""
         return bool(self.members.call("member", member)[1] == ACTIVE)
 
-    def register(self, kind: Kind, count: int, root: bytes, blob: tuple[bytes, bytes, int]) -> int:
-        """Registers a batch of `count` records under their Merkle root. Returns its index.
-
-        blob is the contract's Blob (hmchain.history.blob_to_abi). Raises ContractError, ChainError.
-        """
-        receipt = self.transact("registerBatch", KIND_NUMBERS[kind], count, root, blob)
-        return int(receipt.told("BatchRegistered")["index"])
+    def register(self, *batches: Unregistered) -> list[int]:
+        """Registers batches in one transaction. Returns their indices. Raises ContractError, ChainError."""
+        calls = [("registerBatch", (KIND_NUMBERS[kind], count, root, blob)) for kind, count, root, blob in batches]
+        told = [event for event in self.transact_all(calls).events if event.name == "BatchRegistered"]
+        if len(told) != len(batches):
+            raise ChainError("the chain's node gives a receipt that lacks BatchRegistered")
+        return [int(event.args["index"]) for event in told]
 
     def transact(self, function: str, *arguments: object) -> Receipt:
         """Sends a transaction; the trail then reaches at least its block. Raises ContractError, ChainError."""

@@ -183,7 +183,7 @@ class Clinic:
         import_records(files, "auto", context, Storing(self.vault, store), lambda file: None)
         for batch in self.vault.pending():
             blob = (batch.blob.sha256, batch.blob.cid.digest, batch.blob.size)
-            self.vault.registered(batch, self.registry.register(batch.kind, batch.count, batch.root, blob))
+            self.vault.registered(batch, *self.registry.register((batch.kind, batch.count, batch.root, blob)))
         for index, (number, patient) in enumerate(zip(numbers, self.patients, strict=True)):
             self.vouch(patient)
             self.vault.link(context.pseudonym(number), patient.account.address)

@@ -182,7 +182,7 @@ def test_a_holder_that_registered_something_else(
     ciphertext = seal(plain, [key.public])
     ref, commitment = ward.store.put(ciphertext), commitment_of(plain, key.secret)
     leaf = merkle.record_leaf(commitment, ref.sha256, 0, len(ciphertext))
-    entry = ward.archive().registry.register(Kind.CLINICAL, 1, leaf, (ref.sha256, ref.cid.digest, ref.size))
+    (entry,) = ward.archive().registry.register((Kind.CLINICAL, 1, leaf, (ref.sha256, ref.cid.digest, ref.size)))
     told_key = {"entry": entry, "position": 0, "proof": [], "commitment": commitment.hex(), "secret": key.secret}
     with pytest.raises(error, match=told):
         liar.tell([told_key | {"digest": ref.sha256.hex(), "offset": 0, "length": len(ciphertext)}])

@@ -29,11 +29,27 @@ def test_a_batch_that_was_registered_before_a_crash_is_not_registered_again(own_
     storing.take(record(["x", 1]))
     storing.finish()
     (batch,) = archive.vault.pending()
-    archive.registry.register(batch.kind, batch.count, batch.root, batch_blob(batch))
+    archive.registry.register((batch.kind, batch.count, batch.root, batch_blob(batch)))
     assert [number for _, number in archive.register()] == [1]
     assert list(archive.register()) == []
     assert len(archive.trail().entries) == 1
     assert verify(archive)["records"] == 1
+
+
+def test_stored_batches_are_registered_in_one_transaction(own_ward: Ward) -> None:
+    archive = own_ward.archive()
+    storing = archive.storing
+    for number in range(3):
+        storing.take(record(["x", number]))
+        storing.finish()
+    first, *_ = archive.vault.pending()
+    archive.registry.register((first.kind, first.count, first.root, batch_blob(first)))  # and then the power went
+    block = own_ward.chain.web3.eth.block_number
+    told = list(archive.register())
+    assert own_ward.chain.web3.eth.block_number == block + 1
+    assert [number for _, number in told] == [1, 2, 3]
+    assert [archive.trail().entries[number - 1].root for _, number in told] == [batch.root for batch, _ in told]
+    assert (archive.vault.pending(), verify(archive)["records"]) == ([], 3)
 
 
 def batch_blob(batch: Any) -> tuple[bytes, bytes, int]:

@@ -31,8 +31,8 @@ def refused(ward: Ward, **changes: str) -> str:
 
 def test_a_registered_batch_is_an_entry_of_the_trail(ward: Ward) -> None:
     ours, others = (ward.registry(hospital.account) for hospital in ward.hospitals)
-    first = ours.register(Kind.CLINICAL, 3, b"\1" * 32, BLOB)
-    second = others.register(Kind.BEHAVIOUR, 1, b"\2" * 32, BLOB)
+    (first,) = ours.register((Kind.CLINICAL, 3, b"\1" * 32, BLOB))
+    (second,) = others.register((Kind.BEHAVIOUR, 1, b"\2" * 32, BLOB))
     trail = ours.trail()
     told = [(entry.index, entry.holder, entry.kind, entry.count, entry.root) for entry in trail.entries]
     assert told == [(first, 1, Kind.CLINICAL, 3, b"\1" * 32), (second, 2, Kind.BEHAVIOUR, 1, b"\2" * 32)]
@@ -45,12 +45,12 @@ def test_who_has_no_account_reads_and_sends_nothing(ward: Ward) -> None:
     reader = ward.registry(None)
     assert reader.trail().revision == ward.registry(OUTSIDER).trail().revision
     with pytest.raises(ChainError, match="no account"):
-        reader.register(Kind.CLINICAL, 1, b"\1" * 32, BLOB)
+        reader.register((Kind.CLINICAL, 1, b"\1" * 32, BLOB))
 
 
 def test_who_is_no_member_registers_nothing(ward: Ward) -> None:
     with pytest.raises(ContractError, match="NotActiveMember"):
-        ward.registry(OUTSIDER).register(Kind.CLINICAL, 1, b"\1" * 32, BLOB)
+        ward.registry(OUTSIDER).register((Kind.CLINICAL, 1, b"\1" * 32, BLOB))
 
 
 def test_what_one_sent_is_in_its_own_trail_at_once(ward: Ward) -> None:

@@ -28,7 +28,7 @@ from trainers.records.holdings import Batch, Holding, Wanted
 from trainers.records.storing import Reading, Storing
 from trainers.records.vault import Vault
 
-AT_ONCE = 100  # erasures in one transaction
+AT_ONCE = 100  # registrations or erasures in one transaction
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,23 @@ class Archive:
             raise UsageError(f"{zone or self.config.records.zone!r} is no time zone, such as Europe/Berlin") from fault
 
     def register(self) -> Iterator[tuple[Batch, int]]:
-        """Registers each stored batch that is not on chain yet, and yields it with its index.
+        """Registers the stored batches that are not on chain yet, AT_ONCE in a transaction, and yields each with its
+        index.
 
         Raises ContractError, ChainError.
         """
-        trail = self.registry.trail()
-        for batch in self.vault.pending():
-            entry = trail.entry_of(batch.root, self.member)  # it is on chain already where we died before noting that
-            blob = blob_to_abi(batch.blob)
-            number = entry.index if entry else self.registry.register(batch.kind, batch.count, batch.root, blob)
-            self.vault.registered(batch, number)
-            yield batch, number
+        trail, pending = self.registry.trail(), self.vault.pending()
+        for start in range(0, len(pending), AT_ONCE):
+            group = pending[start : start + AT_ONCE]
+            # One is on chain already where we died before noting that.
+            numbers = {b: entry.index for b in group if (entry := trail.entry_of(b.root, self.member))}
+            fresh = [batch for batch in group if batch not in numbers]
+            if fresh:
+                told = self.registry.register(*((b.kind, b.count, b.root, blob_to_abi(b.blob)) for b in fresh))
+                numbers |= dict(zip(fresh, told, strict=True))
+            for batch in group:
+                self.vault.registered(batch, numbers[batch])
+                yield batch, numbers[batch]
 
     def erase(self, *holdings: Holding) -> None:
         """Destroys records' keys and records that on chain, in one transaction: of at most AT_ONCE records.
