@@ -36,17 +36,24 @@ class Health:
     """A node's metrics and health. Nothing else in a node reads the hospital's own clock.
 
     blob_seconds is the time that the blob store may take for each blob. A block's age grows until the next look: a step
-    longer than max_block_age seconds is reported as an old block before it is reported as a long step.
+    longer than max_block_age seconds is reported as an old block before it is reported as a long step. clock tells
+    seconds since 1970 and may be wrong or set at any time; stopwatch tells seconds since any moment, and is never set.
     """
 
     def __init__(
-        self, max_block_age: float, clock: Callable[[], float] = time.time, blob_seconds: float = 30.0
+        self,
+        max_block_age: float,
+        clock: Callable[[], float] = time.time,
+        stopwatch: Callable[[], float] = time.monotonic,
+        blob_seconds: float = 30.0,
     ) -> None:
         self._max_block_age = max_block_age
         self._longest_step = longest_step(blob_seconds)
         self._clock = clock
-        self._looked = clock()
-        self._block_time: int | None = None
+        self._stopwatch = stopwatch
+        self._looked = stopwatch()
+        self._latest: Head | None = None
+        self._seen = self._looked  # when the latest block was seen first
         self._store_up = True
         self._chain_up = True
         self.registry = CollectorRegistry()
@@ -63,7 +70,9 @@ class Health:
 
     def looked(self, head: Head) -> None:
         """Notes that the chain was read."""
-        self._looked, self._block_time, self._chain_up = self._clock(), head.time, True
+        self._looked, self._chain_up = self._stopwatch(), True
+        if head != self._latest:
+            self._latest, self._seen = head, self._looked
         self._head.set(head.number)
 
     def acted(self, call: str, receipt: Receipt) -> None:
@@ -92,10 +101,10 @@ class Health:
 
     def report(self) -> tuple[bool, dict[str, Any]]:
         """Whether all is well, and the facts behind it."""
-        age, idle = self._block_age(), self._clock() - self._looked
+        age, idle = self._block_age(), self._stopwatch() - self._looked
         facts = {
             "chain": self._chain_up,
-            "block_age_seconds": None if self._block_time is None else round(age, 1),
+            "block_age_seconds": None if self._latest is None else round(age, 1),
             "blob_store": self._store_up,
             "seconds_since_look": round(idle, 1),
         }
@@ -103,7 +112,10 @@ class Health:
         return well, {"healthy": well, **facts}
 
     def _block_age(self) -> float:
-        return float("inf") if self._block_time is None else self._clock() - self._block_time
+        """In seconds, by the clock; at least how long it has been the latest one, which a slow clock cannot hide."""
+        if self._latest is None:
+            return float("inf")
+        return max(self._clock() - self._latest.time, self._stopwatch() - self._seen)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry)

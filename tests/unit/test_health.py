@@ -25,7 +25,7 @@ RECEIPT = Receipt(gas=50_000, block=17, transaction="0x22", events=())
 
 
 class Clock:
-    """The hospital's own, which only this page reads."""
+    """The hospital's own, which only this page reads; also its stopwatch, where nobody sets the clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -42,7 +42,7 @@ def clock() -> Clock:
 @pytest.fixture
 def health(clock: Clock) -> Health:
     """Of a node that has looked at a chain whose head is ten seconds old."""
-    health = Health(60.0, clock)
+    health = Health(60.0, clock, clock)
     health.looked(HEAD)
     return health
 
@@ -132,13 +132,13 @@ def test_what_is_down_is_zero_and_comes_back(health: Health, listen: Callable[..
 
 
 def test_before_a_block_was_seen_its_age_is_infinite(clock: Clock, listen: Callable[..., str]) -> None:
-    seen = metrics(listen(Health(60.0, clock)))
+    seen = metrics(listen(Health(60.0, clock, clock)))
     assert seen["hmchain_block_age_seconds"] == float("inf")
     assert seen["hmchain_last_action_timestamp_seconds"] == 0
 
 
 def test_two_nodes_in_one_process_do_not_share_their_metrics(clock: Clock, listen: Callable[..., str]) -> None:
-    one, other = Health(60.0, clock), Health(60.0, clock)
+    one, other = Health(60.0, clock, clock), Health(60.0, clock, clock)
     one.acted("enrol", RECEIPT)
     assert metrics(listen(one))["hmchain_gas_used_total"] == 50_000
     assert metrics(listen(other))["hmchain_gas_used_total"] == 0
@@ -155,7 +155,7 @@ def test_a_node_that_is_well_says_so(health: Health, listen: Callable[..., str])
 
 
 def test_a_node_that_has_seen_no_block_yet_is_not_well(clock: Clock, listen: Callable[..., str]) -> None:
-    status, facts = healthz(listen(Health(60.0, clock)))
+    status, facts = healthz(listen(Health(60.0, clock, clock)))
     assert (status, facts["block_age_seconds"]) == (503, None)
 
 
@@ -188,8 +188,36 @@ def test_a_node_that_is_not_well_says_so_until_it_is(
     assert healthz(url)[0] == 200
 
 
+def test_a_chain_that_stands_still_is_noticed_whatever_the_clock_says(listen: Callable[..., str]) -> None:
+    """A clock that is hours slow would make each block seem to come from the future, hours before it is old."""
+    clock, stopwatch = Clock(), Clock()
+    health, behind = Health(60.0, clock, stopwatch), clock.now - 7200
+    url, clock.now = listen(health), behind
+    health.looked(HEAD)
+    assert healthz(url)[1]["block_age_seconds"] == 0
+    stopwatch.now += 61
+    clock.now += 61
+    health.looked(HEAD)
+    status, facts = healthz(url)
+    assert (status, facts["block_age_seconds"], facts["chain"]) == (503, 61, True)
+    assert metrics(url)["hmchain_block_age_seconds"] == 61
+    health.looked(Head(18, "0x12", 1061))
+    assert healthz(url)[0] == 200
+
+
+def test_a_clock_that_is_set_makes_no_step_long_and_no_long_step_short(listen: Callable[..., str]) -> None:
+    clock, stopwatch = Clock(), Clock()
+    health = Health(10**6, clock, stopwatch)
+    health.looked(HEAD)
+    url, clock.now = listen(health), clock.now + 7200
+    assert healthz(url)[1]["seconds_since_look"] == 0
+    clock.now, stopwatch.now = clock.now - 14_400, stopwatch.now + longest_step(30.0) + 1
+    status, facts = healthz(url)
+    assert (status, facts["seconds_since_look"]) == (503, round(longest_step(30.0) + 1, 1))
+
+
 def test_a_step_may_take_as_long_as_every_clients_blob_and_no_longer(clock: Clock, listen: Callable[..., str]) -> None:
-    health = Health(10**6, clock, blob_seconds=60.0)
+    health = Health(10**6, clock, clock, blob_seconds=60.0)
     health.looked(HEAD)
     clock.now += MAX_CLIENTS * 60 + 60  # all of them sought in vain, and what else a step does
     assert healthz(listen(health))[0] == 200
