@@ -150,8 +150,7 @@ def _lines(seen: dict[str, Any]) -> list[str]:
     chain, blobs = seen["chain"], seen["blobs"]
     held = f"{blobs['bytes'] / 2**20:,.1f} MiB" if blobs["up"] else f"DOWN: {blobs['reason']}"
     lines = [
-        f"chain    {chain['chain_id']} at block {chain['block']}, {chain['block_age_seconds']:.0f} s old, "
-        f"by {', '.join(chain['urls'])}",
+        f"chain    {chain['chain_id']} at block {chain['block']}, {_age(chain)}, by {', '.join(chain['urls'])}",
         f"contract {chain['contract']}",
         f"blobs    {blobs['store']}, {held}",
     ]
@@ -160,6 +159,14 @@ def _lines(seen: dict[str, Any]) -> list[str]:
         note = f"{member['samples']:,} samples" if member["active"] else "not active"
         lines.append(f"member {mark} {member['member']:<3} {member['name']:<32} {note}")
     return lines + _jobs_lines(seen["jobs"])
+
+
+def _age(chain: dict[str, Any]) -> str:
+    """How old the latest block is, by this machine's clock; where that is slow, by how much."""
+    behind = round(chain["clock_behind_seconds"])
+    if behind:
+        return f"{behind} s ahead of this machine's clock"
+    return f"{chain['block_age_seconds']:.0f} s old"
 
 
 def _jobs_lines(jobs: Sequence[dict[str, Any]]) -> list[str]:

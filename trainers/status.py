@@ -31,6 +31,7 @@ def status(config: Config) -> dict[str, Any]:
     history = feed.poll()
     head = feed.head
     assert head is not None
+    age = time.time() - head.time
     own = history.member_of(address_of(config.keys.operator))
     return {
         "chain": {
@@ -39,7 +40,8 @@ def status(config: Config) -> dict[str, Any]:
             "contract": consortium.contract,
             "block": head.number,
             "block_time": head.time,
-            "block_age_seconds": round(time.time() - head.time, 1),
+            "block_age_seconds": round(max(age, 0.0), 1),
+            "clock_behind_seconds": round(max(-age, 0.0), 1),  # this machine's, at least
         },
         "blobs": _blobs(config),
         "member": own,

@@ -10,7 +10,7 @@ import pytest
 from hmchain.history import History
 from hmchain.rounds import Phase, RoundState
 from tests.unit.test_open_jobs import created
-from trainers.cli import _job_lines, _jobs_lines
+from trainers.cli import _age, _job_lines, _jobs_lines
 from trainers.status import _state, awaited, members
 
 NONE: frozenset[int] = frozenset()
@@ -42,6 +42,18 @@ def test_in_other_phases_nobody_is_awaited(phase: Phase) -> None:
     everyone = frozenset({0, 1, 2})
     state = replace(STATE, phase=phase, awaited=everyone, uncommitted=everyone, unrevealed=everyone)
     assert awaited(state) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "behind", "said"),
+    [
+        (12.4, 0.0, "12 s old"),
+        (0.0, 0.4, "0 s old"),
+        (0.0, 7198.2, "7198 s ahead of this machine's clock"),
+    ],
+)
+def test_a_block_is_never_said_to_be_younger_than_new(age: float, behind: float, said: str) -> None:
+    assert _age({"block_age_seconds": age, "clock_behind_seconds": behind}) == said
 
 
 def test_a_failed_round_waits_for_nobody_in_particular() -> None:
