@@ -18,7 +18,7 @@ from trainers.records import sharing
 from trainers.records.persons import Signed, salt_of
 
 from .case import Case, no_keys_went_out, refused
-from .ward import Ward, answer_all, labels_of, record, sign
+from .ward import DAY, Ward, answer_all, labels_of, record, sign
 
 # ---------------------------------------------------------------- organisations: grants, consents, staff
 
@@ -39,6 +39,18 @@ def test_a_hospitals_grant_works_while_the_patient_consents(ward: Ward) -> None:
     refused("NoConsent", lambda: ward.ask(case.physician, grant))
     ward.consent(case.patient, "all")
     refused("NoConsent", lambda: ward.ask(case.physician, grant))
+
+
+def test_days_are_counted_and_moments_are_over_by_the_chains_clock_alone(ward: Ward) -> None:
+    """Where this machine's clock is a year fast, a grant for thirty days would last for thirteen months."""
+    ward.chain.travel(400 * DAY)
+    now = ward.now
+    assert sharing.expiry_of(ward.archive(), None, 30) == now + 30 * DAY
+    assert sharing.expiry_of(ward.archive(), now + 1, 30) == now + 1
+    with pytest.raises(UsageError, match=r"^\S+ \S+ UTC is over already: the chain has \S+ \S+ UTC$"):
+        sharing.expiry_of(ward.archive(), now, 30)
+    with pytest.raises(UsageError, match="is over already"):
+        sharing.expiry_of(ward.archive(), sharing.moment_of("0001-01-01"), 30)
 
 
 def test_grants_over_two_persons_are_not_seen_to_be_alike(ward: Ward) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -204,21 +203,27 @@ def number_of(archive: Archive, signed: Signed) -> int:
     return found.number
 
 
-def expiry_of(until: str, days: int) -> int:
-    """Seconds since 1970: of a date (its first moment, UTC) or time, else so many days from now.
-
-    Raises UsageError where it is no date, or over already.
-    """
+def moment_of(until: str) -> int | None:
+    """Seconds since 1970 of a date (its first moment, UTC) or time; None for "". Raises UsageError where it is none."""
     if not until:
-        return int(time.time()) + days * DAY
+        return None
     try:
         moment = datetime.fromisoformat(until)
-        expiry = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp())
     except (ValueError, OverflowError):  # the latter where it is in the year 10000 of UTC, which none prints
         raise UsageError(f"{until!r:.40} is no date, such as 2027-01-31") from None
-    if expiry <= time.time():
-        raise UsageError(f"{until!r:.40} is over already")
-    return expiry
+
+
+def expiry_of(archive: Archive, until: int | None, days: int) -> int:
+    """Seconds since 1970: the given moment, else so many days from now, by the chain's clock, which ends permits.
+
+    This machine's may be wrong: a grant would last longer than its granter wants. Raises UsageError where it is over
+    already, ChainError.
+    """
+    now = archive.registry.client.block().time
+    if until is not None and until <= now:
+        raise UsageError(f"{when(until)} is over already: the chain has {when(now)}")
+    return now + days * DAY if until is None else until
 
 
 def when(seconds: int) -> str:

@@ -28,7 +28,9 @@ __all__ = ["records"]
 PURPOSES = click.Choice([named(purpose) for purpose in Purpose if purpose is not Purpose.EMERGENCY])
 ROLES = click.Choice([named(role) for role in Role])
 UNTIL = click.option("--until", default="", help="A date, such as 2027-01-31. [default: --days from now]")
-DAYS = click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days from now.")
+DAYS = click.option(
+    "--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days from now, by the chain's clock."
+)
 
 
 def as_person(required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -191,7 +193,7 @@ def share(
     """
     from trainers.records import sharing
 
-    to, expiry = persons.party(reader), sharing.expiry_of(until, days)
+    to, moment = persons.party(reader), sharing.moment_of(until)
     whose = (persons.checked_account(consent_of), scopes.checked(consent_scope)) if consent_of else None
     if person and whose:
         raise UsageError("a person's own grant is its consent: --consent-of is for a hospital's grant")
@@ -200,6 +202,7 @@ def share(
     with archive_of(config, password_file) as archive:
         if member_of(to) not in (None, *archive.history.members):  # it would be whoever is admitted next
             raise UsageError(f"there is no member {reader}")
+        expiry = sharing.expiry_of(archive, moment, days)
         signed = sharing.grant(archive, who, label, to, persons.purpose_named(purpose), expiry, whose)
         signed.write(out)
         sharing.relay(archive, signed)
@@ -262,8 +265,8 @@ def delegate(
     """Let somebody of the staff, by ACCOUNT, use grants made to this organisation, for one purpose."""
     from trainers.records import sharing
 
-    expiry = 0 if end else sharing.expiry_of(until, days)
-    staff = persons.checked_account(account)
+    moment, staff = sharing.moment_of(until), persons.checked_account(account)
     with archive_of(config, password_file) as archive:
+        expiry = 0 if end else sharing.expiry_of(archive, moment, days)
         archive.registry.transact("setDelegation", staff, int(persons.purpose_named(purpose)), expiry)
     click.echo("delegation ended" if end else f"{staff} may use our grants for {purpose} until {sharing.when(expiry)}")
