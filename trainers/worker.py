@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
+from threading import Event, Timer
 from typing import Any
 
 from hmchain.errors import HMChainError, TrainingError
@@ -22,7 +23,9 @@ from trainers.data_facts import DataFacts
 from trainers.worker_process import WorkerOptions, serve
 
 SLICE_SECONDS = 1.0  # that a training is waited for at a time
-
+ANSWER_SECONDS = 1800.0  # that any other answer is waited for at most: large data take their time
+LEAST_SECONDS = 60.0  # that any is waited for at least: a process that starts has torch to load
+LOW_MEMORY = "is its memory limit too low?"
 
 _Training = tuple[bytes, int, bytes]  # the digest of its manifest, its seed, the digest of its base
 
@@ -34,7 +37,8 @@ class StillWorking(HMChainError):
 class Worker:
     """The node's end. Not thread-safe. Calls raise the HMChainError that the same call in this process would raise.
 
-    They raise TrainingError where the worker's process has ended, as it does with too little memory.
+    They raise TrainingError where the worker's process has ended, as it does with too little memory, and where it does
+    not answer, as one that was halted: then it is ended.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -71,7 +75,7 @@ class Worker:
         job = manifest.digest()
         key = job, seed, digest_of(base, Header("model", job, round, 0, bytes(32)))
         if self._training is None and key not in self._trained:
-            self._send("train", manifest, base, seed, round)
+            self._send(seconds, "train", manifest, base, seed, round)
             self._training = key, time.monotonic() + seconds
         self._collect(SLICE_SECONDS)
         if key not in self._trained:
@@ -79,9 +83,9 @@ class Worker:
         weights: Weights = self._opened(self._trained.pop(key))
         return weights
 
-    def score(self, manifest: Manifest, weights: Weights) -> int:
-        """See Learner.score."""
-        return int(self._call("score", manifest, weights))
+    def score(self, manifest: Manifest, weights: Weights, seconds: float = ANSWER_SECONDS) -> int:
+        """See Learner.score. seconds is how long it may take."""
+        return int(self._call("score", manifest, weights, seconds=seconds))
 
     def tidy(self) -> None:
         """Ends the process if it was not used for a while."""
@@ -99,13 +103,13 @@ class Worker:
         self._process = self._pipe = self._training = None
         self._trained.clear()  # trained on data for which consent may have been withdrawn
 
-    def _call(self, name: str, *arguments: Any) -> Any:
+    def _call(self, name: str, *arguments: Any, seconds: float = ANSWER_SECONDS) -> Any:
         """Asks for something and waits for the answer. Raises StillWorking while a training is going on."""
         self._collect(0)
         if self._training is not None:
             raise StillWorking("the training process is at work")
-        self._send(name, *arguments)
-        return self._opened(self._receive())
+        self._send(seconds, name, *arguments)
+        return self._opened(self._receive(seconds))
 
     def _collect(self, wait: float) -> None:
         """Takes the result of the training that is going on, if there is one, and ends one that has taken too long."""
@@ -115,31 +119,35 @@ class Worker:
         (key, until), self._used = self._training, time.monotonic()
         if self._pipe.poll(wait):
             self._training = None
-            self._trained = {key: self._receive()}
+            self._trained = {key: self._receive(0)}
         elif time.monotonic() > until:
             self.close()
             raise TrainingError("a training was given up: it takes longer than the round has, or the limit allows")
 
-    def _send(self, name: str, *arguments: Any) -> None:
+    def _send(self, seconds: float, name: str, *arguments: Any) -> None:
         if self._process is None or not self._process.is_alive():
             self._start()
         assert self._pipe is not None
-        with self._watched():
+        with self._watched(seconds):
             self._pipe.send((name, arguments))
 
-    def _receive(self) -> Any:
+    def _receive(self, seconds: float) -> Any:
         assert self._pipe is not None
-        with self._watched():
+        with self._watched(seconds):
             return self._pipe.recv()
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Turns the end of the process into TrainingError, and notes when the worker was last used."""
+    def _watched(self, seconds: float) -> Iterator[None]:
+        """Turns the end of the process, or its silence, into TrainingError, and notes when the worker was last used."""
+        assert self._process is not None
+        patience = max(LEAST_SECONDS, min(seconds, ANSWER_SECONDS))
         try:
-            yield
+            with _ended_after(patience, self._process) as late:
+                yield
         except (EOFError, OSError) as fault:
             code = self._ended()
-            raise TrainingError(f"the training process ended ({code}): is its memory limit too low?") from fault
+            what = f"did not answer within {patience:g} s" if late.is_set() else f"ended ({code}): {LOW_MEMORY}"
+            raise TrainingError(f"the training process {what}") from fault
         finally:
             self._used = time.monotonic()
 
@@ -166,9 +174,27 @@ class Worker:
         return "still running" if code is None else f"signal {-code}" if code < 0 else f"exit {code}"
 
 
+@contextmanager
+def _ended_after(seconds: float, process: BaseProcess) -> Iterator[Event]:
+    """Kills the process, and sets the event, where what is done meanwhile takes longer: its pipe has no time-outs."""
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
 @dataclass
 class RemoteLearner:
-    """A Learner (see trainers.hospital) that computes in the worker. `seconds` is how long a training may take now."""
+    """A Learner (see trainers.hospital) that computes in the worker. `seconds` is how long each call may take now."""
 
     worker: Worker
     manifest: Manifest
@@ -184,7 +210,7 @@ class RemoteLearner:
 
     def score(self, weights: Weights) -> int:
         """See Learner."""
-        return self.worker.score(self.manifest, weights)
+        return self.worker.score(self.manifest, weights, self.seconds)
 
     def scores(self, weights: Sequence[Weights]) -> list[int]:
         """See Learner."""

@@ -335,6 +335,26 @@ def test_a_process_that_is_killed_at_work_is_a_training_error_and_the_next_call_
     assert worker.facts(b"secret").samples == 8
 
 
+def test_a_process_that_was_halted_is_given_up_and_the_next_call_works_again(
+    data: Path, start: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node would wait for it for ever, in all jobs, whether for its answer or for it to take what it is sent."""
+    monkeypatch.setattr(module, "LEAST_SECONDS", 0.2)
+    before, worker = processes(), start(data)
+    worker.facts(b"secret")
+    calls: list[Callable[[], object]] = [
+        lambda: worker.score(MANIFEST, {}, 0.1),
+        lambda: worker.score(MANIFEST, INITIAL, 0.1),  # which is more than a pipe holds
+        lambda: worker.train(MANIFEST, INITIAL, 1, 1, 0.1),
+    ]
+    for call in calls:
+        (pid,) = processes() - before
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(TrainingError, match=r"^the training process did not answer within 0\.2 s$"):
+            call()
+        assert worker.facts(b"secret").samples == 8
+
+
 def test_a_process_that_was_killed_idle_is_not_noticed(data: Path, start: Callable[..., Worker]) -> None:
     before, worker = processes(), start(data)
     worker.facts(b"secret")
