@@ -177,10 +177,10 @@ def rotate(config: Config, password_file: Path | None) -> None:
     from coordinator.rotation import rotate as rotate_keys
     from coordinator.session import open_session
     from trainers import founding, keystore
-    from trainers.state import sole_use
+    from trainers.state import sole_account, sole_use
 
     password = password_of(config, password_file)
-    with sole_use(config.state):
+    with sole_use(config.state), sole_account(config.keys.operator):
         session = open_session(config, None)
         new = rotate_keys(session.client.web3, session.client.address, config.keys, password, session.history.member_of)
     click.echo(f"operator account {new.account.address} is in use; the old keys are in keys/{keystore.RETIRED}")

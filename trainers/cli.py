@@ -106,10 +106,10 @@ def node(config: Config, password_file: Path | None) -> None:
     from trainers import health, logs
     from trainers.node import Node
     from trainers.parts import assemble
-    from trainers.state import sole_use
+    from trainers.state import sole_account, sole_use
 
     logs.set_up(config.log.level, config.log.format)
-    with sole_use(config.state):
+    with sole_use(config.state), sole_account(config.keys.operator):
         parts = assemble(config, unlock(config, password_file))
         watcher = Node(parts)
 

@@ -142,10 +142,39 @@ def sole_use(path: Path) -> Iterator[None]:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as fault:
         raise StorageError(f"cannot use {lock}: {fault.strerror}") from fault
+    with _locked(handle, path):
+        yield
+
+
+@contextmanager
+def sole_account(keystore: Path) -> Iterator[None]:
+    """Locks an account for this process: a node with another configuration, and so another state, may have it.
+
+    The lock is on the keystore itself, as nothing may be writable beside it. Raises UsageError where another process
+    has it; a keystore that cannot be opened is left to whoever reads it.
+    """
+    try:
+        handle = os.open(keystore, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    with _locked(handle, keystore, needed=False):
+        yield
+
+
+@contextmanager
+def _locked(handle: int, path: Path, needed: bool = True) -> Iterator[None]:
+    """Holds the lock on an open file, and closes it. Raises UsageError where another process holds it.
+
+    needed: also where there can be no lock, as on NFS on what is only read.
+    """
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as fault:
+            if not (needed or isinstance(fault, BlockingIOError)):
+                yield
+                return
             raise UsageError(f"another process uses {path}: a hospital runs one node") from None
         yield
     finally:

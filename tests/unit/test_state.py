@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import stat
 import subprocess
@@ -23,7 +25,7 @@ from hmchain.consortium import Consortium
 from hmchain.errors import StorageError, UsageError
 from hmchain.files import write_secret
 from tests.unit.full_disk import files_of_at_most
-from trainers.state import FORMAT, NodeState, sole_use
+from trainers.state import FORMAT, NodeState, sole_account, sole_use
 
 CONSORTIUM = Consortium(1337, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0x" + "1a" * 32, 7)
 CONTENT = {"format": FORMAT, "chain_id": 1337, "contract": CONSORTIUM.contract, "outbox": None, "ballots": {}}
@@ -223,18 +225,18 @@ def test_other_bytes_are_refused_and_nothing_else_is_raised(
 
 
 @contextmanager
-def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the state until its input ends, and says so."""
+def another_process(path: Path, lock: str = "sole_use") -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a state, or an account, until its input ends, and says so."""
     program = """
         import sys
         from pathlib import Path
-        from trainers.state import sole_use
-        with sole_use(Path(sys.argv[1])):
+        from trainers import state
+        with getattr(state, sys.argv[2])(Path(sys.argv[1])):
             print("held", flush=True)
             sys.stdin.read()
     """
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), str(path)],
+        [sys.executable, "-c", textwrap.dedent(program), str(path), lock],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -255,6 +257,40 @@ def test_a_second_process_is_refused_while_the_first_one_lives(path: Path) -> No
         process.wait()
         with sole_use(path):
             pass  # a killed node leaves no lock behind
+
+
+def test_a_second_process_is_refused_an_account_whatever_its_state_and_however_it_names_the_keys(path: Path) -> None:
+    keystore, link = path.with_name("operator.json"), path.with_name("link.json")
+    keystore.write_text("{}")
+    keystore.chmod(0o400)
+    link.symlink_to(keystore)
+    with another_process(keystore, "sole_account") as process:
+        told = r"^another process uses .*link\.json: a hospital runs one node$"
+        with sole_use(path), pytest.raises(UsageError, match=told), sole_account(link):
+            raise AssertionError
+        process.kill()
+        process.wait()
+        with sole_account(link):
+            pass
+
+
+def test_keys_that_are_not_there_or_cannot_be_locked_are_left_to_whoever_reads_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sole_account(path):
+        pass
+    path.write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", unable)
+        with sole_account(path):
+            pass
+        with pytest.raises(UsageError, match="another process uses"), sole_use(path):
+            raise AssertionError
+
+
+def unable(*_: object) -> None:
+    """NFS's answer to who would lock a file that is open for reading."""
+    raise OSError(errno.EBADF, "Bad file descriptor")
 
 
 def test_a_state_can_be_held_again_and_beside_another_one(path: Path) -> None:
