@@ -5,6 +5,7 @@ A chain is trusted because of its consensus, a URL is not: each node is asked fo
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -147,8 +148,20 @@ def _trouble(fault: Exception) -> str:
     if isinstance(fault, requests.HTTPError) and fault.response is not None:
         return f"answers with HTTP {fault.response.status_code}"
     if isinstance(fault, OSError):  # requests' faults are OSErrors
-        return f"does not answer ({type(fault).__name__})"
+        return f"does not answer ({_certificate_trouble(fault) or type(fault).__name__})"
     return "does not answer in JSON-RPC"
+
+
+def _certificate_trouble(fault: BaseException | None) -> str:
+    """What OpenSSL has against a node's certificate, as that it has expired, which may be our clock's fault; or "".
+
+    requests raises it as the context of the context of what it raises.
+    """
+    while fault is not None:
+        if isinstance(fault, ssl.SSLCertVerificationError):
+            return fault.verify_message
+        fault = fault.__context__
+    return ""
 
 
 def _is_http(url: str) -> bool:

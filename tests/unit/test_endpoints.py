@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from io import BufferedIOBase
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
@@ -274,6 +276,23 @@ def test_what_is_wrong_with_a_node_is_said(answer: Any, said: str, run: Run) -> 
     with pytest.raises(ChainError) as caught:
         block_number(*(node.url for node in nodes))
     assert str(caught.value) == "; ".join(f"{node.url} {said}" for node in nodes)
+
+
+def test_what_is_wrong_with_a_nodes_certificate_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its dates, for instance: where this machine's clock was set, every certificate is too old or too young."""
+
+    def expired(*_: object) -> None:
+        reason = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        reason.verify_message = "certificate is not yet valid"
+        try:
+            raise reason
+        except ssl.SSLError:
+            raise requests.exceptions.SSLError("Max retries exceeded")  # noqa: B904 - as requests does
+
+    monkeypatch.setattr(module.Node, "make_request", expired)
+    with pytest.raises(ChainError) as caught:
+        block_number("https://127.0.0.1:1/secret")
+    assert str(caught.value) == "https://127.0.0.1:1 does not answer (certificate is not yet valid)"
 
 
 # ---------------------------------------------------------------- which chain
