@@ -82,8 +82,57 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_whose_an_account_is_takes_no_look_at_all_persons(vault: Vault) -> None:
     """It is asked of each request that waits, before each answer: there may be thousands, and very many persons."""
+    assert is_indexed(vault)
+
+
+def is_indexed(vault: Vault) -> bool:
     (row,) = vault._all("EXPLAIN QUERY PLAN SELECT pseudonym FROM subjects WHERE account = ?", ACCOUNT)
-    assert "USING INDEX by_account" in row[-1]
+    return "USING INDEX by_account" in row[-1]
+
+
+def make_earlier(folder: Path, persons: int = 1) -> None:
+    """A vault of a version that knew one index less."""
+    with closing(opened(folder)) as vault:
+        vault._database.execute("DROP INDEX by_account")
+        for number in range(persons):
+            vault.link(f"s{number}", ACCOUNT)
+        vault._database.execute("VACUUM")
+
+
+def test_a_vault_of_an_earlier_version_is_indexed_when_it_is_opened(folder: Path) -> None:
+    make_earlier(folder)
+    for _ in range(2):
+        with closing(opened(folder)) as vault:
+            assert is_indexed(vault)
+            assert vault.pseudonyms_of(ACCOUNT) == ["s0"]
+
+
+def read_only(patch: pytest.MonkeyPatch) -> None:
+    def connected(path: Path) -> sqlite3.Connection:
+        database = connect(path)
+        database.execute("PRAGMA query_only = ON")
+        return database
+
+    connect = module._connect
+    patch.setattr(module, "_connect", connected)
+
+
+def test_an_earlier_vault_that_cannot_be_written_is_read_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_earlier(folder, persons=200)
+    before, persons = (folder / FILE).read_bytes(), sorted(f"s{number}" for number in range(200))
+    with files_of_at_most(len(before)), closing(opened(folder)) as vault:
+        assert sorted(vault.pseudonyms_of(ACCOUNT)) == persons
+        assert not is_indexed(vault)
+    with monkeypatch.context() as patch:
+        read_only(patch)
+        with closing(opened(folder)) as vault:
+            assert sorted(vault.pseudonyms_of(ACCOUNT)) == persons
+            assert not is_indexed(vault)
+    assert (folder / FILE).read_bytes() == before
+    with closing(opened(folder)) as vault:
+        assert is_indexed(vault)
 
 
 # ---------------------------------------------------------------- made, and opened again

@@ -32,16 +32,18 @@ CREATE TABLE records (
     id INTEGER PRIMARY KEY, tag BLOB UNIQUE, batch INTEGER REFERENCES batches, position INTEGER, leaf BLOB UNIQUE,
     commitment BLOB, digest BLOB, offset INTEGER, length INTEGER, type TEXT, subject TEXT, time TEXT, source TEXT,
     erased INTEGER DEFAULT 0);
-CREATE INDEX by_subject ON records (subject, time);
-CREATE INDEX by_batch ON records (batch, position);
 CREATE TABLE codes (record INTEGER REFERENCES records, system TEXT, code TEXT);
-CREATE INDEX by_code ON codes (system, code, record);
-CREATE INDEX of_record ON codes (record);
 CREATE TABLE subjects (pseudonym TEXT PRIMARY KEY, account TEXT);
-CREATE INDEX by_account ON subjects (account);
 CREATE TABLE salts (account TEXT PRIMARY KEY, salt BLOB);
 CREATE TABLE releases (number INTEGER, use INTEGER, leaf BLOB, PRIMARY KEY (number, use, leaf));
 """
+_INDEXES = {
+    "by_subject": "records (subject, time)",
+    "by_batch": "records (batch, position)",
+    "by_code": "codes (system, code, record)",
+    "of_record": "codes (record)",
+    "by_account": "subjects (account)",
+}
 
 
 class VaultFile:
@@ -70,6 +72,8 @@ class VaultFile:
             if key != keys.identity.encryption:
                 with suppress(StorageError):  # the earlier key still opens it, the next time as well
                     vault.reseal(keys)
+            with suppress(StorageError):  # it is only slower without
+                vault.index()
         except BaseException:
             database.close()
             raise
@@ -104,6 +108,15 @@ class VaultFile:
         with self._writing() as database:
             sealed = seal(self._identity.secret.encode(), [keys.identity.encryption.public])
             database.execute("UPDATE about SET identity = ?", (sealed,))
+
+    def index(self) -> None:
+        """Makes the indexes that a vault of an earlier version lacks. Raises StorageError, as where it is read-only."""
+        there = {name for (name,) in self._all("SELECT name FROM sqlite_master WHERE type = 'index'")}
+        missing = [name for name in _INDEXES if name not in there]
+        if missing:
+            with self._writing() as database:
+                for name in missing:  # unless another process has been faster
+                    database.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {_INDEXES[name]}")
 
     def revision(self) -> int:
         """A number that changes whenever the vault is changed, by us or by another process."""
@@ -157,7 +170,7 @@ def _create(path: Path, recipient: bytes, consortium: Consortium) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)  # no parents: without its disk, the vault would seem empty
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(_connect(partial)) as database:
-            database.executescript(_SCHEMA)
+            database.executescript(_SCHEMA + "".join(f"CREATE INDEX {name} ON {on};" for name, on in _INDEXES.items()))
             about = (FORMAT, consortium.chain_id, consortium.contract, *sealed)
             with database:
                 database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?)", about)
