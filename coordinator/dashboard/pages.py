@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -203,11 +204,14 @@ class Pages:
         self._verification.start()
         return RedirectResponse("/models", 303)
 
-    def missing(self, _: Request, fault: Exception) -> Response:
+    def missing(self, request: Request, fault: Exception) -> Response:
         """The page for what is not there."""
         text = fault.detail if isinstance(fault, HTTPException) else "There is no such page"
         text = "There is no such page" if text == "Not Found" else text
-        return self._page("missing.html", "Not found", lambda _: {"text": text}, place="", status=404)
+        try:
+            return self._page("missing.html", "Not found", lambda _: {"text": text}, place="", status=404)
+        except (SQLAlchemyError, StorageError) as gone:  # which no other handler is asked about
+            return self.broken(request, gone)
 
     def broken(self, _: Request, fault: Exception) -> Response:
         """The page for a database that is gone, or damaged: what is known, and no internals."""

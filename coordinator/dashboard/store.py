@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +24,9 @@ from sqlalchemy import (
     func,
     inspect,
     select,
+    text,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hmchain.contract import Event
 from hmchain.errors import StorageError
@@ -122,6 +124,7 @@ def open_database(url: str, rebuild: bool = False) -> Engine:
             if engine.dialect.name == "postgresql":  # where a table that another one is making at once is a fault
                 connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
             if rebuild:
+                _wait_for_readers(connection)
                 METADATA.drop_all(connection)
             _check_whole(connection)
             METADATA.create_all(connection)
@@ -131,6 +134,14 @@ def open_database(url: str, rebuild: bool = False) -> Engine:
     except (SQLAlchemyError, ImportError, ValueError) as fault:  # ValueError of a port that is no number
         raise StorageError(f"cannot use the database: {str(fault).splitlines()[0]}") from fault
     return engine
+
+
+def _wait_for_readers(connection: Connection) -> None:
+    """Locks the table that every reader and writer of an index begins with, in PostgreSQL: one of them and we would
+    wait for each other's tables otherwise, until PostgreSQL ends either.
+    """
+    if connection.dialect.name == "postgresql" and inspect(connection).has_table(SOURCE.name):
+        connection.execute(text(f"LOCK TABLE {SOURCE.name} IN ACCESS EXCLUSIVE MODE"))
 
 
 def _check_whole(connection: Connection) -> None:
@@ -165,10 +176,17 @@ def cursor_of(connection: Connection) -> Cursor | None:
 
 
 def begin(connection: Connection, origin: Origin, first_block: int) -> Cursor:
-    """Starts an empty index, at a random generation, so that no reader takes it for the index before."""
+    """Starts an empty index, at a random generation, so that no reader takes it for the index before.
+
+    Where another dashboard starts it at the same time, theirs is the one.
+    """
     generation = secrets.randbelow(1 << 31)
-    connection.execute(SOURCE.insert().values(**asdict(origin), next_block=first_block, generation=generation))
-    return Cursor(origin, first_block, generation)
+    row = SOURCE.insert().values(**asdict(origin), next_block=first_block, generation=generation)
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(row)
+    cursor = cursor_of(connection)
+    assert cursor is not None
+    return cursor
 
 
 def move(connection: Connection, before: Cursor, next_block: int, generation: int) -> bool:

@@ -331,8 +331,9 @@ def test_a_database_that_is_gone_is_said_and_read_again_when_it_is_back(emitter:
     with dashboard("--chain", url_of(emitter), "--contract", emitter.address, "--db", engine.url) as url:
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE source RENAME TO gone"))
-        answer = requests.get(url, timeout=30)
-        assert (answer.status_code, "The index cannot be read" in answer.text) == (503, True)
+        for place in ("", "nowhere"):
+            answer = requests.get(f"{url}/{place}", timeout=30)
+            assert (answer.status_code, "The index cannot be read" in answer.text) == (503, True), place
         with requests.get(f"{url}/live", stream=True, timeout=30) as stream:
             assert b"no database" in next(stream.iter_lines())
         with engine.begin() as connection:

@@ -8,18 +8,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from bench.emitter import Emitter, history, node
 from coordinator.dashboard import postgresql
+from coordinator.dashboard.indexer import Indexer
 from coordinator.dashboard.reading import Reading
 from coordinator.dashboard.source import live, recorded
-from coordinator.dashboard.store import METADATA, open_database
+from coordinator.dashboard.store import METADATA, begin, cursor_of, open_database
 from hmchain.errors import StorageError
 from tests.e2e.board import fresh, rows, settled
 from tests.e2e.conftest import FinishedRun
@@ -89,6 +91,52 @@ def test_several_that_begin_at_once_make_its_tables_once(url: str) -> None:
     with ThreadPoolExecutor(8) as threads:
         for engine in threads.map(open_database, [url] * 8):
             engine.dispose()
+
+
+def waiting(engine: Engine) -> int:
+    """Returns once somebody waits for a lock in this database: for how many."""
+    for _ in range(600):
+        with engine.connect() as connection:
+            if count := connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar():
+                return int(count)
+        time.sleep(0.05)
+    raise AssertionError("nobody waits")
+
+
+def test_two_that_begin_to_read_at_once_begin_one_index(url: str, finished: FinishedRun, tmp_path: Path) -> None:
+    source, engine, other = recorded(finished.folder), open_database(url, rebuild=True), open_database(url)
+    with ThreadPoolExecutor(1) as thread:
+        with engine.begin() as held:
+            begun = begin(held, source.reader.origin(), source.first_block)
+            second = thread.submit(Indexer(source, other).step)
+            assert waiting(engine)
+        assert second.result(), "it goes on with the index that the first one has begun"
+    with engine.connect() as connection:
+        cursor = cursor_of(connection)
+    assert cursor
+    assert cursor.generation == begun.generation
+    settled(source, engine)
+    assert rows(engine) == fresh(source, tmp_path / "sqlite")
+    for each in (engine, other):
+        each.dispose()
+
+
+def test_a_rebuild_waits_for_readers_and_they_do_not_wait_for_it(url: str, finished: FinishedRun) -> None:
+    source, engine = recorded(finished.folder), open_database(url, rebuild=True)
+    settled(source, engine)
+    with ThreadPoolExecutor(1) as thread:
+        with engine.connect() as reader:
+            cursor = cursor_of(reader)
+            assert cursor
+            rebuilt = thread.submit(open_database, url, rebuild=True)
+            assert waiting(engine)
+            for table in METADATA.tables.values():
+                assert reader.execute(table.select().limit(1)).first(), "all that was there still is"
+        rebuilt.result().dispose()
+    with engine.connect() as reader:
+        assert cursor_of(reader) is None
+    settled(source, engine)
+    engine.dispose()
 
 
 def test_a_reorganisation_is_taken_back(url: str, tmp_path: Path) -> None:
