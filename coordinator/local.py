@@ -119,6 +119,17 @@ def down(folder: Path, remove: bool = False) -> list[str]:
     return ran
 
 
+def check_ports(local: Local) -> None:
+    """Raises UsageError where another program has a port of a daemon that does not run: it may answer in its place."""
+    ports = {"chain": [local.chain_port]}
+    ports |= {f"ipfs-{number}": [kubo.swarm_port, kubo.api_port] for number, kubo in enumerate(local.kubos, start=1)}
+    processes = local.processes
+    for name, port in ((name, port) for name, both in ports.items() for port in both):
+        if daemons.is_taken(port) and not processes.runs(name):
+            what = "the chain" if name == "chain" else name
+            raise UsageError(f"another program has port {port}, where {what} has to listen: end it, and try again")
+
+
 def start_daemons(local: Local, note: Note) -> None:
     """Starts the chain and the IPFS daemons, and waits until they answer. Raises HMChainError."""
     processes = local.processes

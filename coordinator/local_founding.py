@@ -21,6 +21,7 @@ from coordinator.local import (
     Local,
     Note,
     blaming,
+    check_ports,
     sole_use,
     start_daemons,
     start_nodes,
@@ -73,6 +74,7 @@ def up(
 
 def _start_again(local: Local, note: Note) -> Local:
     note(f"{local.folder} has {len(local.hospitals)} hospitals and their job: options that make them have no effect")
+    check_ports(local)
     with blaming(local):
         start_daemons(local, note)
         create_first_job(local)
@@ -86,6 +88,7 @@ def _make(
     local = prepare(folder, hospitals, dataset, root, partition, job)
     note(f"{dataset} divided among {hospitals} hospitals, each with its own keys")
     daemons.connect_all(local.kubos, daemons.swarm_key())
+    check_ports(local)
     with blaming(local):
         start_daemons(local, note)
         found_members(local)

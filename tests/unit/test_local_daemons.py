@@ -6,16 +6,28 @@ import json
 import shlex
 import socket
 import stat
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from coordinator import daemons, local_founding
-from coordinator.daemons import HOST, Kubo, anvil_command, connect_all, find, free_ports, swarm_key, wait_for_chain
-from coordinator.local import Local, blaming, down, faults, sole_use
+from coordinator.daemons import (
+    HOST,
+    Kubo,
+    anvil_command,
+    connect_all,
+    find,
+    free_ports,
+    is_taken,
+    swarm_key,
+    wait_for_chain,
+)
+from coordinator.local import CONSORTIUM, Local, blaming, check_ports, down, faults, sole_use
 from coordinator.local_cli import _news
 from coordinator.local_founding import prepare, up
 from hmchain.errors import ChainError, DaemonError, StorageError, UsageError
@@ -217,6 +229,63 @@ def test_a_daemon_that_has_ended_is_told_with_its_ports_as_another_program_may_h
     (tmp_path / "hospital-1").mkdir()
     (tmp_path / "hospital-1" / "ipfs.log").write_text("serveHTTPApi: bind: address already in use\n")
     assert "ipfs-1 (ports 2 and 3) ended: serveHTTPApi: bind: address already in use" in faults(local)
+
+
+class Anything(BaseHTTPRequestHandler):
+    """A program that answers whatever it is asked."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def foreign() -> Iterator[int]:
+    """The port of a program that is not ours, and answers over HTTP."""
+    with HTTPServer((HOST, 0), Anything) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("daemon", ["the chain", "ipfs-1's swarm", "ipfs-1's API"])
+def test_a_program_that_answers_on_a_daemons_port_is_not_taken_for_it(daemon: str, tmp_path: Path) -> None:
+    """Nodes would be started, and end at once, as the chain is not theirs."""
+    anvil, (chain, swarm, api) = program(tmp_path, "anvil", "exit 1"), free_ports(3)
+    (tmp_path / CONSORTIUM).write_text("{}")
+    (tmp_path / "hospital-1").mkdir()
+    with foreign() as port:
+        ports = {"the chain": chain, "ipfs-1's swarm": swarm, "ipfs-1's API": api} | {daemon: port}
+        chain, swarm, api = ports.values()
+        Local(tmp_path, str(anvil), str(anvil), chain, (swarm,), (api,)).write()
+        told = rf"^another program has port {port}, where {daemon.partition(chr(39))[0]} has to listen: end it, and try"
+        with pytest.raises(UsageError, match=told):
+            up(tmp_path, 1, "organamnist-sample", None, "iid", {"masters": 1, "seed": 0}, print)
+    assert not (tmp_path / "processes.json").exists(), "and nothing was started"
+
+
+def test_a_port_is_not_taken_by_a_connection_that_has_ended() -> None:
+    (port,) = free_ports(1)
+    with closing(socket.create_server((HOST, port))) as server:
+        assert is_taken(port)
+        with closing(socket.create_connection((HOST, port))), closing(server.accept()[0]):
+            pass
+    assert not is_taken(port)
+
+
+def test_what_runs_already_has_its_ports_itself(tmp_path: Path) -> None:
+    with foreign() as port:
+        local = Local(tmp_path, "anvil", "ipfs", port, (), ())
+        local.processes.start("chain", ["sleep", "60"], tmp_path / "log")
+        try:
+            check_ports(local)
+        finally:
+            local.processes.stop_all()
 
 
 def test_a_consortium_whose_making_was_killed_early_can_be_removed(
