@@ -24,7 +24,7 @@ from trainers.worker_process import WorkerOptions, serve
 
 SLICE_SECONDS = 1.0  # that a training is waited for at a time
 ANSWER_SECONDS = 1800.0  # that any other answer is waited for at most: large data take their time
-LEAST_SECONDS = 60.0  # that any is waited for at least: a process that starts has torch to load
+LEAST_SECONDS = 120.0  # that any is waited for at least: a process that starts has torch to load
 LOW_MEMORY = "is its memory limit too low?"
 
 _Training = tuple[bytes, int, bytes]  # the digest of its manifest, its seed, the digest of its base
