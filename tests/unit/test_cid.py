@@ -22,6 +22,8 @@ KUBO = {
     CHUNK_SIZE - 1: "bafkreiagptg6ztonoojy4wflk3wwusl5xt4vcy6uult4wa7oemsjtxhjsu",
     CHUNK_SIZE: "bafkreibruh455iawsviqslif5c7uurdcfdemh22mtnytyzvnzn75kpejxy",
     CHUNK_SIZE + 1: "bafybeiexg2oqkfnj56l7fcmawswqbijt5shq4b5rg6a546uwpkqqzwjioi",
+    CHUNK_SIZE + 127: "bafybeibtvgmeynuzftt24s4kiet6qkkyoz7f4r3xzoadu7cgagrpz4tqsu",  # 127: the last size of one byte
+    CHUNK_SIZE + 128: "bafybeie7sebzeblbc3t34feueuds5jpu6aqitn4w27m2oe7bmomuh2iwzq",
     936_000: "bafybeif7llsoerzscqyu7wofujbhhnbzjyn45lplknyhs3pmckhujwh55q",
     1 << 20: "bafybeiedpcapwld4tkgtzwahfofgn4wex5ryysf4se6hwpmlrsh4ntnrau",
     FULL_NODE: "bafybeihpe5snhzneq7xs53nivmsopto5lrogo3wjynauqylqeym5a3irbm",
@@ -101,6 +103,9 @@ VALID = KUBO[1]
         "z" + "z" * 48,
         "z" + "1" * 48,
         "z" + "0" * 48,
+        "zdjKK3qqsxJnwsGsbohRfwnA5Kxj4mAhJjphUDrNuA8w5yUwN",  # Keccak-256, not SHA-256
+        "zdj7WKcmar55BtVCK4cTrLJxnQBttkqRMb7yYSTgMDsdwcvbW",  # a digest of 31 bytes, and one more
+        "zCBaeSsUjxNvihWNKmQ3Bto4J9C68xQsS3YE2RXzbYtqt6AWG",  # version 0 where 1 stands
         "bafyreihdb57fdysx5h35urvxz64ros7zvywshber7id6t6c6fek37jgyfe",  # dag-cbor
         "x" * 1_000_000,
     ],

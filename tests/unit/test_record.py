@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -135,6 +136,19 @@ def test_what_only_the_source_says_is_no_part_of_the_identity(change: dict[str, 
 )
 def test_another_fact_has_another_identity(change: dict[str, Any]) -> None:
     assert replace(RECORD, **change).identity() != RECORD.identity()
+
+
+def test_an_identity_is_the_same_in_every_process_and_version() -> None:
+    """Vaults keep what follows from it: with another, whatever is imported again would be kept twice."""
+    codes = tuple(Code("http://loinc.org", code, "in words") for code in ("8867-4", "718-7", "59408-5", "2708-6"))
+    fact = (
+        '{"attachment":"","codes":[["http://loinc.org","2708-6"],["http://loinc.org","59408-5"],'
+        '["http://loinc.org","718-7"],["http://loinc.org","8867-4"]],"kind":"clinical","subject":"'
+        + "ab" * 16
+        + '","time":"2016-12-14T13:55:57Z","type":"observation","value":{"quantity":{"unit":"/min","value":"44"}}}'
+    )
+    record = replace(RECORD, codes=codes, attachment=b"")
+    assert record.identity() == sha256(b"hmchain/record/1" + fact.encode()).digest()
 
 
 # ---------------------------------------------------------------- what cannot be written
