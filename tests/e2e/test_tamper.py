@@ -697,6 +697,25 @@ def test_a_lie_that_the_coordinator_itself_filed_is_found(how: str, filed: Calla
     assert told in refusal_of(filed(lie), data)["reason"]
 
 
+NEAR, FAR = 0.06, 0.12  # to either side of the 0.083 to which metrics are proved by 30 test samples
+
+
+@pytest.mark.parametrize("name", ["auc", "accuracy", "balanced_accuracy", "loss"])
+def test_a_metric_is_believed_to_within_what_two_samples_change(
+    name: str, filed: Callable[[Lie], Path], data: Path
+) -> None:
+    def nudged(by: float) -> Lie:
+        def change(rows: list[dict[str, Any]]) -> None:
+            true = rows[0]["test"][name]
+            away = by * max(1, true)  # a loss above 1: relative
+            rows[0]["test"][name] = true + (away if name == "loss" or true < 0.5 else -away)
+
+        return lambda folder: _metrics(folder, change)
+
+    assert verdict_on(filed(nudged(NEAR)), data)["valid"]
+    assert f"metrics.jsonl says {name} = " in refusal_of(filed(nudged(FAR)), data)["reason"]
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, "1\n", "{}\n", "", "\n", "[]\n[]\n", "null\nnull\n"])
 def test_rows_must_make_sense(content: str, filed: Callable[[Lie], Path]) -> None:
     refusal_of(filed(lambda folder: (folder / "metrics.jsonl").write_text(content)))

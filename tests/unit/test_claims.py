@@ -10,7 +10,7 @@ import pytest
 from coordinator.claims import are_malicious, are_seconds, is_metric, is_partition, same
 from coordinator.run import TIMES
 
-MEMBERS = (1, 2, 3)
+MEMBERS = (1, 2, 3, 7, 8)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,9 @@ def test_a_metric_lies_where_it_can(name: str, value: Any, possible: bool) -> No
         ([1, 3], "noise", True),
         ([1], "none", False),
         ([], "noise", False),
-        ([1, 2, 3], "noise", False),  # all of them
+        ([7, 8], "noise", True),
+        ([1, 2, 3, 7], "noise", True),
+        ([1, 2, 3, 7, 8], "noise", False),  # all of them
         ([4], "noise", False),
         ([2, 1], "noise", False),
         ([1, 1], "noise", False),
@@ -68,6 +70,7 @@ def test_attackers_are_some_members_where_there_is_an_attack(told: Any, attack: 
         (dict.fromkeys(TIMES, 1.5), False),  # without the whole
         ({"total": 1.5, "external_auc": 0.99}, False),
         ({"total": -0.1}, False),
+        ({"total": 1.5, TIMES[0]: -0.1}, False),
         ({"total": math.inf}, False),
         ({"total": math.nan}, False),
         ({"total": 1}, False),

@@ -12,13 +12,23 @@ import pytest
 from coordinator.evidence import Evidence
 from coordinator.folder import RunFile
 from coordinator.options import EMBEDDED
-from coordinator.verify import agree, blamed, check_job, check_proposals, check_rounds, strangers, unless_unavailable
+from coordinator.verify import (
+    agree,
+    blamed,
+    check_job,
+    check_proposals,
+    check_rounds,
+    check_updates,
+    strangers,
+    unless_unavailable,
+)
 from hmchain.blobs import BlobRef, DirectoryStore
 from hmchain.cid import Cid
 from hmchain.envelope import new_identity, seal
 from hmchain.errors import BlobError, DaemonError, HMChainError, Reason, UsageError, VerificationError
-from hmchain.exchange import SealedExchange, model_header
-from hmchain.history import JobRecord, Proposal, RoundRecord
+from hmchain.exchange import SealedExchange, model_header, update_header
+from hmchain.history import JobRecord, Proposal, RoundRecord, Update
+from hmchain.judgement import Judgement
 from hmchain.manifest import MAX_BYTES, Manifest
 from hmchain.rounds import Phase
 from hmchain.scores import word_of_score
@@ -197,6 +207,46 @@ def test_a_round_must_start_from_the_model_before_it(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="it does not start from the model before it") as caught:
         check_rounds(evidence, JOB, initial)
     assert caught.value.round == 2
+
+
+def submitted(folder: Path, *words: int) -> tuple[RoundRecord, SealedExchange, list[Path]]:
+    """A round in which clients submitted good updates, which masters gave these words; and where the blobs are."""
+    weights = initial_model(JOB)
+    exchange = SealedExchange(DirectoryStore(folder), KEY, specification(weights))
+    clients = tuple(range(1, len(words) + 1)) or (1, 2)
+    record = failed(1, bytes(32))
+    for position, member in enumerate(clients):
+        _, blob = exchange.publish(weights, update_header(JOB.digest(), record, member))
+        record.updates[position] = Update(member, 10, blob)
+    record.judgement = Judgement(1, frozenset(), 0, words, SCORED) if words else None
+    return record, exchange, [folder / str(update.blob.cid) for update in record.updates.values()]
+
+
+def test_of_updates_that_masters_could_not_fetch_only_those_that_are_there_are_named(tmp_path: Path) -> None:
+    record, exchange, (_, missing, _) = submitted(tmp_path, Reason.UNAVAILABLE, Reason.UNAVAILABLE, SCORED)
+    missing.unlink()
+    assert check_updates(record, JOB.digest(), exchange) == [1]
+
+
+def test_an_update_that_nobody_judged_may_be_missing_but_not_another_than_was_recorded(tmp_path: Path) -> None:
+    """Its round failed before any master revealed its scores."""
+    record, exchange, (first, second) = submitted(tmp_path)
+    first.unlink()
+    second.write_bytes(second.read_bytes() + b"\0")
+    with pytest.raises(VerificationError, match=r"update: blob .* does not have the recorded") as caught:
+        check_updates(record, JOB.digest(), exchange)
+    assert (caught.value.round, caught.value.member) == (1, 2)
+
+
+def test_a_word_on_an_update_is_that_of_its_position(tmp_path: Path) -> None:
+    record, exchange, (first, _) = submitted(tmp_path, Reason.UNAVAILABLE, SCORED)
+    first.unlink()
+    assert check_updates(record, JOB.digest(), exchange) == []
+    assert record.judgement is not None
+    record.judgement = replace(record.judgement, medians=tuple(reversed(record.judgement.medians)))
+    with pytest.raises(VerificationError, match="update: blob ") as caught:
+        check_updates(record, JOB.digest(), exchange)
+    assert caught.value.member == 1
 
 
 def test_a_proposal_that_nobody_attested_must_be_stored_as_recorded(tmp_path: Path) -> None:
