@@ -58,6 +58,7 @@ def story(ward: Ward) -> dict[str, Any]:
     ward.reader(physician).ask_in_emergency("7", "again", ward.holder(2))
     ward.archive().erase(next(ward.archive().vault.holdings(Wanted(erased=False))))
     ward.archive().registry.transact("withdrawVouch", ward.person().account.address)
+    ward.about("7", 4)
     return {"patient": patient, "physician": physician, "grant": grant, "other": other, "use": use, "case": case}
 
 
@@ -93,7 +94,7 @@ def test_the_trail_is_the_same_however_it_is_cut(ward: Ward, events: list[Event]
 
 def test_it_says_who_holds_may_read_and_has_read_what(ward: Ward, story: dict[str, Any], events: list[Event]) -> None:
     trail, patient, physician = read(events), story["patient"].account.address, story["physician"].account.address
-    assert [(entry.index, entry.holder, entry.count) for entry in trail.entries] == [(1, 1, 2), (2, 2, 1)]
+    assert [(entry.index, entry.holder, entry.count) for entry in trail.entries] == [(1, 1, 2), (2, 2, 1), (3, 1, 1)]
     assert trail.persons == {patient: (1, Role.PATIENT), physician: (2, Role.PHYSICIAN)}
     scope = scopes.scope_of(salt_of(story["patient"]), "all")
     assert trail.consent(patient, scope) == {Purpose.EMR}
@@ -127,6 +128,19 @@ def test_it_says_who_a_reader_was_when_it_read(ward: Ward, story: dict[str, Any]
     assert trail.persons[person] == (1, Role.PATIENT)
     assert {(use.voucher, use.role) for use in trail.uses()} == {(2, Role.PHYSICIAN)}
     assert {(case.voucher, case.role) for case in trail.emergencies.values()} == {(2, Role.PHYSICIAN)}
+    assert trail.next_acceptance(person) == 3, "each is signed once"
+
+
+def test_a_batch_is_an_entry_of_its_own_holder_only(events: list[Event]) -> None:
+    """Whoever sees a registration on its way can register the same root before."""
+    trail = read(events)
+    first, second, third = trail.entries
+    assert trail.entry_of(third.root, 1) is third
+    assert trail.entry_of(second.root, 1) is None
+    trail.entries = [replace(third, holder=2), first, second]
+    assert trail.entry_of(third.root, 1) is None
+    trail.entries += [third, replace(third, index=5)]
+    assert trail.entry_of(third.root, 1) is third, "the first, where it was registered twice"
 
 
 # ---------------------------------------------------------------- what is noticed
@@ -187,6 +201,21 @@ def test_an_entry_that_was_altered_is_noticed_by_the_next(field: str, events: li
     other: Any = b"\7" * 32 if field in ("previous", "root") else events[i].args[field] + 1
     altered = replace(events[i], args={**events[i].args, field: other})
     assert is_refused([*events[:i], altered, *events[i + 1 :]])
+
+
+def test_an_entry_under_another_number_is_noticed_at_once(events: list[Event]) -> None:
+    """An audit may be over before another entry comes."""
+    last = max(i for i, event in enumerate(events) if event.name == "BatchRegistered")
+    for index in (2, 4):
+        altered = replace(events[last], args={**events[last].args, "index": index})
+        assert is_refused([*events[:last], altered, *events[last + 1 :]])
+
+
+def test_a_grant_that_is_left_out_from_first_to_last_is_noticed_by_the_next(events: list[Event]) -> None:
+    """Nothing else speaks of one that nobody has used."""
+    grants = [event for event in events if event.name == "GrantChanged"]
+    assert not is_refused(grants)
+    assert is_refused([event for event in grants if event.args["number"] != 1])
 
 
 def test_a_grant_that_changes_into_another_is_noticed(events: list[Event]) -> None:
