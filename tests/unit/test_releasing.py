@@ -12,7 +12,7 @@ import pytest
 from hmchain import letters
 from hmchain.blobs import BlobRef, DirectoryStore
 from hmchain.envelope import new_identity, seal
-from hmchain.errors import BlobError, Reason
+from hmchain.errors import BlobError, DaemonError, Reason
 from hmchain.jsontext import parse
 from hmchain.permits import Purpose, Role
 from hmchain.record import canonical
@@ -43,6 +43,7 @@ class Holder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.time, self.looked = 0.0, []
+        self.fault = BlobError("nowhere", Reason.UNAVAILABLE)
         self.emergencies: dict[int, EmergencyRecord] = {}
         self.uses: list[Use] = []
         self.refused: list[tuple[int, int]] = []
@@ -55,7 +56,7 @@ class Holder:
     def get(self, ref: BlobRef, limit: int) -> bytes:
         self.looked.append(int.from_bytes(ref.sha256, "big"))
         self.time += LOOK
-        raise BlobError("nowhere", Reason.UNAVAILABLE)
+        raise self.fault
 
     def trail(self) -> Any:
         grants = {number: SimpleNamespace(terms=number) for number in (STRANGER, PATIENT)}
@@ -160,6 +161,25 @@ def test_what_never_turns_up_is_refused_and_asked_for_no_more(holder: Holder) ->
         holder.time += releasing.LAST_PAUSE
     assert holder.refused == [(PATIENT, 1)]
     assert not holder.releasing.is_due()
+
+
+@pytest.mark.parametrize("reason", [Reason.UNAVAILABLE, Reason.WRONG_DIGEST])
+def test_a_store_that_is_at_fault_itself_refuses_nothing_and_puts_nothing_off(holder: Holder, reason: Reason) -> None:
+    """An answer is final. A daemon that gives other bytes than it was asked for says nothing of the letter."""
+    holder.uses = [use(PATIENT, 1)]
+    holder.fault = DaemonError("the daemon is at fault", reason)
+    for _ in range(2):
+        with pytest.raises(DaemonError):
+            holder.releasing.step()
+        assert holder.releasing.is_due()
+    assert holder.refused == []
+
+
+def test_a_blob_that_is_no_letter_to_us_is_refused_at_once(holder: Holder) -> None:
+    holder.uses = [use(PATIENT, 1)]
+    holder.fault = BlobError("other bytes", Reason.WRONG_DIGEST)
+    assert holder.releasing.step()
+    assert holder.refused == [(PATIENT, 1)]
 
 
 def test_the_largest_answer_fits_into_what_its_reader_takes(tmp_path: Path) -> None:
