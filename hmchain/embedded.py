@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from eth.abc import SignedTransactionAPI
+from eth.abc import BlockAPI, ReceiptAPI, SignedTransactionAPI
 from eth.constants import ZERO_ADDRESS
 from eth.exceptions import TransactionNotFound as EVMTransactionNotFound
 from eth_tester import EthereumTester, PyEVMBackend
@@ -79,6 +79,7 @@ class _Backend(PyEVMBackend):
     def __init__(self, genesis_parameters: dict[str, Any], genesis_state: dict[Any, Any]) -> None:
         super().__init__(genesis_parameters, genesis_state)
         self._pool: list[SignedTransactionAPI] = []
+        self._last: tuple[bytes, Sequence[ReceiptAPI]] = b"", ()
 
     def send_raw_transaction(self, raw_transaction: bytes) -> bytes:
         """Takes a transaction into the pool. Returns its hash. Raises InvalidTransaction."""
@@ -125,15 +126,18 @@ class _Backend(PyEVMBackend):
     def get_transaction_receipt(self, transaction_hash: bytes) -> dict[str, Any]:
         self.mine_pool()
         block, index = self._locate(transaction_hash)
-        receipts = block.get_receipts(self.chain.chaindb)
-        vm = self.chain.get_vm()
+        receipts, vm = self._receipts(block), self.chain.get_vm()
         receipt = serialize_transaction_receipt(block, receipts, block.transactions[index], index, False, vm)
-        earlier = sum(
-            len(other.logs) for other in receipts[:index]
-        )  # eth-tester counts a transaction's, nodes a block's
+        earlier = sum(len(other.logs) for other in receipts[:index])
         for log in receipt["logs"]:
-            log["log_index"] += earlier
+            log["log_index"] += earlier  # eth-tester counts a transaction's logs, nodes a block's
         return dict(receipt)
+
+    def _receipts(self, block: BlockAPI) -> Sequence[ReceiptAPI]:
+        """A block's receipts. Those of the last one are kept, as each of its transactions is asked about in turn."""
+        if self._last[0] != block.hash:
+            self._last = block.hash, block.get_receipts(self.chain.chaindb)
+        return self._last[1]
 
     def _locate(self, transaction_hash: bytes) -> tuple[Any, int]:
         try:
