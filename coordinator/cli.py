@@ -19,7 +19,7 @@ from coordinator.export_cli import export
 from coordinator.job_options import JobOptions, with_job
 from coordinator.local_cli import down, up
 from coordinator.recipe_options import with_recipe
-from hmchain.command import EXIT_CODES, FilePath, data_root_option, guarded, json_option, on_one_line
+from hmchain.command import EXIT_CODES, FilePath, data_root_option, given, guarded, json_option, on_one_line
 from hmchain.errors import UsageError, VerificationError
 from hmchain.interrupts import loading
 from trainers.cli import CONTEXT, init, node, status, unlock
@@ -93,7 +93,9 @@ for command in (export, experiment, dashboard, up, down, init, node, status, dep
 )
 @with_recipe
 @click.option("--seed", default=0, show_default=True, help="For partition, initial weights, shuffles and draws.")
-@click.option("--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node.")
+@click.option(
+    "--chain", default="embedded", show_default=True, help="embedded, or the URL of an Ethereum node; - asks."
+)
 @click.option("--blobs", default=None, help="A folder, or ipfs:MULTIADDR. [default: DIR/blobs]")
 @data_root_option("Folder with NAME.npz. [default: medmnist's own download]")
 @click.option("--workers", type=int, help="Clients that train at once; the model is the same. [default: one per core]")
@@ -115,6 +117,7 @@ def run(no_chain: bool, out: Path | None, as_json: bool, data_root: Path | None,
 
     if no_chain and (chain != EMBEDDED or options["blobs"] is not None):
         raise UsageError("--no-chain has neither a chain nor blobs: leave --chain and --blobs out")
+    chain = given(chain, "URL")
     folder = out or Path("runs") / f"{options['dataset']}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     chosen = RunOptions(out=folder, data_root=data_root, chain=None if no_chain else chain, **options)
     if as_json:
@@ -170,7 +173,7 @@ def verify(data_root: Path | None, as_json: bool, **named: Any) -> None:
     and --job): does so from the hospital's own chain and blobs, for which it needs the hospital's keys, and has no
     report to compare. Prints VALID, or INVALID and the first thing that is wrong.
     """
-    which = JobOptions(**named)
+    which = JobOptions.of(**named)
 
     def check() -> dict[str, Any]:
         if which.config is not None and which.number is not None:

@@ -32,7 +32,7 @@ def export(round: int | None, out: Path, as_json: bool, **named: Any) -> None:
 
     This model is what the round's masters attested; hmchain verify recomputes it from the updates.
     """
-    which = JobOptions(**named)
+    which = JobOptions.of(**named)
     with loading():
         from coordinator.audit import evidence_of
         from coordinator.evidence import gather

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hmchain.command import FilePath
+from hmchain.command import FilePath, given
 from hmchain.errors import UsageError
 from trainers.cli import with_password
 
@@ -38,6 +38,11 @@ class JobOptions:
         if self.config is not None and self.modules:
             raise UsageError("--allow-module is for a run's folder; a hospital's configuration has [roles] modules")
 
+    @classmethod
+    def of(cls, url: str | None, **named: Any) -> JobOptions:
+        """What the command line says, which may leave the URL to standard input. Raises UsageError."""
+        return cls(url=None if url is None else given(url, "URL"), **named)
+
 
 def with_job(command: Command) -> Command:
     """Adds these options to a command, in this order of --help; it takes them as keywords, for JobOptions."""
@@ -51,7 +56,9 @@ _OPTIONS: list[Callable[..., Any]] = [
     click.option("--config", "-c", type=FilePath, help="A hospital.toml: of a job of its consortium, not of a DIR."),
     click.option("--job", "number", type=click.IntRange(1), help="With --config: the job's number."),
     with_password,
-    click.option("--chain", "url", help="URL of a node of the run's chain, where run.json does not name all of it."),
+    click.option(
+        "--chain", "url", help="URL of a node of the run's chain, where run.json does not name it all; - asks."
+    ),
     click.option(
         "--allow-module", "modules", multiple=True, help="A custom network, package.module:Class, that may be imported."
     ),

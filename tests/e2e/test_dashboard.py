@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -395,10 +396,15 @@ def test_an_address_without_a_contract_is_refused() -> None:
     assert (status, "there is no contract at" in err) == (4, True)
 
 
-def test_a_database_of_another_make_is_refused(finished: FinishedRun, tmp_path: Path) -> None:
+def test_a_database_of_another_make_is_refused(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "index").write_text("this is no database " * 99)
-    status, _, err = invoke("dashboard", "--run", finished.folder, "--db", f"sqlite:///{tmp_path}/index")
+    url = f"sqlite:///{tmp_path}/index"
+    status, _, err = invoke("dashboard", "--run", finished.folder, "--db", url)
     assert (status, "cannot use the database" in err) == (6, True)
+    monkeypatch.setattr("sys.stdin", StringIO(f"{url}\n"))
+    assert invoke("dashboard", "--run", finished.folder, "--db", "-") == (status, "", err)
 
 
 def test_what_is_left_of_an_index_is_not_taken_for_one(emitter: Emitter, tmp_path: Path) -> None:

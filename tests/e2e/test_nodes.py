@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,10 @@ def test_a_run_whose_node_gives_receipts_without_logs_ends_with_one_line(
 
 
 def test_what_is_secret_in_the_url_of_a_node_is_neither_written_nor_printed(
-    told: Told, data: Path, tmp_path: Path
+    told: Told, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor need it stand on the command line, where every user of the machine may read it."""
+
     def rule(call: Call, _: Forward) -> Answer | None:
         if call.path != "/v3/hunter3":
             return Answer(401, b"")
@@ -196,9 +199,10 @@ def test_what_is_secret_in_the_url_of_a_node_is_neither_written_nor_printed(
 
     told.proxy.rule, folder = rule, tmp_path / "run"
     url = told.proxy.url.replace("//", "//user:hunter2@") + "/v3/hunter3"
-    said = [invoke(*arguments_for(data, chain=url, rounds=1), "--out", folder)]
+    monkeypatch.setattr("sys.stdin", StringIO(f"{url}\n" * 2))
+    said = [invoke(*arguments_for(data, chain="-", rounds=1), "--out", folder)]
     assert f"check it with: hmchain verify {folder} --chain URL --data-root {data}\n" in said[0][1]
-    said += [invoke("verify", folder), invoke("verify", folder, "--chain", url)]
+    said += [invoke("verify", folder), invoke("verify", folder, "--chain", "-")]
     assert [code for code, _, _ in said] == [0, 4, 0]
     assert f"chain  {told.proxy.url}, contract 0x" in said[2][1]
     assert "the report says without proof: attack, malicious" in said[2][1], "the chain's URL is the report's"
@@ -208,6 +212,7 @@ def test_what_is_secret_in_the_url_of_a_node_is_neither_written_nor_printed(
     told.proxy.rule = giving("eth_chainId", lambda _: "0x7")
     said.append(invoke("verify", folder, "--chain", url))
     assert [code for code, _, _ in said[3:]] == [4, 4]
+    assert "standard input has no URL" in invoke("verify", folder, "--chain", "-")[2]
 
     assert not any("hunter" in text for _, *both in said for text in both)
     assert not any(b"hunter" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
