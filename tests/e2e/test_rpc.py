@@ -52,8 +52,8 @@ def test_a_phases_messages_share_a_block_of_a_chain_that_takes_its_time(
     port: int, anvil: Start, data: Path, tmp_path: Path
 ) -> None:
     """One after the other, each message would wait for a block of its own."""
-    anvil("--block-time", "1")
-    run(options_for(tmp_path / "run", data, chain=f"http://127.0.0.1:{port}"), Silent())
+    anvil("--block-time", "2")
+    run(options_for(tmp_path / "run", data, chain=f"http://127.0.0.1:{port}", rounds=1), Silent())
     web3 = connect(f"http://127.0.0.1:{port}")
     used = [web3.eth.get_block(n)["transactions"] for n in range(1, web3.eth.block_number + 1)]
     together = [len(transactions) for transactions in used if transactions]
