@@ -7,6 +7,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from hmchain.exchange import DirectExchange, Exchange, SealedExchange, model_hea
 from hmchain.identity import MemberIdentity
 from hmchain.keyring import MAX_BYTES as MAX_KEYRING
 from hmchain.keyring import open_key
-from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
+from hmchain.ledger import Batch, ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.stopwatch import Stopwatch
@@ -49,7 +50,7 @@ class Federation:
     base: BaseModel
     watch: Stopwatch
     gas: GasTable
-    settle: Callable[[], None]  # waits until all that was sent is on the ledger
+    together: Callable[[], AbstractContextManager[None]]  # messages sent in it are waited for at its end
     wait_until: Callable[[int], None]  # until the chain's clock has passed a time
     save: Callable[[], None]
     file_report: Callable[[bytes], None]
@@ -129,7 +130,7 @@ def plain_federation(setup: Setup) -> Federation:
         base=base_model(setup.manifest, exchange, setup.initial, coordinator.records),
         watch=setup.watch,
         gas=GasTable(),
-        settle=lambda: None,
+        together=nullcontext,
         wait_until=job.wait_until,
         save=lambda: None,
         file_report=lambda report: None,
@@ -161,13 +162,9 @@ def chain_federation(setup: Setup, folder: Path) -> Federation:
     opened = open_key(store.get(keyring, MAX_KEYRING), 1, identities[0].encryption)
     exchange = SealedExchange(store, opened, specification(setup.initial), watch)
     feed, gas = (SoleFeed if embedded else JobFeed)(clients[0], deployment.block), GasTable()
-    sent: list[Callable[[], None]] = []
-    ledgers = [ContractLedger(client, feed, job, n, watch, gas.add, sent) for n, client in enumerate(clients)]
+    batch = Batch()
+    ledgers = [ContractLedger(client, feed, job, n, watch, gas.add, batch) for n, client in enumerate(clients)]
     file = LedgerFile(folder, embedded) if embedded else None
-
-    def settle() -> None:
-        while sent:
-            sent.pop(0)()
 
     def save() -> None:
         if file:
@@ -184,7 +181,7 @@ def chain_federation(setup: Setup, folder: Path) -> Federation:
     wait = embedded.wait_until if embedded else sleep_until(clients[0])
     base = base_model(manifest, exchange, setup.initial, ledgers[0].records)
     return Federation(
-        manifest, hospitals, ledgers[0], exchange, base, watch, gas, settle, wait, save, file_report, setup.team
+        manifest, hospitals, ledgers[0], exchange, base, watch, gas, batch.together, wait, save, file_report, setup.team
     )
 
 

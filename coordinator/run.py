@@ -76,7 +76,6 @@ def _play(federation: Federation, dataset: Dataset, progress: Progress) -> dict[
             )
         elif not _act(federation, state, progress):
             federation.wait_until(state.deadline)
-        federation.settle()
         state = ledger.state()
     federation.save()
     record = ledger.record(number)
@@ -94,11 +93,12 @@ def _act(federation: Federation, state: RoundState, progress: Progress) -> bool:
         federation.hospitals[number].anticipate(state)
     enough = {Phase.COMMIT: 1, Phase.REPLY: quorum_of(len(roster)) - len(state.attested)}.get(state.phase, len(roster))
     record, acted = federation.coordinator.record(state.number), 0
-    for done, number in enumerate(roster):
-        progress.step(record, state.phase, done, len(roster))
-        acted += federation.hospitals[number].act(state)
-        if acted == enough:
-            break
+    with federation.together():
+        for done, number in enumerate(roster):
+            progress.step(record, state.phase, done, len(roster))
+            acted += federation.hospitals[number].act(state)
+            if acted == enough:
+                break
     return acted > 0
 
 

@@ -6,7 +6,8 @@ happened in it so far.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from web3.types import BlockIdentifier
@@ -93,11 +94,34 @@ class SoleFeed(JobFeed):
             self.history.apply(receipt.events)
 
 
-class ContractLedger:
-    """A Ledger on the contract. `member` is 0 for the coordinator.
+class Batch:
+    """Messages that several parties in one process send before they wait for the first, so that they share a block."""
 
-    With a list `sent`, which several may share, messages are not waited for: each adds to it what waits for it.
-    """
+    def __init__(self) -> None:
+        self._waits: list[Callable[[], None]] | None = None
+
+    def sent(self, wait: Callable[[], None]) -> None:
+        """Takes what waits for a message: waits at once, unless messages are sent together."""
+        if self._waits is None:
+            wait()
+        else:
+            self._waits.append(wait)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Messages that are sent in this context are waited for at its end. Raises ContractError, ChainError."""
+        waits: list[Callable[[], None]] = []
+        self._waits = waits
+        try:
+            yield
+        finally:
+            self._waits = None
+        for wait in waits:
+            wait()
+
+
+class ContractLedger:
+    """A Ledger on the contract. `member` is 0 for the coordinator, `batch` is shared by those who send together."""
 
     def __init__(
         self,
@@ -107,7 +131,7 @@ class ContractLedger:
         member: int,
         watch: Stopwatch | None = None,
         on_gas: GasObserver | None = None,
-        sent: list[Callable[[], None]] | None = None,
+        batch: Batch | None = None,
     ) -> None:
         self.client = client
         self.job = job
@@ -115,7 +139,7 @@ class ContractLedger:
         self._feed = feed
         self._watch = watch or Stopwatch()
         self._on_gas = on_gas
-        self._sent = sent
+        self._batch = batch or Batch()
 
     def state(self) -> RoundState:
         """See Ledger.state."""
@@ -184,7 +208,4 @@ class ContractLedger:
             if self._on_gas is not None:
                 self._on_gas(state.number, function, receipt.gas)
 
-        if self._sent is None:
-            wait()
-        else:
-            self._sent.append(wait)
+        self._batch.sent(wait)

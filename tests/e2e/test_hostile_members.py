@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,7 @@ def play_attacks(folder: Path, data: Path, chain: str | None) -> tuple[dict[str,
         folder, data, chain=chain, members=members, fraction=1.0, rounds=1, batch_size=2, learning_rate=1e-4
     )
     setup, federation = federation_of(options)
+    federation.together = nullcontext  # who attacks sees what was sent before
     clients = federation.coordinator.state().clients
     attackers = dict(zip(attacks, clients[2:], strict=False))
     scene: Callable[..., Scene] = Scene

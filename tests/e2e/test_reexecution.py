@@ -183,7 +183,8 @@ class Consortium:
         eth = self.chain.web3.eth
         fields = {"nonce": eth.get_transaction_count(self.stranger.address), "gas": 3_000_000, "value": 0, "data": code}
         fees = {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 0, "chainId": eth.chain_id}
-        eth.send_raw_transaction(self.stranger.sign_transaction(fields | fees).raw_transaction)
+        sent = eth.send_raw_transaction(self.stranger.sign_transaction(fields | fees).raw_transaction)
+        eth.wait_for_transaction_receipt(sent)
 
     def told(self, job: int) -> Told:
         where = self.chain.web3.eth.chain_id, self.members[0].address, self.deployment.transaction

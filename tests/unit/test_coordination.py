@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -109,7 +110,7 @@ class Case:
         self.history.keys = {number: identity.public for number, identity in self.members.items()}
         self.store, self.sent = DirectoryStore(folder / "blobs"), list[tuple[Any, ...]]()
         keep_key(folder, MANIFEST, KEY, own.encryption.public)
-        client = SimpleNamespace(transact=self._transact)
+        client = SimpleNamespace(transact=self._transact, send=lambda *call: partial(self._transact, *call))
         feed = SimpleNamespace(history=self.history, job=self.history.jobs.get, took=lambda _: None)
         site = SimpleNamespace(member=1, keys=Keys(own, ()), client=client, feed=feed, store=self.store)
         self.part = Coordination(cast(Site, site), 1, folder, WAIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +21,7 @@ from hmchain.embedded import EmbeddedChain
 from hmchain.errors import ChainBehind, ChainError, ContractError
 from hmchain.ethereum import Head
 from hmchain.identity import MemberIdentity
-from hmchain.ledger import ContractLedger, JobFeed, Ledger, SoleFeed
+from hmchain.ledger import Batch, ContractLedger, JobFeed, Ledger, SoleFeed
 from hmchain.manifest import Manifest
 from hmchain.plain import PlainJob
 from hmchain.rounds import Phase, quorum_of
@@ -56,26 +57,25 @@ def on_plain() -> tuple[list[Ledger], PlainJob]:
     return [job.ledger(number) for number in range(4)], job
 
 
-def play(ledgers: list[Ledger], settle: Callable[[], object] = lambda: None) -> None:
-    """One round by the book. settle waits for a phase's messages."""
+def play(ledgers: list[Ledger], together: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    """One round by the book, a phase's messages in a context each."""
     coordinator, members = ledgers[0], ledgers
     state = coordinator.state()
     number = state.number
-    for client in state.clients:
-        members[client].submit_update(state, 40 + client, BLOB)
-    settle()
+    with together():
+        for client in state.clients:
+            members[client].submit_update(state, 40 + client, BLOB)
     words = [word_of_score(9000)] * 4
-    for master in state.masters:
-        members[master].commit_scores(state, words, bytes([master]) * 32)
-    settle()
-    for master in state.masters:
-        members[master].reveal_scores(state, words, bytes([master]) * 32)
-    settle()
+    with together():
+        for master in state.masters:
+            members[master].commit_scores(state, words, bytes([master]) * 32)
+    with together():
+        for master in state.masters:
+            members[master].reveal_scores(state, words, bytes([master]) * 32)
     coordinator.propose_model(state, bytes([number]) * 32, BLOB)
-    settle()
-    for master in state.masters[: quorum_of(len(state.masters))]:
-        members[master].attest_model(coordinator.state(), coordinator.record(number).proposals[-1])
-    settle()
+    with together():
+        for master in state.masters[: quorum_of(len(state.masters))]:
+            members[master].attest_model(coordinator.state(), coordinator.record(number).proposals[-1])
 
 
 def test_both_tell_the_same_story() -> None:
@@ -105,15 +105,30 @@ def test_both_tell_the_same_story() -> None:
 
 def test_messages_that_are_waited_for_together_tell_the_same() -> None:
     (alone, _), (ledgers, _) = on_contract(), on_contract()
-    sent: list[Callable[[], None]] = []
+    batch = Batch()
     for ledger in cast(list[ContractLedger], ledgers):
-        ledger._sent = sent
-    play(ledgers, lambda: [sent.pop(0)() for _ in list(sent)])
+        ledger._batch = batch
+    play(ledgers, batch.together)
     play(alone)
     here, there = ledgers[0].record(1), alone[0].record(1)
     assert (here.model, list(here.updates), here.judgement) == (there.model, list(there.updates), there.judgement)
     blocks = [cast(ContractLedger, party[0]).client.head() for party in (ledgers, alone)]
     assert blocks[0] == blocks[1] - 8, "a block a phase: of three updates, commitments, reveals and attestations"
+
+
+def test_what_is_sent_together_is_waited_for_in_order_and_after_a_fault_not_at_all() -> None:
+    batch, story = Batch(), list[str]()
+    batch.sent(lambda: story.append("alone"))
+    with batch.together():
+        batch.sent(lambda: story.append("first"))
+        batch.sent(lambda: story.append("second"))
+        story.append("sent")
+    assert story == ["alone", "sent", "first", "second"]
+    with suppress(ChainError), batch.together():
+        batch.sent(lambda: story.append("never"))
+        raise ChainError("the next could not be sent")
+    batch.sent(lambda: story.append("alone again"))
+    assert story[4:] == ["alone again"]
 
 
 def test_receipts_tell_what_the_chain_tells() -> None:
