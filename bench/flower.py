@@ -3,7 +3,7 @@
 python -m bench.flower --flower-python PYTHON [--dataset NAME] [--data-root DIR] [--members N] [--rounds R]
 
 Flower's packages do not go with ours, so it has a Python of its own, which must also import torch and medmnist:
-    python3 -m venv flower && flower/bin/pip install 'flwr[simulation]' torch medmnist scikit-learn
+    python3 -m venv flower && flower/bin/pip install 'flwr[simulation]' torch medmnist scikit-learn safetensors
 Without --flower-python its row is left out.
 """
 
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,19 +119,17 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Took]:
-    """What each took, by name."""
-    rows = {
-        "ours: chain, blobs, 4 masters": ours(asked, EMBEDDED, 4),
-        "ours: no chain, 4 masters": ours(asked, None, 4),
-        "ours: no chain, 1 master": ours(asked, None, 1),
-        "plain loop, 1 thread": loop(asked, 1),
-        "plain loop, 2 threads": loop(asked, 2),
-    }
+def measure(asked: argparse.Namespace) -> Iterator[tuple[str, Took]]:
+    """What each took, by name, as it is measured. The first is what the others are compared with."""
     if asked.flower_python:
         whole, alone = flower(asked)
-        rows |= {"Flower's simulation": Took(whole), "of which its rounds": Took(alone)}
-    return rows
+        yield "Flower's simulation", Took(whole)
+        yield "of which its rounds", Took(alone)
+    yield "plain loop, 1 thread", loop(asked, 1)
+    yield "plain loop, 2 threads", loop(asked, 2)
+    yield "ours: chain, blobs, 4 masters", ours(asked, EMBEDDED, 4)
+    yield "ours: no chain, 4 masters", ours(asked, None, 4)
+    yield "ours: no chain, 1 master", ours(asked, None, 1)
 
 
 def main() -> None:
@@ -144,12 +142,12 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
-    rows = measure(asked)
-    reference = rows.get("Flower's simulation", rows["plain loop, 1 thread"])
     print(f"{asked.dataset}, {asked.members} members, {asked.rounds} rounds")
-    for name, took in rows.items():
+    reference = 0.0
+    for name, took in measure(asked):
+        reference = reference or took.whole
         training = f"  training {took.training:8.1f} s" if took.training is not None else ""
-        print(f"  {name:32} {took.whole:8.1f} s  {took.whole / reference.whole:6.2f}{training}")
+        print(f"  {name:32} {took.whole:8.1f} s  {took.whole / reference:6.2f}{training}", flush=True)
 
 
 if __name__ == "__main__":
