@@ -30,9 +30,7 @@ from hmchain.jsontext import parse
 GENESIS_TIME = 1_735_689_600  # 2025-01-01T00:00:00Z; the chain keeps its own time, at least one second a block
 GAS_LIMIT = 30_000_000
 MIX_HASH = b"\0" * 32  # Besu's QBFT writes a constant one too
-MOST_TOGETHER = (
-    10  # transactions in a block: as each may claim half of the gas limit, all have to fit into the other half
-)
+MOST_TOGETHER = 10  # transactions in a block: each may claim half of the gas limit, so all have to fit into the other
 BALANCE = 10**24  # wei for each account at genesis; gas is free in a consortium, but py-evm wants it covered
 
 

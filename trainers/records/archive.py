@@ -108,7 +108,8 @@ class Archive:
         self.vault.erase(*holdings)
         erased = self.trail().erased
         told = [held for held, entry in entries.items() if held.leaf not in erased.get(entry.index, set())]
-        trees = {held.batch: Tree([other.leaf for other in self.vault.in_batch(held.batch)]) for held in told}
+        batches = {held.batch for held in told}
+        trees = {batch: Tree([held.leaf for held in self.vault.in_batch(batch)]) for batch in batches}
         calls = [
             ("eraseRecord", (entries[held].to_abi(), held.leaf, held.position, trees[held.batch].proof(held.position)))
             for held in told

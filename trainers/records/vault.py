@@ -153,12 +153,11 @@ class Vault(VaultFile):
         Whose they were, when and with which codes goes as well. What stays shows that records were there.
         """
         with self._writing() as database:  # from before the keys are read, or another process's erasure would be undone
-            for batch in {holding.batch.id: holding.batch for holding in holdings}.values():
-                keys = self.secrets(batch)
-                for holding in holdings:
-                    if holding.batch.id == batch.id:
-                        keys[holding.position] = None
-                database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (self._seal(keys), batch.id))
+            keys = {batch.id: self.secrets(batch) for batch in {holding.batch for holding in holdings}}
+            for holding in holdings:
+                keys[holding.batch.id][holding.position] = None
+            for batch, left in keys.items():
+                database.execute("UPDATE batches SET secrets = ? WHERE id = ?", (self._seal(left), batch))
             ids = [(holding.id,) for holding in holdings]
             database.executemany("UPDATE records SET erased = 1, subject = '', time = '' WHERE id = ?", ids)
             database.executemany("DELETE FROM codes WHERE record = ?", ids)
